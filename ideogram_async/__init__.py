@@ -1,0 +1,64 @@
+"""Poll many image requests at once through a gateway, and get each as it completes."""
+
+from ideogram_async._client import IdeogramClient
+from ideogram_async._credentials import Credential
+from ideogram_async._errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BaseURLError,
+    ClientClosed,
+    DeadlineExceeded,
+    IdeogramError,
+    InternalServerError,
+    InvalidResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    PollingFailed,
+    RateLimitError,
+    RequestError,
+    RequestFailed,
+    RequestNotFound,
+    WaitTimeout,
+)
+from ideogram_async._models import SamplingRequest, SamplingResponse, User
+from ideogram_async._run import Run
+from ideogram_async._schedule import FixedInterval, Observation, Schedule
+from ideogram_async._statistics import RunStatistics, Statistics
+from ideogram_async._version import __version__
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BaseURLError",
+    "ClientClosed",
+    "Credential",
+    "DeadlineExceeded",
+    "FixedInterval",
+    "IdeogramClient",
+    "IdeogramError",
+    "InternalServerError",
+    "InvalidResponseError",
+    "NotFoundError",
+    "Observation",
+    "PermissionDeniedError",
+    "PollingFailed",
+    "RateLimitError",
+    "RequestError",
+    "RequestFailed",
+    "RequestNotFound",
+    "Run",
+    "RunStatistics",
+    "SamplingRequest",
+    "SamplingResponse",
+    "Schedule",
+    "Statistics",
+    "User",
+    "WaitTimeout",
+    "__version__",
+]

@@ -1,0 +1,149 @@
+"""Which job is asked next: a lane of heaps for each run, served in turn, the urgent lane first.
+
+The order within a lane is that of earliest deadline first among the released jobs; without a rate
+limit a job's deadline is its release, so that the first due is asked first.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterator
+from itertools import count
+
+from ideogram_async._job import Job
+
+_AT_ONCE = 512  # jobs released in one go: a mass wake-up must not stall the loop
+
+
+class Lane:
+    """The waiting jobs of one run: asleep until their release, then ready by their deadline."""
+
+    __slots__ = ("_last", "alarm", "asleep", "in_turn", "ready", "soonest")
+
+    def __init__(self) -> None:
+        self.asleep: list[Job] = []
+        self.ready: list[Job] = []
+        self.alarm = math.inf
+        self.in_turn = False
+        self.soonest = math.inf
+        self._last = (-math.inf, -math.inf)
+
+    def in_line(self, release: float) -> float:
+        """Give a new job its rank: those that are released together are asked as they came."""
+        latest, rank = self._last
+        rank = math.nextafter(rank, math.inf) if release == latest else release
+        self._last = release, rank
+        return rank
+
+    def add(self, job: Job, now: float) -> None:
+        """Put a job where its release says."""
+        if job.release <= now:
+            self._admit(job)
+        else:
+            job.key = job.release
+            heapq.heappush(self.asleep, job)
+
+    def wake(self, now: float) -> None:
+        """Move what is released to the ready."""
+        asleep = self.asleep
+        for _ in range(_AT_ONCE):
+            if not asleep or asleep[0].key > now:
+                return
+            job = heapq.heappop(asleep)
+            if job.owner is not None:
+                self._admit(job)
+
+    def pop(self) -> Job | None:
+        """Take the ready job whose deadline comes first."""
+        ready = self.ready
+        while ready:
+            job = heapq.heappop(ready)
+            if job.owner is not None:
+                return job
+        return None
+
+    def overdue(self, before: float) -> list[Job]:
+        """List the ready jobs that somebody's time was up for before a moment."""
+        if self.soonest > before:
+            return []
+        expiries = [(job.first_expiry(), job) for job in self.ready if job.owner is not None]
+        self.soonest = min((when for when, _ in expiries if when > before), default=math.inf)
+        return [job for when, job in expiries if when <= before]
+
+    def jobs(self) -> Iterator[Job]:
+        """Go through all that wait here."""
+        for heap in (self.ready, self.asleep):
+            yield from (job for job in heap if job.owner is not None)
+
+    def _admit(self, job: Job) -> None:
+        job.key = job.order
+        heapq.heappush(self.ready, job)
+        expiry = job.first_expiry() if job.guests else job.expires
+        self.soonest = min(self.soonest, expiry)
+
+
+class Agenda:
+    """All lanes of a client."""
+
+    def __init__(self) -> None:
+        self.urgent = Lane()
+        self._turns: deque[Lane] = deque()
+        self._alarms: list[tuple[float, int, Lane]] = []
+        self._tie = count()
+
+    def add(self, job: Job, now: float) -> None:
+        """Put a job into its owner's lane."""
+        if job.owner is None:
+            return
+        lane = job.owner.lane
+        lane.add(job, now)
+        self._attend(lane)
+
+    def pop(self, now: float) -> Job | None:
+        """Take the job to ask now, or None if none is due."""
+        self._ring(now)
+        urgent = self.urgent.pop()
+        if urgent is not None:
+            return urgent
+        while self._turns:
+            lane = self._turns.popleft()
+            job = lane.pop()
+            if lane.ready:
+                self._turns.append(lane)
+            else:
+                lane.in_turn = False
+            if job is not None:
+                return job
+        return None
+
+    def next_time(self, now: float) -> float:
+        """Tell when a job may be due: `now`, a later time, or never (inf)."""
+        if self.urgent.ready or self._turns:
+            return now
+        return self._alarms[0][0] if self._alarms else math.inf
+
+    def lanes(self, now: float) -> tuple[Lane, ...]:
+        """Give the lanes that have ready jobs."""
+        self._ring(now)
+        return self.urgent, *self._turns
+
+    def _ring(self, now: float) -> None:
+        while self._alarms and self._alarms[0][0] <= now:
+            when, _, lane = heapq.heappop(self._alarms)
+            if when == lane.alarm:
+                lane.alarm = math.inf
+            lane.wake(now)
+            self._attend(lane)
+            if lane.asleep and lane.asleep[0].key <= now:
+                return  # more than one go's worth is released: let the ready be asked meanwhile
+
+    def _attend(self, lane: Lane) -> None:
+        """Give a lane its turn if it has ready jobs, and an alarm for the first asleep."""
+        if lane.ready and not lane.in_turn and lane is not self.urgent:
+            lane.in_turn = True
+            self._turns.append(lane)
+        if lane.asleep and lane.asleep[0].key < lane.alarm:
+            lane.alarm = lane.asleep[0].key
+            heapq.heappush(self._alarms, (lane.alarm, next(self._tie), lane))

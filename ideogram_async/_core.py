@@ -1,0 +1,64 @@
+"""What runs while a client is open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import Any
+
+from ideogram_async._engine import Engine
+from ideogram_async._errors import ClientClosed
+from ideogram_async._ledger import Ledger
+from ideogram_async._schedule import Schedule
+from ideogram_async._sessions import Pool
+from ideogram_async._settings import Settings
+from ideogram_async._statistics import Statistics
+from ideogram_async._transport import Transport
+
+
+class Core:
+    """The parts of a started client: they belong to one event loop in one process."""
+
+    def __init__(
+        self, settings: Settings, schedule: Schedule[Any], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.loop = loop
+        self._pid = os.getpid()
+        self._transport = Transport(settings)
+        self._pool = Pool(len(settings.credentials), settings.max_in_flight)
+        self.ledger = Ledger(self._pool, schedule)
+        self.engine = Engine(
+            self._transport.query, self.ledger, self._pool, max_in_flight=settings.max_in_flight
+        )
+
+    def check_place(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse another process, thread or loop."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("the client was started before a fork: make one in each process")
+        if loop is not self.loop:
+            raise RuntimeError(
+                "the client belongs to another event loop: make one in each loop and thread"
+            )
+
+    def statistics(self) -> Statistics:
+        """Give the figures as they stand now."""
+        return Statistics(
+            queries=self._pool.queries,
+            in_flight=self._pool.in_flight,
+            pending=self.ledger.pending,
+            completed=self.ledger.completed,
+            failed=self.ledger.failed,
+            refused=self._pool.refused,
+        )
+
+    async def close(self) -> None:
+        """End every call, every task and every connection."""
+        self.ledger.end_all(ClientClosed("the client was closed"))
+        await self.engine.close()
+        await self._transport.close()
+
+    def abandon(self) -> None:
+        """Close without waiting: the client was dropped."""
+        with suppress(RuntimeError):  # the loop is closed: nothing runs
+            self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self.close()))

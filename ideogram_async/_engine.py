@@ -1,0 +1,156 @@
+"""The engine: workers that pull due ids and ask.
+
+One a client, started by its first call. It knows a query only as a callable; what an outcome means
+is the ledger's to say, synchronously, between two queries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ideogram_async._errors import ClientClosed
+from ideogram_async._job import Job
+from ideogram_async._ledger import Ledger
+from ideogram_async._sessions import Pool, Session
+from ideogram_async._wire import Answer, Fault
+
+Query = Callable[[int, str], Awaitable[Answer | Fault]]
+"""Ask for an id in the session of that index; raises nothing but cancellation."""
+
+Task = Callable[[], Coroutine[Any, Any, None]]
+
+SWEEP_EVERY = 5.0
+"""Seconds between looks for ids whose time was up before their turn came."""
+
+
+class Engine:
+    """The tasks and timers of a client."""
+
+    def __init__(self, query: Query, ledger: Ledger, pool: Pool, *, max_in_flight: int) -> None:
+        self._query = query
+        self._ledger = ledger
+        self._pool = pool
+        self._max_in_flight = max_in_flight
+        self._idle: list[asyncio.Future[None]] = []
+        self._workers = 0
+        self._group: TaskGroup | None = None
+        self._early: list[tuple[Task, str]] = []
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
+        self._loop = asyncio.get_running_loop()
+        self._sweeper = self._loop.call_later(SWEEP_EVERY, self._sweep)
+        self._supervisor = self._loop.create_task(self._supervise(), name="ideogram_async engine")
+
+    def spawn(self, function: Task, name: str) -> None:
+        """Run a task beside the workers; it must not raise."""
+        if self._group is None:
+            self._early.append((function, name))
+        else:
+            self._group.start_soon(function, name=name)
+
+    def stir(self) -> None:
+        """See to it that what is due is asked, now or when its time comes."""
+        now = self._loop.time()
+        when = self._next_time(now)
+        if when <= now:
+            self._rouse()
+        else:
+            self._set_alarm(when)
+
+    def abandon(self) -> None:
+        """Stop without waiting."""
+        self._supervisor.cancel()
+
+    async def close(self) -> None:
+        """Stop every task."""
+        self._supervisor.cancel()
+        await asyncio.wait([self._supervisor])
+
+    async def _supervise(self) -> None:
+        """Hold the task group: here, so that no scope ever spans a caller's own code."""
+        try:
+            async with anyio.create_task_group() as self._group:
+                for function, name in self._early:
+                    self._group.start_soon(function, name=name)
+                self.stir()
+                await anyio.sleep_forever()
+        finally:
+            self._sweeper.cancel()
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._ledger.end_all(ClientClosed("the client's engine has stopped"))
+
+    # Waking up
+
+    def _rouse(self) -> None:
+        while self._idle:
+            idler = self._idle.pop()
+            if not idler.done():
+                idler.set_result(None)
+                return
+        if self._group is not None and self._workers < self._max_in_flight:
+            self._workers += 1
+            self._group.start_soon(self._work, name=f"ideogram_async worker {self._workers}")
+
+    def _set_alarm(self, when: float) -> None:
+        if when >= self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = when
+        self._alarm = self._loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        self._rouse()
+
+    def _sweep(self) -> None:
+        self._ledger.sweep(self._loop.time())
+        self._sweeper = self._loop.call_later(SWEEP_EVERY, self._sweep)
+
+    # Asking
+
+    async def _work(self) -> None:
+        while True:
+            taken = self._take()
+            if taken is None:
+                idler = self._loop.create_future()
+                self._idle.append(idler)
+                await idler
+            else:
+                await self._ask(*taken)
+
+    def _take(self) -> tuple[Job, Session] | None:
+        now = self._loop.time()
+        session = self._pool.choose(now)
+        job = None if session is None else self._ledger.agenda.pop(now)
+        if session is None or job is None:
+            self._set_alarm(self._next_time(now))
+            return None
+        if self._ledger.agenda.next_time(now) <= now:
+            self._rouse()  # one wakes the next, so that none wakes in vain
+        return job, session
+
+    def _next_time(self, now: float) -> float:
+        """When something is due and may be asked, or never (inf)."""
+        when = self._ledger.agenda.next_time(now)
+        return when if when == math.inf else max(when, self._pool.opens_at(now))
+
+    async def _ask(self, job: Job, session: Session) -> None:
+        asked = self._loop.time()
+        self._ledger.departs(job, asked)
+        self._pool.sent(session)
+        try:
+            async with self._pool.slots:
+                outcome = await self._query(session.index, job.request_id)
+        finally:
+            self._pool.returned(session)
+        now = self._loop.time()
+        self._pool.note(session, outcome, now)
+        self._ledger.settle(job, outcome, asked, now)

@@ -1,0 +1,120 @@
+"""How a run takes its ids in: an iterable whole, by slices; an async one as there is room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from ideogram_async._ids import Ids
+
+SLICE = 500
+SLICE_SECONDS = 0.01
+"""Ids, or seconds, after which taking in makes way for the rest of the loop."""
+
+
+class Intake:
+    """One source of ids. `accept` takes each distinct one; `finished` is told of the end."""
+
+    def __init__(
+        self,
+        ids: Ids,
+        *,
+        max_pending: int,
+        accept: Callable[[object], None],
+        finished: Callable[[], None],
+    ) -> None:
+        self.over = False
+        self.error: Exception | None = None
+        """What the caller's source raised, if it did."""
+        self._accept = accept
+        self._finished = finished
+        self._max_pending = max_pending
+        self._loop = asyncio.get_running_loop()
+        self._scope = anyio.CancelScope()
+        self._seen: set[object] = set()
+        self._room: anyio.Event | None = None
+        self._source: Iterator[str] | None = None
+        self._async_source: AsyncIterable[str] | None = None
+        if isinstance(ids, AsyncIterable):
+            self._async_source = ids
+        else:
+            self._source = iter(ids)
+
+    def first_slice(self) -> None:
+        """Take in the first ids of an iterable at once; raises what `accept` or it raises."""
+        if self._source is not None:
+            self.over = not self._slice(self._source)
+            if self.over:
+                self._seen.clear()
+
+    async def run(self) -> None:
+        """Take in all the others."""
+        try:
+            with self._scope:
+                if self._source is not None:
+                    await self._by_slices(self._source)
+                elif self._async_source is not None:
+                    await self._as_there_is_room(self._async_source)
+        except Exception as error:  # noqa: BLE001 - the caller's source may raise anything
+            self.error = error
+        self.over = True
+        if self._source is not None:
+            self._seen.clear()
+        self._finished()
+
+    def stop(self) -> None:
+        """Take in no more."""
+        self._scope.cancel()
+
+    def forget(self, request_id: object) -> None:
+        """Make room: the caller has had the result of this id, which may now come again."""
+        if self._async_source is not None:
+            self._seen.discard(request_id)
+            if self._room is not None:
+                self._room.set()
+
+    def rest(self) -> list[str]:
+        """List the ids that were handed in as an iterable and not yet taken in."""
+        if self._source is None:
+            return []
+        rest = list(dict.fromkeys(self._source))
+        self._source = iter(rest)
+        return [request_id for request_id in rest if request_id not in self._seen]
+
+    async def _by_slices(self, source: Iterator[str]) -> None:
+        while self._slice(self._source or source):  # noqa: ASYNC110 - it makes way, and waits for nothing
+            await asyncio.sleep(0)
+
+    def _slice(self, source: Iterator[str]) -> bool:
+        """Take in one slice; tell whether there may be more."""
+        until = self._loop.time() + SLICE_SECONDS
+        taken = 0
+        for request_id in islice(source, SLICE):
+            self._take(request_id)
+            taken += 1
+            if self._loop.time() >= until:
+                return True
+        return taken == SLICE
+
+    async def _as_there_is_room(self, source: AsyncIterable[str]) -> None:
+        iterator = aiter(source)
+        while True:
+            while len(self._seen) >= self._max_pending:
+                self._room = anyio.Event()
+                await self._room.wait()
+            try:
+                request_id = await anext(iterator)
+            except StopAsyncIteration:
+                return
+            self._take(request_id)
+
+    def _take(self, request_id: object) -> None:
+        known = len(self._seen)
+        self._seen.add(request_id)
+        if len(self._seen) > known:
+            self._accept(request_id)

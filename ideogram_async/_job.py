@@ -1,0 +1,140 @@
+"""An id that is being asked, who awaits it, and what has gone wrong with it of late."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from ideogram_async._agenda import Lane
+    from ideogram_async._errors import IdeogramError, RequestError
+    from ideogram_async._models import SamplingRequest
+
+
+class Subscriber(Protocol):
+    """Whoever awaits ids: a run of many, or a call for one."""
+
+    lane: Lane
+    """Where the jobs that it owns wait for their turn."""
+    urgent: bool
+    """Whether it is a call for one id, where a person may wait: its due job goes first."""
+    request_id: str
+    """The id of such a call."""
+    once: bool
+    """Whether any good answer will do: one query an id."""
+    watches: bool
+    """Whether it wants every change, not completion alone."""
+    deadline: float | None
+    """Seconds that an id may take from its first query on."""
+    until: float
+    """When the call ends by its own timeout, on the loop's clock."""
+    elsewhere: set[str]
+    """Its ids whose jobs another subscriber owns."""
+
+    def changed(self, request_id: str, record: SamplingRequest) -> None:
+        """Take note of a state that is not the last."""
+
+    def completed(self, request_id: str, record: SamplingRequest) -> None:
+        """Take the record that ends an id well."""
+
+    def failed(self, request_id: str, error: RequestError) -> None:
+        """Take the error that ends an id."""
+
+    def end(self, error: IdeogramError) -> None:
+        """Stop: no id can go on."""
+
+
+class Guest(msgspec.Struct, gc=False):
+    """A subscriber that shares a job with its owner, and when the id's time is up for it."""
+
+    subscriber: Subscriber
+    expires: float = math.inf
+
+
+class Trouble(msgspec.Struct, gc=False):
+    """What has gone wrong in a row; any good answer ends it."""
+
+    faults: int = 0
+    """Faults of any kind: the exponent of the backoff."""
+    unknown: int = 0
+    """Answers that the gateway does not know the id, far enough apart to count."""
+    unknown_at: float = -math.inf
+    malformed: int = 0
+    error: RequestError | None = None
+
+
+class Job(msgspec.Struct, order=True, gc=False):
+    """One id's place in the order of asking. Heaps compare `key`, the id and `twin`: no two tie.
+
+    A job without an owner is void: heaps drop it when it comes up.
+    """
+
+    key: float
+    """Its rank in the heap that it stands in: first the release, then the deadline."""
+    request_id: str
+    twin: int
+    """Tells apart the jobs of one id that may stand in one heap; 0 where there is but one."""
+    owner: Subscriber | None
+    """The most urgent of its subscribers, in whose lane it waits."""
+    state: Any
+    """The schedule's slot."""
+    release: float
+    """When it may be asked next, on the loop's clock."""
+    order: float
+    """By when it should be: among the released, the earliest goes first."""
+    eager: bool
+    """Whether a caller asked for this query now, rather than the schedule."""
+    expires: float = math.inf
+    """When the id's time is up for its owner: set by the first query."""
+    asked: bool = False
+    record: SamplingRequest | None = None
+    trouble: Trouble | None = None
+    guests: list[Guest] | None = None
+
+    def subscribers(self) -> Iterator[Subscriber]:
+        """Go through all who await it."""
+        if self.owner is not None:
+            yield self.owner
+        for guest in self.guests or ():
+            yield guest.subscriber
+
+    def departs(self, now: float) -> None:
+        """Note that a query goes out: an id's time runs from its first one."""
+        self.asked = True
+        owner = self.owner
+        if self.expires == math.inf and owner is not None and owner.deadline is not None:
+            self.expires = now + owner.deadline
+        for guest in self.guests or ():
+            if guest.expires == math.inf and guest.subscriber.deadline is not None:
+                guest.expires = now + guest.subscriber.deadline
+
+    def first_expiry(self) -> float:
+        """Tell when the id's time is up for the first of its subscribers."""
+        if not self.guests:
+            return self.expires
+        return min(self.expires, *(guest.expires for guest in self.guests))
+
+    def overdue(self, now: float) -> list[Subscriber]:
+        """List those whose time for this id is up."""
+        late = [guest.subscriber for guest in self.guests or () if guest.expires <= now]
+        if self.owner is not None and self.expires <= now:
+            late.append(self.owner)
+        return late
+
+    def troubled(self) -> Trouble:
+        """Give its trouble, a new one where it had none."""
+        if self.trouble is None:
+            self.trouble = Trouble()
+        return self.trouble
+
+    def renewed(self, twin: int) -> Job:
+        """Leave a void job where this one stands in a heap, and give the one that goes on."""
+        successor = copy.copy(self)
+        successor.twin = twin
+        self.owner = None
+        self.guests = None
+        return successor

@@ -1,0 +1,106 @@
+"""One query over HTTP: the only place on the client's side that knows aiohttp."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from ideogram_async._errors import APIConnectionError, APITimeoutError, BaseURLError, IdeogramError
+from ideogram_async._settings import Settings
+from ideogram_async._text import clean
+from ideogram_async._wire import Answer, Fault, Verdict, encode_query, read_answer
+
+KEEP_ALIVE = 55.0
+"""Seconds that an idle connection is kept."""
+
+_HEADERS = {
+    "Accept": "application/json",  # a CDN then answers its own errors as JSON more often (seen)
+    "Accept-Encoding": "gzip",
+    "Content-Type": "application/json",
+}
+
+
+class Transport:
+    """The sessions over one pool of connections, one a key."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._url = settings.url
+        self._secrets = settings.secrets
+        self._origin = urlsplit(settings.base_url).netloc
+        self._connector = aiohttp.TCPConnector(
+            limit=0,  # the semaphore bounds the flight
+            keepalive_timeout=KEEP_ALIVE,
+            ssl=settings.ssl,
+        )
+        timeout = aiohttp.ClientTimeout(
+            total=settings.attempt_timeout, connect=settings.connect_timeout
+        )
+        self._sessions = [
+            self._session(credential.headers(), timeout) for credential in settings.credentials
+        ]
+
+    async def query(self, index: int, request_id: str) -> Answer | Fault:
+        """Ask for one id in the session of that index; raises nothing but cancellation."""
+        try:
+            async with self._sessions[index].post(
+                self._url,
+                data=encode_query(request_id),
+                allow_redirects=False,  # aiohttp would send Access-Token along
+                proxy=self._settings.proxy,
+            ) as response:
+                body = await response.read()
+        except Exception as error:  # noqa: BLE001 - one boundary for whatever comes out of a query
+            return self._fault(request_id, error)
+        return read_answer(
+            request_id,
+            response.status,
+            response.headers,
+            body,
+            secrets=self._secrets,
+            base_url=self._settings.base_url,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for session in self._sessions:
+            await session.close()
+        await self._connector.close()
+
+    def _session(
+        self, key: Mapping[str, str], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=self._connector,
+            connector_owner=False,
+            headers={**_HEADERS, **self._settings.headers, **key},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=timeout,
+            trust_env=False,  # no netrc, no proxy of the environment
+        )
+
+    def _fault(self, request_id: str, error: Exception) -> Fault:
+        """Put what happened in our own words: aiohttp's errors hold the key."""
+        cause = getattr(error, "os_error", error)
+        if isinstance(
+            cause, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError
+        ):
+            told: IdeogramError = BaseURLError(
+                f"base_url {self._settings.base_url!r}: its certificate is not trusted"
+                " (the setting ssl takes a context of your own)",
+                request_id=request_id,
+            )
+            return Fault(Verdict.ADDRESS, told)
+        if isinstance(error, TimeoutError):
+            told = APITimeoutError("no answer within the attempt's timeout", request_id=request_id)
+        else:
+            why = getattr(cause, "strerror", None)
+            name = type(error).__name__
+            told = APIConnectionError(
+                f"no answer from {self._origin}: {clean(why) if why else name}",
+                request_id=request_id,
+            )
+        return Fault(Verdict.TRANSIENT, told)

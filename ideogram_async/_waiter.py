@@ -1,0 +1,68 @@
+"""A call for one id, from its start until its one result."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from ideogram_async._agenda import Lane
+from ideogram_async._errors import IdeogramError, RequestError, WaitTimeout
+from ideogram_async._models import SamplingRequest
+
+
+class Waiter:
+    """A subscriber to one id; see `Subscriber` for what its fields mean."""
+
+    urgent = True
+    watches = True
+
+    def __init__(
+        self, request_id: str, lane: Lane, *, once: bool, deadline: float | None, until: float
+    ) -> None:
+        self.request_id = request_id
+        self.lane = lane
+        self.once = once
+        self.deadline = deadline
+        self.until = until
+        self.elsewhere: set[str] = set()
+        self._record: SamplingRequest | None = None
+        self._loop = asyncio.get_running_loop()
+        self._result: asyncio.Future[SamplingRequest] = self._loop.create_future()
+
+    async def result(self) -> SamplingRequest:
+        """Wait for the record; raises what ended the id, or the call."""
+        timer = None
+        if self.until < math.inf:
+            timer = self._loop.call_at(self.until, self._time_out)
+        try:
+            return await self._result
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if not self._result.cancelled():
+                self._result.exception()  # a caller cancelled at this moment never looks at it
+
+    def changed(self, _: str, record: SamplingRequest) -> None:
+        """Keep the last record, for the error that may have to tell it."""
+        self._record = record
+
+    def completed(self, _: str, record: SamplingRequest) -> None:
+        """Give the record out."""
+        if not self._result.done():
+            self._result.set_result(record)
+
+    def failed(self, _: str, error: RequestError) -> None:
+        """Give the error out."""
+        if not self._result.done():
+            self._result.set_exception(error)
+
+    def end(self, error: IdeogramError) -> None:
+        """Give out what ended the call before the id's own end."""
+        error.request_id = self.request_id
+        error.request = self._record
+        error.pending = (self.request_id,)
+        if not self._result.done():
+            self._result.set_exception(error)
+
+    def _time_out(self) -> None:
+        self.end(WaitTimeout(f"request {self.request_id!r} has not ended within the timeout"))

@@ -1,0 +1,56 @@
+"""What tests of asyncio clients need: virtual time, and a gateway on loopback."""
+
+from ._faults import FAULTS, ODD_ANSWERS, RELAY_ERRORS, TRANSPORT_FAULTS, UNAUTHORIZED
+from ._gateway import PATH, Gateway
+from ._limits import AtRandom, LeakyBucket, Limit, RateLimit, SlidingWindow, TokenBucket
+from ._loop import VirtualTimeLoop, run_in_virtual_time
+from ._progress import Progress, ProgressFunction, ProgressKind
+from ._queries import Query
+from ._replies import (
+    DROP,
+    HANG,
+    RESET,
+    TRUNCATE,
+    Altered,
+    Fault,
+    Reply,
+    TransportFault,
+    html_reply,
+    json_reply,
+    relay_error,
+)
+from ._submissions import Submission
+
+__all__ = [
+    "DROP",
+    "FAULTS",
+    "HANG",
+    "ODD_ANSWERS",
+    "PATH",
+    "RELAY_ERRORS",
+    "RESET",
+    "TRANSPORT_FAULTS",
+    "TRUNCATE",
+    "UNAUTHORIZED",
+    "Altered",
+    "AtRandom",
+    "Fault",
+    "Gateway",
+    "LeakyBucket",
+    "Limit",
+    "Progress",
+    "ProgressFunction",
+    "ProgressKind",
+    "Query",
+    "RateLimit",
+    "Reply",
+    "SlidingWindow",
+    "Submission",
+    "TokenBucket",
+    "TransportFault",
+    "VirtualTimeLoop",
+    "html_reply",
+    "json_reply",
+    "relay_error",
+    "run_in_virtual_time",
+]

@@ -1,0 +1,44 @@
+"""Which keys the gateway lets in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Access"]
+
+
+class Access:
+    """The right keys of the two header styles; a style without any is not checked."""
+
+    def __init__(self, tokens: Iterable[str], access_tokens: Iterable[str]) -> None:
+        self._tokens = frozenset(tokens)
+        self._access_tokens = frozenset(access_tokens)
+        self._revoked: set[str] = set()
+
+    def revoke(self, key: str) -> None:
+        """Refuse a key from now on."""
+        self._revoked.add(key)
+
+    def accept(self, key: str) -> None:
+        """Take a key from now on: one that was revoked, or else a new Bearer token."""
+        self._revoked.discard(key)
+        if key not in self._tokens | self._access_tokens:
+            self._tokens |= {key}
+
+    def admits(self, token: str | None, access_token: str | None) -> bool:
+        """Tell whether a query with these keys is let in."""
+        styles = ((token, self._tokens), (access_token, self._access_tokens))
+        checked = [(key, right) for key, right in styles if right]
+        presented = [(key, right) for key, right in checked if key is not None]
+        if checked and not presented:
+            return False
+        return all(key in right and key not in self._revoked for key, right in presented)
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """Return the token of an Authorization header."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else None

@@ -1,0 +1,285 @@
+"""The gateway as clients meet it, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import anyio
+import msgspec
+from aiohttp import web
+
+from ._access import Access, bearer
+from ._faults import UNAUTHORIZED, invalid_url
+from ._listener import Listener, RawResponse, abort
+from ._queries import Query
+from ._replies import Altered, Fault, Reply, TransportFault, json_reply, record_wire, relay_error
+from ._requests import Requests
+from ._script import Script
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._limits import Limit
+
+__all__ = ["PATH", "Gateway"]
+
+PATH = "/api/ideogram/task-request"
+
+Latency: TypeAlias = float | tuple[float, float] | Callable[[], float]
+Route: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_MALFORMED = relay_error(400, "request_id is required", kind="invalid_request_error")
+_UNKNOWN = json_reply({"sampling_requests": []})
+
+
+class _Asked(msgspec.Struct):
+    request_id: str
+
+
+_decoder = msgspec.json.Decoder(_Asked)
+_encoder = msgspec.json.Encoder()
+
+
+class Gateway(Requests):
+    """
+    A gateway on loopback, in the same loop as its clients: `async with Gateway() as gateway`.
+
+    All times are in seconds. Those named a loop time are of the loop's clock; the
+    server's own time is `now()`. A record is answered as it is when the answer leaves.
+
+    - `tokens`, `access_tokens`: the keys that are let in; a style without any is not checked.
+    - `latency`: what a query takes at the gateway: seconds, a `(low, high)` range to draw
+      from, or a function. `refusal_latency`: the same for what `limit` refuses.
+    - `limit`: decides which queries are refused; replaceable at any time.
+    - `epoch`: the Unix time at which the gateway is made; `clock_offset` shifts its clock.
+    - `seed`: of the ids, the durations and the latencies.
+    - `path_prefix`: what precedes the path, as "/relay".
+    - `keepalive`: how long an idle connection is kept.
+    - `keep_headers`: whether each `Query` keeps its headers.
+
+    Attributes: `queries` holds every query in order, `submissions` every request by id,
+    `in_flight` and `peak_in_flight` the queries being answered, `refused` how many the
+    limit refused, `unknown` what an id gets that was never submitted, `on_query` a
+    function that may choose a fault for each query.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: Iterable[str] = (),
+        access_tokens: Iterable[str] = (),
+        latency: Latency = 0.1,
+        refusal_latency: Latency | None = None,
+        limit: Limit | None = None,
+        epoch: float = 1_730_000_000.0,
+        clock_offset: float = 0.0,
+        seed: int = 0,
+        path_prefix: str = "",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        keepalive: float = 3600.0,
+        keep_headers: bool = False,
+    ) -> None:
+        super().__init__(epoch=epoch, clock_offset=clock_offset, seed=seed)
+        self._access = Access(tokens, access_tokens)
+        self.latency = latency
+        self.refusal_latency = refusal_latency
+        self.limit = limit
+        self.keep_headers = keep_headers
+        self.unknown: Reply = _UNKNOWN
+        self.on_query: Callable[[Query], Fault | None] | None = None
+        self.queries: list[Query] = []
+        self.in_flight = 0
+        self.peak_in_flight = 0
+        self.refused = 0
+        self._latencies = random.Random(f"latency {seed}")  # noqa: S311
+        self._prefix = path_prefix.rstrip("/")
+        self._path = self._prefix + PATH
+        self._listener = Listener(self._handle, host=host, port=port, keepalive=keepalive)
+        self._script = Script()
+        self._routes: dict[str, Route] = {}
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients, without a slash at the end."""
+        host = self._listener.host
+        authority = f"[{host}]" if ":" in host else host
+        return f"http://{authority}:{self._listener.port}{self._prefix}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections were opened in total."""
+        return self._listener.opened
+
+    async def start(self) -> None:
+        """Listen; after `stop`, on the same port."""
+        await self._listener.start()
+
+    async def stop(self) -> None:
+        """Close the port and reset every connection: what connects now is refused."""
+        with anyio.CancelScope(shield=True):
+            await self._listener.stop()
+
+    @asynccontextmanager
+    async def down(self) -> AsyncIterator[None]:
+        """Be down within the block."""
+        await self.stop()
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.start()
+
+    async def close(self) -> None:
+        """Close for good; open queries get no answer."""
+        with anyio.CancelScope(shield=True):
+            await self._listener.close()
+
+    def revoke(self, key: str) -> None:
+        """Refuse a key from now on."""
+        self._access.revoke(key)
+
+    def accept(self, key: str) -> None:
+        """Take a key from now on: one that was revoked, or else a new Bearer token."""
+        self._access.accept(key)
+
+    def script(
+        self,
+        fault: Fault,
+        *,
+        times: float = 1,
+        request_id: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Put a fault in line for the next queries, of one id or key if given."""
+        self._script.add(fault, times, request_id, key)
+
+    def clear_script(self) -> None:
+        """Forget the faults in line."""
+        self._script.clear()
+
+    def route(self, prefix: str, handler: Route) -> None:
+        """Serve the paths that start so by an aiohttp handler: images, say."""
+        self._routes[self._prefix + prefix] = handler
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.raw_path
+        if path != self._path:
+            for prefix, handler in self._routes.items():
+                if path.startswith(prefix):
+                    return await handler(request)
+        query = self._arrived(request)
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        try:
+            return await self._answer(query, request)
+        finally:
+            self.in_flight -= 1
+
+    def _arrived(self, request: web.BaseRequest) -> Query:
+        headers = request.headers
+        query = Query(
+            self._loop.time(),
+            self._listener.connection(request),
+            bearer(headers),
+            headers.get("Access-Token"),
+            request.method,
+            request.raw_path,
+            headers=headers if self.keep_headers else None,
+        )
+        self.queries.append(query)
+        return query
+
+    async def _answer(self, query: Query, request: web.BaseRequest) -> web.StreamResponse:
+        query.request_id = _request_id(await request.read())
+        fault = self._judge(query)
+        await self._delay(fault)
+        if isinstance(fault, TransportFault):
+            return await self._break(fault, query, request)
+        status, wire = self._wire(fault, query)
+        query.status, query.answered = status, self._loop.time()
+        return RawResponse(wire, keep_alive=request.keep_alive)
+
+    def _judge(self, query: Query) -> Fault | None:
+        """Decide what a query gets; None is the record."""
+        if query.path != self._path or query.method != "POST":
+            return invalid_url(query.method, query.path)
+        fault = self._script.take(query)
+        if fault is None and self.on_query is not None:
+            fault = self.on_query(query)
+        return fault or self._refusal(query)
+
+    def _refusal(self, query: Query) -> Fault | None:
+        if self.limit is not None and not self.limit.admit(query.at, query.key):
+            return self._limited(self.limit, query)
+        if not self._access.admits(query.token, query.access_token):
+            return UNAUTHORIZED
+        return _MALFORMED if query.request_id is None else None
+
+    def _limited(self, limit: Limit, query: Query) -> Fault:
+        self.refused += 1
+        reply = limit.refusal(query.at, query.key, self.now())
+        if reply.delay is None and self.refusal_latency is not None:
+            reply = msgspec.structs.replace(reply, delay=self._draw(self.refusal_latency))
+        return reply
+
+    async def _delay(self, fault: Fault | None) -> None:
+        told = fault.delay if isinstance(fault, Reply) else None
+        seconds = self._draw(self.latency) if told is None else told
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    def _draw(self, latency: Latency) -> float:
+        if isinstance(latency, tuple):
+            return self._latencies.uniform(*latency)
+        return latency() if callable(latency) else latency
+
+    def _wire(self, fault: Reply | Altered | None, query: Query) -> tuple[int, bytes]:
+        """Return the status and the bytes of an answer, as of now."""
+        document = None if isinstance(fault, Reply) else self._document(query.request_id)
+        if isinstance(fault, Reply):
+            reply = fault
+        elif document is None:
+            reply = self.unknown
+        elif fault is None:
+            return 200, record_wire(_encoder.encode(document), self._http_date())
+        else:
+            reply = fault.reply(document)
+        return reply.status, reply.wire(self._http_date())
+
+    async def _break(
+        self, fault: TransportFault, query: Query, request: web.BaseRequest
+    ) -> web.StreamResponse:
+        if fault is TransportFault.HANG:
+            await self._loop.create_future()
+        if fault is TransportFault.TRUNCATE:
+            return self._truncated(query)
+        abort(request.transport, reset=fault is TransportFault.RESET)
+        return RawResponse(b"", keep_alive=False)
+
+    def _truncated(self, query: Query) -> web.StreamResponse:
+        query.status, wire = self._wire(None, query)
+        return RawResponse(wire[:-9], keep_alive=False)
+
+
+def _request_id(body: bytes) -> str | None:
+    try:
+        return _decoder.decode(body).request_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,134 @@
+"""The gateway's socket and its connections: aiohttp's low-level server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["Listener"]
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+# Loop turns in which aborted connections are gone; a bound, not a wait.
+_TURNS = 100
+
+
+def abort(transport: asyncio.BaseTransport | None, *, reset: bool) -> None:
+    """Close a connection at once: by FIN, or else by RST."""
+    if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+        return
+    if reset and (sock := transport.get_extra_info("socket")) is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+    transport.abort()
+
+
+class RawResponse(web.StreamResponse):
+    """An answer that is written as it stands: aiohttp adds nothing, and costs little."""
+
+    def __init__(self, data: bytes, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._data = data
+        self._keep = keep_alive
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection goes on."""
+        return self._keep
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write all of it, in one go."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("closed before the answer")
+        transport.write(self._data)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: all is written."""
+
+
+class _Server(web.Server):
+    """Numbers its connections, and refuses those that come while it is down."""
+
+    def __init__(self, handler: Callable[..., Awaitable[Any]], **settings: Any) -> None:
+        super().__init__(handler, handler_cancellation=True, access_log=None, **settings)
+        self.numbers: dict[object, int] = {}
+        self.opened = 0
+        self.down = False
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self.opened += 1
+        self.numbers[handler] = self.opened
+        if self.down:
+            abort(transport, reset=True)
+
+    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self.numbers.pop(handler, None)
+
+
+class Listener:
+    """A port that can be closed and opened again, with its connections."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        host: str,
+        port: int,
+        keepalive: float,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._server = _Server(handler, keepalive_timeout=keepalive)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0)
+        self._site: web.TCPSite | None = None
+
+    @property
+    def opened(self) -> int:
+        """How many connections were opened in total."""
+        return self._server.opened
+
+    def connection(self, request: web.BaseRequest) -> int:
+        """Return the number of a query's connection."""
+        return self._server.numbers.get(request.protocol, 0)
+
+    async def start(self) -> None:
+        """Listen; again on the same port if there was one."""
+        if self._site is not None:
+            return
+        if self._runner.server is None:
+            await self._runner.setup()
+        self._server.down = False
+        site = web.TCPSite(self._runner, self.host, self.port, backlog=1024)
+        await site.start()
+        self._site = site
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self, *, reset: bool = True) -> None:
+        """Close the port and every connection."""
+        if self._site is None:
+            return
+        site, self._site = self._site, None
+        self._server.down = True
+        await site.stop()
+        for connection in self._server.connections:
+            abort(connection.transport, reset=reset)
+        await self._emptied()
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        await self.stop(reset=False)
+        await self._runner.cleanup()
+
+    async def _emptied(self) -> None:
+        for _ in range(_TURNS):
+            if not self._server.connections:
+                return
+            await asyncio.sleep(0)

@@ -1,0 +1,114 @@
+"""How a request's progress looks over time, as it was seen on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Progress", "ProgressFunction", "ProgressKind"]
+
+ProgressKind: TypeAlias = Literal[
+    "text",
+    "linear",
+    "absent",
+    "steps",
+    "stuck",
+    "lying",
+    "errored",
+    "never",
+    "moderated",
+]
+
+
+class Progress(NamedTuple):
+    """What a record tells: the percentage (None leaves the field out) and three flags."""
+
+    percentage: float | None
+    has_started: bool = True
+    is_completed: bool = False
+    is_errored: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the record is shaped as a finished one."""
+        return self.is_completed or (self.percentage or 0) >= 100  # noqa: PLR2004
+
+
+ProgressFunction: TypeAlias = Callable[[float, float, float], Progress]
+"""From seconds since the submission, seconds in the queue and seconds of work."""
+
+_DONE = Progress(100, is_completed=True)
+_QUEUED = Progress(0, has_started=False)
+
+# Shares of the work, fitted to captures: a text to image request starts late, after
+# having told up to 56 % of its waiting; an upscale tells 99 % after a third of its time.
+_TEXT_SILENT, _TEXT_START, _TEXT_WAITING, _TEXT_FIRST = 0.07, 0.42, 56, 6
+_STUCK_RAMP = 0.3
+
+
+def _share(elapsed: float, queue: float, duration: float) -> float:
+    return (elapsed - queue) / duration if duration else 1.0
+
+
+def _running(percentage: float) -> Progress:
+    return Progress(max(0, min(99, int(percentage))))
+
+
+def _ending(curve: Callable[[float], Progress], end: Progress = _DONE) -> ProgressFunction:
+    """Make a progress function of what is told at a share of the work."""
+
+    def progress(elapsed: float, queue: float, duration: float) -> Progress:
+        if elapsed >= queue + duration:
+            return end
+        share = _share(elapsed, queue, duration)
+        return curve(share) if share >= 0 else _QUEUED
+
+    return progress
+
+
+def _text(elapsed: float, queue: float, duration: float) -> Progress:
+    if elapsed >= queue + duration:
+        return _DONE
+    start = queue + _TEXT_START * duration
+    if elapsed < start:
+        silent = _TEXT_SILENT * duration
+        waited = (elapsed - silent) / (start - silent)
+        return _running(_TEXT_WAITING * waited)._replace(has_started=False)
+    share = (elapsed - start) / (queue + duration - start)
+    return _running(max(_TEXT_FIRST, 100 * share))
+
+
+def _absent(elapsed: float, queue: float, duration: float) -> Progress:
+    if elapsed >= queue + duration:
+        return _DONE
+    return Progress(None, has_started=elapsed >= queue)
+
+
+def _lying(share: float) -> Progress:
+    return Progress(int(share * 7919) * 37 % 100)
+
+
+def _never(elapsed: float, queue: float, duration: float) -> Progress:
+    share = _share(elapsed, queue, duration)
+    return _running(100 * share) if share >= 0 else _QUEUED
+
+
+_linear = _ending(lambda share: _running(100 * share))
+
+KINDS: Mapping[str, ProgressFunction] = MappingProxyType(
+    {
+        "text": _text,
+        "linear": _linear,
+        "absent": _absent,
+        "steps": _ending(lambda share: Progress(25 * int(4 * share))),
+        "stuck": _ending(lambda share: _running(100 * share / _STUCK_RAMP)),
+        "lying": _ending(_lying),
+        "errored": _ending(lambda share: _running(57 * share), Progress(57, is_errored=True)),
+        "never": _never,
+        "moderated": _linear,
+    }
+)

@@ -1,0 +1,143 @@
+"""One image request at the gateway, and its record as a function of time."""
+
+from __future__ import annotations
+
+import base64
+import math
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ._progress import KINDS, Progress
+
+if TYPE_CHECKING:
+    from ._progress import ProgressFunction, ProgressKind
+
+__all__ = ["Submission"]
+
+_IMAGE_URL = "https://ideogram.ai/assets/progressive-image/balanced/response/"
+
+
+def make_id(data: bytes) -> str:
+    """Return 16 bytes as 22 characters of URL-safe base64."""
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _derived_id(request_id: str, what: object) -> str:
+    return make_id(blake2b(f"{request_id} {what}".encode(), digest_size=16).digest())
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """
+    A request as it was submitted.
+
+    `submitted` and `completes_at` are loop times, `queue` and `duration` seconds.
+    """
+
+    request_id: str
+    submitted: float
+    queue: float
+    duration: float
+    progress: ProgressKind | ProgressFunction
+    creation_time: float
+    visible_at: float
+    model_version: str
+    request_type: str
+    sampling_speed: int
+    prompt: str
+    images: int
+    errored: bool
+    seed: int
+
+    @property
+    def completes_at(self) -> float:
+        """The loop time at which the request ends, well or badly; inf if never."""
+        if self.progress == "never":
+            return math.inf
+        return self.submitted + self.queue + self.duration
+
+    def told(self, now: float) -> Progress:
+        """Return the progress told at a loop time."""
+        kind = self.progress
+        function = KINDS[kind] if isinstance(kind, str) else kind
+        told = function(self._elapsed(now), self.queue, self.duration)
+        return told._replace(is_errored=True) if self.errored and told.ended else told
+
+    def _elapsed(self, now: float) -> float:
+        """Return the seconds since the submission, on the right side of the end."""
+        elapsed, total = max(0.0, now - self.submitted), self.queue + self.duration
+        if self.progress == "never":
+            return elapsed
+        if now >= self.completes_at:
+            return max(elapsed, total)
+        return min(elapsed, math.nextafter(total, 0.0))
+
+    def record(self, now: float) -> dict[str, Any]:
+        """Return the record as it is answered at a loop time."""
+        progress = self.told(now)
+        record = self._steady() | {
+            "can_upscale": progress.ended,
+            "has_started": progress.has_started,
+            "is_completed": progress.is_completed,
+            "is_errored": progress.is_errored,
+            "responses": [],
+        }
+        if progress.percentage is not None:
+            record["completion_percentage"] = progress.percentage
+        if progress.ended:
+            record |= self._ended()
+        return record
+
+    def _steady(self) -> dict[str, Any]:
+        return {
+            "aspect_ratio": "1:1",
+            "creation_time_float": self.creation_time,
+            "expected_number_of_final_responses": self.images,
+            "image_resolution": "RESOLUTION_1024_1024",
+            "model_uri": f"model/{self.model_version}/version/0",
+            "model_version": self.model_version,
+            "private": True,
+            "request_id": self.request_id,
+            "request_type": self.request_type,
+            "sampling_speed": self.sampling_speed,
+            "seed": self.seed,
+            "user": {
+                "badge": None,
+                "display_handle": "example",
+                "photo_url": "https://images.example/photo=s96-c",
+                "subscription_plan_id": None,
+                "user_id": "AAAAAAAAAAAAAAAAAAAAAA",
+            },
+            "user_hparams": {"aspect_ratio": "1:1"},
+            "user_negative_prompt": "",
+            "user_prompt": self.prompt,
+        }
+
+    def _ended(self) -> dict[str, Any]:
+        ended: dict[str, Any] = {"height": 1024, "resolution": 1024, "width": 1024}
+        ended["responses"] = self._responses()
+        if ended["responses"]:
+            ended["cover_response_id"] = ended["responses"][0]["response_id"]
+        return ended
+
+    def _responses(self) -> list[dict[str, Any]]:
+        if self.errored or self.progress == "moderated":
+            return []
+        return [self._response(index) for index in range(self.images)]
+
+    def _response(self, index: int) -> dict[str, Any]:
+        response_id = _derived_id(self.request_id, index)
+        cover = index == 0
+        response = {
+            "cover": cover,
+            "descriptions": [],
+            "highest_fidelity": cover,
+            "is_autoprompt": True,
+            "num_likes": 0,
+            "num_remixes": 0,
+            "prompt": self.prompt,
+            "response_id": response_id,
+            "self_like": False,
+        }
+        return response | {"image_url": _IMAGE_URL + response_id} if cover else response

@@ -1,0 +1,33 @@
+"""Whether anyio's worker threads work. Its one module that looks inside anyio."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["worker_is_busy"]
+
+_WORKER = "AnyIO worker thread"
+
+
+def worker_is_busy(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether one of anyio's worker threads works for this loop."""
+    if threading.active_count() == 1:
+        return False
+    return any(_is_busy(thread, loop) for thread in threading.enumerate())
+
+
+def _is_busy(thread: Any, loop: asyncio.AbstractEventLoop) -> bool:
+    if not thread.name.startswith(_WORKER):
+        return False
+    try:
+        # Back among the idle only once the loop has had the result.
+        return thread.loop is loop and thread not in thread.idle_workers
+    except AttributeError:
+        raise RuntimeError(
+            "virtual time cannot tell whether a worker thread of this version of anyio works: "
+            "use asyncio.to_thread, or hold the clock with VirtualTimeLoop.standing()"
+        ) from None

@@ -1,0 +1,21 @@
+"""Every test that is a coroutine runs on the virtual-time loop, over real loopback HTTP."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ideogram_async.testing import VirtualTimeLoop
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    """Run coroutines on asyncio, on the loop whose clock jumps over waiting."""
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Make every draw of backoff and jitter the same in each run."""
+    random.seed(0)
