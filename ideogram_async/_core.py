@@ -26,7 +26,7 @@ class Core:
         self.loop = loop
         self._pid = os.getpid()
         self._transport = Transport(settings)
-        self._pool = Pool(len(settings.credentials), settings.max_in_flight)
+        self._pool = Pool(settings)
         self.ledger = Ledger(self._pool, schedule)
         self.engine = Engine(
             self._transport.query, self.ledger, self._pool, max_in_flight=settings.max_in_flight

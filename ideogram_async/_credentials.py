@@ -22,11 +22,15 @@ class Credential:
     __slots__ = ("_access_token", "_token")
 
     def __init__(self, *, token: str | None = None, access_token: str | None = None) -> None:
-        self._token = _checked("token", token)
-        self._access_token = _checked("access_token", access_token)
+        try:
+            self._token = _checked("token", token)
+            self._access_token = _checked("access_token", access_token)
+        except (TypeError, ValueError) as error:
+            token = access_token = None  # reports of errors may show a frame's locals
+            raise error.with_traceback(None) from None
 
     def __repr__(self) -> str:
-        given = (name for name in ("token", "access_token") if getattr(self, f"_{name}"))
+        given = (name for name in ("token", "access_token") if getattr(self, f"_{name}", None))
         return f"Credential({', '.join(f'{name}=***' for name in given)})"
 
     def __eq__(self, other: object) -> bool:

@@ -145,7 +145,7 @@ class PollingFailed(IdeogramError, ExceptionGroup[RequestError]):
     `exceptions` holds a `RequestError` for each, so `except*` works.
     """
 
-    def __new__(cls, message: str, exceptions: Sequence[RequestError], **_: Any) -> Self:  # noqa: D102 - a constructor
+    def __new__(cls, message: str, exceptions: Sequence[RequestError], **_: Any) -> Self:
         return super().__new__(cls, message, exceptions)
 
     def __init__(self, message: str, exceptions: Sequence[RequestError], **details: Any) -> None:
@@ -154,7 +154,15 @@ class PollingFailed(IdeogramError, ExceptionGroup[RequestError]):
 
     def derive(self, excs: Sequence[RequestError], /) -> PollingFailed:  # type: ignore[override]
         """Make a group of some of its errors, as `split` and `except*` ask."""
-        return PollingFailed(self.message, excs)
+        return PollingFailed(
+            self.message,
+            excs,
+            request_id=self.request_id,
+            request=self.request,
+            status=self.status,
+            retry_after=self.retry_after,
+            pending=self.pending,
+        )
 
 
 class WaitTimeout(IdeogramError, TimeoutError):

@@ -235,7 +235,7 @@ class Ledger:
     def _jobs_of(self, subscriber: Subscriber) -> list[Job]:
         if subscriber.urgent:  # a call for one id, in a lane that it shares with other calls
             job = self._singles.get(subscriber) or self._jobs.get(subscriber.request_id)
-            return [] if job is None else [job]
+            return [job] if job is not None and subscriber in job.subscribers() else []
         flying = [job for job in self._flying.values() if job.owner is subscriber]
         elsewhere = [self._jobs[request_id] for request_id in subscriber.elsewhere]
         return [*flying, *subscriber.lane.jobs(), *elsewhere]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 _ASSETS = "https://ideogram.ai/assets"
+_DONE = 100
 _LARGEST = sys.float_info.max
 
 
@@ -63,7 +65,7 @@ class SamplingResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     def _derived(self, quality: str) -> str | None:
         if not self.response_id:
             return None
-        return f"{_ASSETS}/{quality}/response/{self.response_id}"
+        return f"{_ASSETS}/{quality}/response/{quote(self.response_id, safe='', errors='replace')}"
 
 
 class SamplingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -117,6 +119,6 @@ class SamplingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         A request that is done without images, or that has failed (`is_errored`), may be complete.
         """
         percentage = self.completion_percentage
-        if percentage is not None and 100 <= percentage <= _LARGEST:
+        if percentage is not None and _DONE <= percentage <= _LARGEST:
             return True
         return self.is_completed is True

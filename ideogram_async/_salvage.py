@@ -6,17 +6,38 @@ One known field of another type must not cost a finished and paid request its re
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any
 
 import msgspec
 
 from ideogram_async._models import SamplingRequest, SamplingResponse, User
 
-_PLAIN = {
+_PLAIN: dict[type[msgspec.Struct], tuple[tuple[str, Any], ...]] = {
     struct: tuple((field.name, field.type) for field in msgspec.structs.fields(struct))
     for struct in (SamplingRequest, SamplingResponse, User)
 }
-_decoder = json.JSONDecoder(parse_constant=lambda _: None)  # NaN and Infinity read as null
+_LONGEST_INT = 400
+"""Digits: Python refuses to read more than some thousands, and the document with them."""
+_ESCAPES = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair, which is well
+    r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half of one: no text that could be encoded
+    r"|\\."
+)
+
+
+def _int(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _LONGEST_INT else None
+
+
+def _float(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
+# What no number can hold reads as null: NaN, Infinity, 1e400.
+_decoder = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_int, parse_float=_float)
 
 
 def records(body: bytes) -> list[SamplingRequest] | None:
@@ -30,7 +51,7 @@ def records(body: bytes) -> list[SamplingRequest] | None:
     items = document.get("sampling_requests")
     if not isinstance(items, list):
         return None
-    return [_request(item) for item in items if isinstance(item, dict)]
+    return [_request(item) if isinstance(item, dict) else SamplingRequest() for item in items]
 
 
 def first_object(body: bytes) -> dict[str, Any]:
@@ -43,7 +64,8 @@ def first_object(body: bytes) -> dict[str, Any]:
 
 
 def _text(body: bytes) -> str:
-    return body.decode("utf-8-sig", errors="replace")
+    text = body.decode("utf-8-sig", errors="replace")
+    return _ESCAPES.sub(lambda found: r"\ufffd" if found[1] else found[0], text)
 
 
 def _request(item: dict[str, Any]) -> SamplingRequest:

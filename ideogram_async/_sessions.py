@@ -6,16 +6,23 @@ Nothing here reads a clock: `now` is passed in, in seconds on the event loop's c
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import random
 
 import anyio
 
 from ideogram_async._errors import AuthenticationError, IdeogramError
+from ideogram_async._settings import Settings
 from ideogram_async._wire import Answer, Fault, Verdict
+
+_log = logging.getLogger("ideogram_async")
 
 SICK_AFTER = 30.0
 """Seconds without a good answer after which faults are the gateway's, not the ids'."""
+
+PAGES_WARNED = 5
+"""Web pages for answers, with nothing else before them, after which a warning is logged."""
 
 
 class Session:
@@ -33,12 +40,14 @@ class Session:
 class Pool:
     """All sessions of a client, and what they have seen of the gateway."""
 
-    def __init__(self, keys: int, max_in_flight: int) -> None:
-        self.slots = anyio.Semaphore(max_in_flight, fast_acquire=True)
+    def __init__(self, settings: Settings) -> None:
+        self.slots = anyio.Semaphore(settings.max_in_flight, fast_acquire=True)
         self.rate = math.inf
         self.queries = 0
         self.refused = 0
-        self._sessions = [Session(index) for index in range(keys)]
+        self._settings = settings
+        self._sessions = [Session(index) for index in range(len(settings.credentials))]
+        self._only_pages = 0
         self._failing_since: float | None = None
         self._last_fault = -math.inf
 
@@ -76,6 +85,7 @@ class Pool:
             self._note_fault(session, outcome, now)
         else:
             self._failing_since = None
+            self._only_pages = -1
 
     def sick(self, now: float) -> bool:
         """Tell whether the gateway as a whole has failed of late, so that faults do not count."""
@@ -86,7 +96,10 @@ class Pool:
         """Give the reason where every key is out of use, else None."""
         if any(session.refusal is None for session in self._sessions):
             return None
-        return copy.copy(self._sessions[-1].refusal)
+        told = copy.copy(self._sessions[-1].refusal)
+        if told is not None and not self._settings.has_key:
+            told.args = (f"no key was given, and the gateway wants one ({told.args[0]})",)
+        return told
 
     def reconsider(self) -> None:
         """Take refused keys back into use, for a new call to try."""
@@ -98,6 +111,7 @@ class Pool:
         if self._failing_since is None or now - self._last_fault >= SICK_AFTER:
             self._failing_since = now
         self._last_fault = now
+        self._note_page(fault)
         if fault.verdict is Verdict.REFUSED:
             self.refused += 1
             session.refusal = fault.error
@@ -108,3 +122,16 @@ class Pool:
             # Jittered, so that what waited does not wake as a herd.
             until = now + wait * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
             session.held_until = max(session.held_until, until)
+
+    def _note_page(self, fault: Fault) -> None:
+        """Warn once when the first five answers of all were web pages: no gateway, it seems."""
+        if not fault.html:
+            if fault.error.status is not None:
+                self._only_pages = -1
+        elif self._only_pages >= 0:
+            self._only_pages += 1
+            if self._only_pages == PAGES_WARNED:
+                _log.warning(
+                    "base_url %s answers with web pages alone: is it the gateway's address?",
+                    self._settings.base_url,
+                )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -16,7 +18,20 @@ from ideogram_async._version import __version__
 from ideogram_async._wire import PATH
 
 BASE_URL_VARIABLE = "IDEOGRAM_BASE_URL"
-_OURS = frozenset({"authorization", "access-token", "content-type", "content-length", "host"})
+_OURS = frozenset(
+    {
+        "accept-encoding",
+        "access-token",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+    }
+)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -72,18 +87,24 @@ def settle(
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Check every setting at once, and fill in what the environment tells."""
-    if base_url is None:
-        base_url = environ.get(BASE_URL_VARIABLE) or None
+    try:
+        chosen = _credentials.choose(token, access_token, tuple(credentials), environ)
+        if base_url is None:
+            base_url = environ.get(BASE_URL_VARIABLE) or None
+    except (TypeError, ValueError) as error:
+        raise error.with_traceback(None) from None
+    finally:  # reports of errors may show a frame's locals
+        del token, access_token, environ
     return Settings(
         base_url=check_base_url(base_url, allow_http=allow_http),
-        credentials=_credentials.choose(token, access_token, tuple(credentials), environ),
+        credentials=chosen,
         max_in_flight=check_count("max_in_flight", max_in_flight),
         max_rate=None if max_rate is None else check_rate("max_rate", max_rate),
         deadline=check_seconds("deadline", deadline),
         attempt_timeout=_given("attempt_timeout", attempt_timeout),
         connect_timeout=_given("connect_timeout", connect_timeout),
         max_body=check_count("max_body", max_body),
-        proxy=proxy,
+        proxy=_check_proxy(proxy),
         ssl=ssl,
         headers=_check_headers(headers or {}, user_agent),
     )
@@ -94,7 +115,7 @@ def check_seconds(name: str, value: float | None) -> float | None:
     if value is None:
         return None
     _check_number(name, value)
-    if not 0 < value < math.inf:
+    if not 0 < value <= sys.float_info.max:
         raise ValueError(f"{name} is {value!r}: expected seconds > 0 and finite, or None")
     return float(value)
 
@@ -118,7 +139,9 @@ def check_count(name: str, value: int) -> int:
 def check_rate(name: str, value: float) -> float:
     """Check a rate in queries a second: > 0; `math.inf` stands for no limit at all."""
     _check_number(name, value)
-    if not value > 0:
+    if value == math.inf:
+        return math.inf
+    if not 0 < value <= sys.float_info.max:
         raise ValueError(f"{name} is {value!r}: expected queries a second > 0, or None")
     return float(value)
 
@@ -135,20 +158,33 @@ def check_base_url(base_url: str | None, *, allow_http: bool = False) -> str:
     if not isinstance(base_url, str):
         raise TypeError(f"base_url is a {type(base_url).__name__}: expected a str")
     base_url = base_url.strip().rstrip("/")
-    parts = urlsplit(base_url)
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("base_url holds a user or password: give the key as token or access_token")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"base_url is {base_url!r}: expected https://host, with a path if need be")
-    if parts.query or parts.fragment:
-        raise ValueError(f"base_url {base_url!r} has a query or fragment: expected neither")
+    if "@" in base_url:
+        raise ValueError(
+            "base_url holds an @ (not shown): give keys as token or access_token; %40 in a path"
+        )
+    if "?" in base_url or "#" in base_url:
+        raise ValueError("base_url has a query or fragment (not shown): expected neither")
+    if not base_url.isprintable() or " " in base_url or "\\" in base_url:
+        raise ValueError(f"base_url is {base_url!r}: a blank, backslash or control character")
+    scheme, host = _scheme_and_host(base_url)
     if base_url.endswith(PATH):
         raise ValueError(f"base_url {base_url!r} ends in {PATH}: give what comes before it")
-    if parts.scheme == "http" and not (allow_http or is_loopback(parts.hostname)):
+    if scheme == "http" and not (allow_http or is_loopback(host)):
         raise ValueError(
             f"base_url {base_url!r} would send the key in clear: use https, or allow_http=True"
         )
     return base_url
+
+
+def _scheme_and_host(base_url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in {"http", "https"} and parts.port != 0
+    except ValueError as error:  # brackets, or a port that is none
+        raise ValueError(f"base_url is {base_url!r}: {error}") from None
+    if not usable or not parts.hostname:
+        raise ValueError(f"base_url is {base_url!r}: expected https://host, with a path if need be")
+    return parts.scheme, parts.hostname
 
 
 def is_loopback(host: str) -> bool:
@@ -159,22 +195,36 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def _check_proxy(proxy: str | None) -> str | None:
+    if proxy is not None and not isinstance(proxy, str):
+        raise TypeError(f"proxy is a {type(proxy).__name__}: expected a str")
+    return proxy
+
+
 def _check_headers(headers: Mapping[str, str], user_agent: str | None) -> Mapping[str, str]:
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers is a {type(headers).__name__}: expected a mapping")
     for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
+        if not all(isinstance(part, str) for part in (name, value)):
             raise TypeError("headers: expected names and values of type str")
         if name.lower() in _OURS:
             raise ValueError(
                 f"headers sets {name}: keys go into token or access_token, and the"
                 " rest of these headers is the client's own"
             )
-        if not _is_field(name) or not _is_field(value):
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"headers: {name!r} is no name of a header")
+        if not value.isprintable():
             raise ValueError(f"headers[{name!r}] holds a line break or control character")
+    return {**_user_agent(headers, user_agent), **headers}
+
+
+def _user_agent(headers: Mapping[str, str], user_agent: str | None) -> dict[str, str]:
+    if user_agent is None and any(name.lower() == "user-agent" for name in headers):
+        return {}
     agent = user_agent or f"ideogram-async/{__version__}"
-    if not _is_field(agent):
+    if not isinstance(agent, str):
+        raise TypeError(f"user_agent is a {type(agent).__name__}: expected a str")
+    if not agent.isprintable():
         raise ValueError("user_agent holds a line break or control character")
-    return {"User-Agent": agent, **headers}
-
-
-def _is_field(value: str) -> bool:
-    return value.isprintable()
+    return {"User-Agent": agent}

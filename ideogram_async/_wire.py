@@ -7,11 +7,13 @@ the source of such gateways; the rest is inferred, so it is tolerated rather tha
 from __future__ import annotations
 
 import enum
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -24,7 +26,6 @@ from ideogram_async._errors import (
     IdeogramError,
     InternalServerError,
     InvalidResponseError,
-    NotFoundError,
     PermissionDeniedError,
     RateLimitError,
     RequestNotFound,
@@ -38,7 +39,10 @@ PATH = "/api/ideogram/task-request"
 RETRY_AFTER_CAP = 300.0
 """Seconds: a gateway that asks for longer is asked again after these."""
 
+_SUCCESS = range(200, 300)
+_REDIRECTION = range(300, 400)
 _QUOTA_CODES = frozenset({"insufficient_user_quota", "quota_not_enough"})
+_BLANKS = b"\xef\xbb\xbf \t\r\n"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -89,7 +93,7 @@ def read_answer(
     headers: Mapping[str, str],
     body: bytes,
     *,
-    secrets: Iterable[str] = (),
+    secrets: Sequence[str] = (),
     base_url: str = "",
 ) -> Answer | Fault:
     """Say what an answer to the query for `request_id` means. Never raises.
@@ -97,7 +101,7 @@ def read_answer(
     `secrets` are struck out wherever the gateway echoes them; `base_url` is named where the
     address is wrong.
     """
-    if not 200 <= status < 300:
+    if status not in _SUCCESS:
         return _Refusal(request_id, status, headers, body, secrets, base_url).fault()
     try:
         records = _decode(body).sampling_requests
@@ -119,27 +123,31 @@ def _no_record(request_id: str, status: int, *, empty: bool) -> Fault:
         )
         return Fault(Verdict.UNKNOWN_ID, error)
     error = InvalidResponseError(
-        "the answer holds records of other ids alone", request_id=request_id, status=status
+        "the answer holds no record of this id", request_id=request_id, status=status
     )
     return Fault(Verdict.MALFORMED, error, foreign=True)
 
 
 def _no_answer(
-    request_id: str, status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str]
+    request_id: str, status: int, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]
 ) -> Fault:
     """Read a 2xx without a list of records."""
+    wait = retry_after(headers)
     if _is_html(headers, body):  # seen: a path that the relay hands to its own web page
         html_error = InvalidResponseError(
-            "a web page came with status 200", request_id=request_id, status=status
+            f"a web page came with status {status}",
+            request_id=request_id,
+            status=status,
+            retry_after=wait,
         )
         return Fault(Verdict.TRANSIENT, html_error, html=True)
     document = _salvage.first_object(body)
     code, message = _code_and_message(document)
     told = clean(message, secrets) or "no JSON object with a list of sampling_requests"
     if code in _QUOTA_CODES:
-        error: IdeogramError = AuthenticationError(told, request_id=request_id, status=status)
-        return Fault(Verdict.REFUSED, error)
-    error = InvalidResponseError(told, request_id=request_id, status=status)
+        refusal = AuthenticationError(told, request_id=request_id, status=status, retry_after=wait)
+        return Fault(Verdict.REFUSED, refusal)
+    error = InvalidResponseError(told, request_id=request_id, status=status, retry_after=wait)
     if document.get("success") is False:  # seen: refused by the relay's dashboard
         return Fault(Verdict.TRANSIENT, error)
     return Fault(Verdict.MALFORMED, error)
@@ -152,7 +160,7 @@ class _Refusal(msgspec.Struct):
     status: int
     headers: Mapping[str, str]
     body: bytes
-    secrets: Iterable[str]
+    secrets: Sequence[str]
     base_url: str
 
     def fault(self) -> Fault:
@@ -160,23 +168,19 @@ class _Refusal(msgspec.Struct):
         document = _salvage.first_object(self.body)
         code, message = _code_and_message(document)
         told = clean(message, self.secrets)
-        if self.status < 400:  # the endpoint never redirects; a key must not follow one
+        if self.status in _REDIRECTION:  # the endpoint never redirects; a key must not follow one
             return Fault(Verdict.ADDRESS, self._wrong_address(self._redirect()))
-        if self.status == 404 and message.startswith("Invalid URL"):  # seen: the relay's own 404
+        if self.status == HTTPStatus.NOT_FOUND and message.startswith("Invalid URL"):  # seen
             return Fault(Verdict.ADDRESS, self._wrong_address(f"404: {told}"))
         verdict = self._verdict(code, relayed="error" in document or "code" in document)
         return Fault(verdict, self._error(verdict, told))
 
     def _verdict(self, code: str, *, relayed: bool) -> Verdict:
-        if self.status == 401 or code in _QUOTA_CODES:  # seen: 401 also for a token's used-up quota
-            return Verdict.REFUSED
-        if self.status == 403 and relayed and not self._is_problem():
+        if self.status == HTTPStatus.UNAUTHORIZED or code in _QUOTA_CODES:
+            return Verdict.REFUSED  # seen: 401 also for a token's used-up quota
+        if self.status == HTTPStatus.FORBIDDEN and relayed and not self._is_problem():
             return Verdict.REFUSED  # seen: the relay's own; a CDN's is HTML or RFC 9457
-        if self.status in {429, 503}:  # seen: nginx limit_req answers 503
-            return Verdict.THROTTLED
-        if self.status in {400, 404, 422}:
-            return Verdict.UNKNOWN_ID
-        return Verdict.TRANSIENT
+        return _VERDICTS.get(self.status, Verdict.TRANSIENT)
 
     def _error(self, verdict: Verdict, told: str) -> IdeogramError:
         return _ERRORS.get(verdict, _by_status(self.status))(
@@ -195,14 +199,24 @@ class _Refusal(msgspec.Struct):
 
     def _redirect(self) -> str:
         target = clean(self.headers.get("Location", ""), self.secrets)
-        origin = "/".join(target.split("/", 3)[:3]).split("?", 1)[0]
-        return f"{self.status}: redirected to {origin or 'nowhere'}"
+        place = re.split(r"[?#]", target, maxsplit=1)[0]
+        origin = re.match(r"([a-z][a-z0-9+.-]*:)?//([^/\\]*)", place, re.IGNORECASE)
+        if origin:  # without what may stand there of a user and a password
+            place = f"{origin[1] or ''}//{origin[2].rpartition('@')[2]}"
+        return f"{self.status}: redirected to {place or 'nowhere'}"
 
     def _is_problem(self) -> bool:
         content_type = self.headers.get("Content-Type", "").lower()
         return "problem+json" in content_type or _is_html(self.headers, self.body)
 
 
+_VERDICTS: dict[int, Verdict] = {
+    HTTPStatus.TOO_MANY_REQUESTS: Verdict.THROTTLED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Verdict.THROTTLED,  # seen: nginx limit_req
+    HTTPStatus.BAD_REQUEST: Verdict.UNKNOWN_ID,
+    HTTPStatus.NOT_FOUND: Verdict.UNKNOWN_ID,
+    HTTPStatus.UNPROCESSABLE_ENTITY: Verdict.UNKNOWN_ID,
+}
 _ERRORS: dict[Verdict, type[APIStatusError]] = {
     Verdict.REFUSED: AuthenticationError,
     Verdict.UNKNOWN_ID: RequestNotFound,
@@ -210,18 +224,17 @@ _ERRORS: dict[Verdict, type[APIStatusError]] = {
 
 
 def _by_status(status: int) -> type[APIStatusError]:
-    if status >= 500:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return InternalServerError
     by_status: dict[int, type[APIStatusError]] = {
-        403: PermissionDeniedError,
-        404: NotFoundError,
-        429: RateLimitError,
+        HTTPStatus.FORBIDDEN: PermissionDeniedError,
+        HTTPStatus.TOO_MANY_REQUESTS: RateLimitError,
     }
     return by_status.get(status, APIStatusError)
 
 
 def _is_html(headers: Mapping[str, str], body: bytes) -> bool:
-    return "html" in headers.get("Content-Type", "").lower() or body.lstrip()[:1] == b"<"
+    return "html" in headers.get("Content-Type", "").lower() or body.lstrip(_BLANKS)[:1] == b"<"
 
 
 def _code_and_message(document: Mapping[str, Any]) -> tuple[str, str]:
@@ -239,7 +252,7 @@ def _code_and_message(document: Mapping[str, Any]) -> tuple[str, str]:
 @lru_cache(maxsize=64)  # the header repeats for a second, and parsing costs more than decoding
 def http_date(value: str | None) -> float | None:
     """Read an HTTP date as seconds of Unix time, or None."""
-    if not value:
+    if not value or not value.isascii():  # int() would read the digits of every script
         return None
     try:
         parsed = parsedate_to_datetime(value)

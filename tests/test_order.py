@@ -1,0 +1,154 @@
+"""Whose turn it is: a person's call first, runs in turn, and within a run the earliest first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ideogram_async import FixedInterval, IdeogramClient
+from ideogram_async._agenda import Agenda, Lane
+from ideogram_async._job import Job
+from ideogram_async.testing import Gateway
+
+BACKGROUND = 20_000
+
+
+class _Owner:
+    """A stand-in subscriber: the order looks at its lane alone."""
+
+    def __init__(self, lane: Lane | None = None) -> None:
+        self.lane = lane or Lane()
+
+
+def _job(owner: Any, number: int, release: float, order: float | None = None) -> Job:
+    rank = release if order is None else order
+    return Job(release, f"id-{number}", number, owner, None, release, rank, eager=True)
+
+
+def _drain(agenda: Agenda, now: float) -> list[Job]:
+    jobs = []
+    while (job := agenda.pop(now)) is not None:
+        jobs.append(job)
+    return jobs
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100), st.integers(0, 3)), max_size=60))
+def test_released_jobs_come_by_deadline_within_their_lane(
+    told: list[tuple[float, float, int]],
+) -> None:
+    """Whatever is put in, each lane gives its released jobs by deadline, and none early."""
+    agenda, owners = Agenda(), [_Owner() for _ in range(4)]
+    jobs = [_job(owners[o], n, release, order) for n, (release, order, o) in enumerate(told)]
+    for job in jobs:
+        agenda.add(job, 0.0)
+    seen: list[Job] = []
+    for now in (0.0, 33.0, 66.0, 100.0):
+        batch = _drain(agenda, now)
+        assert agenda.next_time(now) > now
+        assert all(job.release <= now for job in batch)
+        for owner in owners:
+            orders = [job.order for job in batch if job.owner is owner]  # type: ignore[comparison-overlap]
+            assert orders == sorted(orders)
+        seen += batch
+    assert {job.request_id for job in seen} == {job.request_id for job in jobs}
+    assert len(seen) == len(jobs)
+
+
+def test_lanes_take_turns() -> None:
+    """A run of a few is not made to wait for a run of many."""
+    agenda, many, few = Agenda(), _Owner(), _Owner()
+    for number in range(100):
+        agenda.add(_job(many, number, 0.0), 0.0)
+    for number in range(100, 103):
+        agenda.add(_job(few, number, 0.0), 0.0)
+    owners = [job.owner for job in _drain(agenda, 0.0)]
+    assert owners[:6].count(few) == 3  # type: ignore[arg-type]
+
+
+def test_the_urgent_lane_goes_first() -> None:
+    """A due call for one id goes before all runs; one that is not due waits its time."""
+    agenda, run = Agenda(), _Owner()
+    for number in range(3):
+        agenda.add(_job(run, number, 0.0), 0.0)
+    person = _Owner(agenda.urgent)
+    agenda.add(_job(person, 9, 1.0), 0.0)
+    first = agenda.pop(0.0)
+    assert first is not None
+    assert first.owner is run  # type: ignore[comparison-overlap]
+    agenda.add(_job(person, 8, 0.5), 0.5)
+    assert [job.request_id for job in _drain(agenda, 0.5)] == ["id-8", "id-1", "id-2"]
+    assert agenda.next_time(0.5) == 1.0
+
+
+def test_void_jobs_are_never_given() -> None:
+    """A job that nobody owns any more is dropped where it stands."""
+    agenda, run = Agenda(), _Owner()
+    jobs = [_job(run, number, number) for number in range(6)]
+    for job in jobs:
+        agenda.add(job, 2.0)
+    for job in jobs[::2]:
+        job.owner = None
+    assert [job.request_id for job in _drain(agenda, 10.0)] == ["id-1", "id-3", "id-5"]
+
+
+def test_a_mass_release_is_taken_by_portions() -> None:
+    """When many jobs wake at one moment the loop is not held up by all of them at once."""
+    agenda, run = Agenda(), _Owner()
+    for number in range(5000):
+        agenda.add(_job(run, number, 1.0), 0.0)
+    assert agenda.pop(1.0) is not None
+    assert len(run.lane.ready) < 1000
+    assert len(_drain(agenda, 1.0)) == 4999
+
+
+def test_ids_of_equal_release_keep_their_order() -> None:
+    """A lane ranks new jobs of one release as they came."""
+    lane = Lane()
+    ranks = [lane.in_line(release) for release in (1.0, 1.0, 1.0, 2.0, 2.0, 0.5)]
+    assert ranks[:3] == sorted(set(ranks[:3]))
+    assert ranks[3:] == [2.0, ranks[4], 0.5]
+    assert 2.0 < ranks[4] < 2.0 + 1e-9
+
+
+@pytest.mark.anyio
+async def test_a_wait_and_a_small_run_are_not_held_up_by_20_000_ids() -> None:
+    """With 20,000 ids polled at 100 queries a second a wait is late by < 8 s, 20 ids by < 20 s."""
+    async with (
+        Gateway(latency=0.2) as gateway,
+        IdeogramClient(gateway.url, max_in_flight=20, schedule=FixedInterval(2.0)) as client,
+    ):
+        loop = asyncio.get_running_loop()
+        lags: dict[str, float] = {}
+        ids = [gateway.submit(progress="never") for _ in range(BACKGROUND)]
+
+        def note(request_ids: Iterable[str | None]) -> None:
+            for request_id in map(str, request_ids):
+                lags[request_id] = loop.time() - gateway.completes_at(request_id)
+
+        async def wait() -> None:
+            note([(await client.wait(waited)).request_id])
+
+        async def small_run() -> None:
+            async for request in client.as_completed(
+                [gateway.submit(duration=10) for _ in range(20)]
+            ):
+                note([request.request_id])
+
+        async with client.as_completed(ids):
+            await anyio.sleep(5)
+            waited = gateway.submit(duration=10)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                tasks.start_soon(small_run)
+            rate = len(gateway.queries) / loop.time()
+        assert rate == pytest.approx(100, rel=0.1)
+        assert len(lags) == 21
+        assert min(lags.values()) >= 0
+        assert max(lags.values()) < 20
+        assert lags[waited] < 8
