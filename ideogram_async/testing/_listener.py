@@ -17,6 +17,8 @@ __all__ = ["Listener"]
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 # Loop turns in which aborted connections are gone; a bound, not a wait.
 _TURNS = 100
+_TURNS_TO_CONNECT = 3
+_BACKLOG = 1024
 
 
 def abort(transport: asyncio.BaseTransport | None, *, reset: bool) -> None:
@@ -53,20 +55,17 @@ class RawResponse(web.StreamResponse):
 
 
 class _Server(web.Server):
-    """Numbers its connections, and refuses those that come while it is down."""
+    """Numbers its connections."""
 
     def __init__(self, handler: Callable[..., Awaitable[Any]], **settings: Any) -> None:
         super().__init__(handler, handler_cancellation=True, access_log=None, **settings)
         self.numbers: dict[object, int] = {}
         self.opened = 0
-        self.down = False
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         self.opened += 1
         self.numbers[handler] = self.opened
-        if self.down:
-            abort(transport, reset=True)
 
     def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
@@ -88,7 +87,8 @@ class Listener:
         self.port = port
         self._server = _Server(handler, keepalive_timeout=keepalive)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0)
-        self._site: web.TCPSite | None = None
+        self._socket: socket.socket | None = None
+        self._site: web.SockSite | None = None
 
     @property
     def opened(self) -> int:
@@ -105,22 +105,29 @@ class Listener:
             return
         if self._runner.server is None:
             await self._runner.setup()
-        self._server.down = False
-        site = web.TCPSite(self._runner, self.host, self.port, backlog=1024)
-        await site.start()
-        self._site = site
-        self.port = self._runner.addresses[0][1]
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        sock = socket.create_server((self.host, self.port), family=family)
+        self.port = sock.getsockname()[1]
+        self._socket, self._site = sock, web.SockSite(self._runner, sock, backlog=_BACKLOG)
+        await self._site.start()
 
     async def stop(self, *, reset: bool = True) -> None:
         """Close the port and every connection."""
-        if self._site is None:
+        if self._site is None or self._socket is None:
             return
         site, self._site = self._site, None
-        self._server.down = True
+        await self._settle(self._socket)
         await site.stop()
         for connection in self._server.connections:
             abort(connection.transport, reset=reset)
         await self._emptied()
+
+    @staticmethod
+    async def _settle(sock: socket.socket) -> None:
+        """Accept no more, and let what is accepted become connections: asyncio leaks it else."""
+        asyncio.get_running_loop().remove_reader(sock)
+        for _ in range(_TURNS_TO_CONNECT):
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Leave nothing behind."""
