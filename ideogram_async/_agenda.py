@@ -18,15 +18,29 @@ _AT_ONCE = 512  # jobs released in one go: a mass wake-up must not stall the loo
 
 
 class Lane:
-    """The waiting jobs of one run: asleep until their release, then ready by their deadline."""
+    """The waiting jobs of one run: asleep until their release, then ready by their deadline.
 
-    __slots__ = ("_last", "alarm", "asleep", "in_turn", "ready", "soonest")
+    The eager, which a caller asked for now, stand apart: they may go where the pace bids others
+    wait.
+    """
+
+    __slots__ = (
+        "_last",
+        "alarm",
+        "asleep",
+        "eager",
+        "in_eager_turn",
+        "in_turn",
+        "ready",
+        "soonest",
+    )
 
     def __init__(self) -> None:
         self.asleep: list[Job] = []
         self.ready: list[Job] = []
+        self.eager: list[Job] = []
         self.alarm = math.inf
-        self.in_turn = False
+        self.in_turn = self.in_eager_turn = False
         self.soonest = math.inf
         self._last = (-math.inf, -math.inf)
 
@@ -55,11 +69,13 @@ class Lane:
             if job.owner is not None:
                 self._admit(job)
 
-    def pop(self) -> Job | None:
-        """Take the ready job whose deadline comes first."""
-        ready = self.ready
-        while ready:
-            job = heapq.heappop(ready)
+    def pop(self, *, eager: bool = False) -> Job | None:
+        """Take the ready job whose deadline comes first, of all or of the eager ones."""
+        while self.eager or (self.ready and not eager):
+            heap = self.eager
+            if not eager and self.ready and (not heap or self.ready[0] < heap[0]):
+                heap = self.ready
+            job = heapq.heappop(heap)
             if job.owner is not None:
                 return job
         return None
@@ -68,18 +84,19 @@ class Lane:
         """List the ready jobs that somebody's time was up for before a moment."""
         if self.soonest > before:
             return []
-        expiries = [(job.first_expiry(), job) for job in self.ready if job.owner is not None]
+        waiting = (job for job in (*self.eager, *self.ready) if job.owner is not None)
+        expiries = [(job.first_expiry(), job) for job in waiting]
         self.soonest = min((when for when, _ in expiries if when > before), default=math.inf)
         return [job for when, job in expiries if when <= before]
 
     def jobs(self) -> Iterator[Job]:
         """Go through all that wait here."""
-        for heap in (self.ready, self.asleep):
+        for heap in (self.eager, self.ready, self.asleep):
             yield from (job for job in heap if job.owner is not None)
 
     def _admit(self, job: Job) -> None:
         job.key = job.order
-        heapq.heappush(self.ready, job)
+        heapq.heappush(self.eager if job.eager else self.ready, job)
         expiry = job.first_expiry() if job.guests else job.expires
         self.soonest = min(self.soonest, expiry)
 
@@ -90,6 +107,7 @@ class Agenda:
     def __init__(self) -> None:
         self.urgent = Lane()
         self._turns: deque[Lane] = deque()
+        self._eager_turns: deque[Lane] = deque()
         self._alarms: list[tuple[float, int, Lane]] = []
         self._tie = count()
 
@@ -101,17 +119,20 @@ class Agenda:
         lane.add(job, now)
         self._attend(lane)
 
-    def pop(self, now: float) -> Job | None:
-        """Take the job to ask now, or None if none is due."""
+    def pop(self, now: float, *, eager: bool = False) -> Job | None:
+        """Take the job to ask now, of all or of the eager ones, or None if none is due."""
         self._ring(now)
-        urgent = self.urgent.pop()
+        urgent = self.urgent.pop(eager=eager)
         if urgent is not None:
             return urgent
-        while self._turns:
-            lane = self._turns.popleft()
-            job = lane.pop()
-            if lane.ready:
-                self._turns.append(lane)
+        turns = self._eager_turns if eager else self._turns
+        while turns:
+            lane = turns.popleft()
+            job = lane.pop(eager=eager)
+            if lane.eager or (lane.ready and not eager):
+                turns.append(lane)
+            elif eager:
+                lane.in_eager_turn = False
             else:
                 lane.in_turn = False
             if job is not None:
@@ -120,9 +141,13 @@ class Agenda:
 
     def next_time(self, now: float) -> float:
         """Tell when a job may be due: `now`, a later time, or never (inf)."""
-        if self.urgent.ready or self._turns:
+        if self.urgent.ready or self.urgent.eager or self._turns:
             return now
         return self._alarms[0][0] if self._alarms else math.inf
+
+    def has_eager(self) -> bool:
+        """Tell whether an eager job may be due."""
+        return bool(self.urgent.eager or self._eager_turns)
 
     def lanes(self, now: float) -> tuple[Lane, ...]:
         """Give the lanes that have ready jobs."""
@@ -141,9 +166,13 @@ class Agenda:
 
     def _attend(self, lane: Lane) -> None:
         """Give a lane its turn if it has ready jobs, and an alarm for the first asleep."""
-        if lane.ready and not lane.in_turn and lane is not self.urgent:
-            lane.in_turn = True
-            self._turns.append(lane)
+        if lane is not self.urgent:
+            if not lane.in_turn and (lane.ready or lane.eager):
+                lane.in_turn = True
+                self._turns.append(lane)
+            if not lane.in_eager_turn and lane.eager:
+                lane.in_eager_turn = True
+                self._eager_turns.append(lane)
         if lane.asleep and lane.asleep[0].key < lane.alarm:
             lane.alarm = lane.asleep[0].key
             heapq.heappush(self._alarms, (lane.alarm, next(self._tie), lane))

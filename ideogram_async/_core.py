@@ -43,13 +43,15 @@ class Core:
 
     def statistics(self) -> Statistics:
         """Give the figures as they stand now."""
+        sessions = self._pool.statistics(self.loop.time())
         return Statistics(
-            queries=self._pool.queries,
-            in_flight=self._pool.in_flight,
+            queries=sum(session.queries for session in sessions) + self._transport.replays,
+            in_flight=sum(session.in_flight for session in sessions),
             pending=self.ledger.pending,
             completed=self.ledger.completed,
             failed=self.ledger.failed,
-            refused=self._pool.refused,
+            refused=sum(session.refused for session in sessions),
+            sessions=sessions,
         )
 
     async def close(self) -> None:

@@ -127,30 +127,44 @@ class Engine:
                 await self._ask(*taken)
 
     def _take(self) -> tuple[Job, Session] | None:
+        """Pull what may be asked now, or set the alarm for when something may."""
         now = self._loop.time()
-        session = self._pool.choose(now)
-        job = None if session is None else self._ledger.agenda.pop(now)
+        agenda, pool = self._ledger.agenda, self._pool
+        session = pool.choose(now, eager=False)
+        if session is not None:
+            job = agenda.pop(now)
+        else:
+            session = pool.choose(now, eager=True) if agenda.has_eager() else None
+            job = None if session is None else agenda.pop(now, eager=True)
         if session is None or job is None:
             self._set_alarm(self._next_time(now))
             return None
-        if self._ledger.agenda.next_time(now) <= now:
+        if agenda.next_time(now) <= now:
             self._rouse()  # one wakes the next, so that none wakes in vain
         return job, session
 
     def _next_time(self, now: float) -> float:
         """When something is due and may be asked, or never (inf)."""
-        when = self._ledger.agenda.next_time(now)
-        return when if when == math.inf else max(when, self._pool.opens_at(now))
+        agenda, pool = self._ledger.agenda, self._pool
+        when = agenda.next_time(now)
+        if when == math.inf:
+            return when
+        opens_at = pool.opens_at(now, eager=False)
+        if when < opens_at:
+            pool.wait(self._ledger.pending)
+            if agenda.has_eager():
+                opens_at = min(opens_at, pool.opens_at(now, eager=True))
+        return max(when, opens_at)
 
     async def _ask(self, job: Job, session: Session) -> None:
         asked = self._loop.time()
+        self._pool.sent(session, asked, eager=job.eager)
         self._ledger.departs(job, asked)
-        self._pool.sent(session)
         try:
             async with self._pool.slots:
                 outcome = await self._query(session.index, job.request_id)
         finally:
-            self._pool.returned(session)
+            session.in_flight -= 1
         now = self._loop.time()
-        self._pool.note(session, outcome, now)
+        self._pool.note(session, outcome, asked, now)
         self._ledger.settle(job, outcome, asked, now)

@@ -145,6 +145,13 @@ class PollingFailed(IdeogramError, ExceptionGroup[RequestError]):
     `exceptions` holds a `RequestError` for each, so `except*` works.
     """
 
+    if TYPE_CHECKING:
+
+        @property
+        def exceptions(self) -> tuple[RequestError, ...]:
+            """The errors, one an id; never a group inside the group."""
+            raise NotImplementedError
+
     def __new__(cls, message: str, exceptions: Sequence[RequestError], **_: Any) -> Self:
         return super().__new__(cls, message, exceptions)
 

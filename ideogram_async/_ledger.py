@@ -65,9 +65,9 @@ class Ledger:
 
     def enter(self, subscriber: Subscriber, now: float) -> None:
         """Take in a subscriber; raise at once where a throttle outlasts a one-shot call."""
-        self._pool.reconsider()
-        if subscriber.once and self._pool.opens_at(now) > subscriber.until:
-            wait = self._pool.opens_at(now) - now
+        self._pool.reconsider(now, run=not subscriber.urgent)
+        if subscriber.once and self._pool.held_until(now) > subscriber.until:
+            wait = self._pool.held_until(now) - now
             raise RateLimitError(
                 f"the gateway asked to wait, for {wait:.0f} s more", retry_after=wait
             )
@@ -188,11 +188,11 @@ class Ledger:
             if self._has_failed(job, verdict):
                 self._fail(job, error)
             elif self._give_up(job, asked, now):
-                self._again(job, self._pause(job, verdict), now)
+                self._once_more(job, verdict, now)
 
     def _turn_away(self, error: IdeogramError, now: float) -> None:
         """End the one-shot calls that the gateway asks to wait for longer than they may take."""
-        opens_at = self._pool.opens_at(now)
+        opens_at = self._pool.held_until(now)
         for subscriber in tuple(self._subscribers):
             if subscriber.once and opens_at > subscriber.until:
                 ended = duplicate(error)
@@ -204,7 +204,7 @@ class Ledger:
         if refusal is not None:
             self.end_all(refusal)
         else:
-            self._again(job, 0.0, now)
+            self._keep_place(job, now)
 
     def _count(self, job: Job, error: RequestError, verdict: Verdict, now: float) -> None:
         trouble = job.troubled()
@@ -224,11 +224,15 @@ class Ledger:
             return verdict is Verdict.UNKNOWN_ID or trouble.faults >= TRIES_ONCE
         return trouble.unknown >= UNKNOWN_LIMIT or trouble.malformed >= MALFORMED_LIMIT
 
-    def _pause(self, job: Job, verdict: Verdict) -> float:
+    def _once_more(self, job: Job, verdict: Verdict, now: float) -> None:
+        faults = job.troubled().faults
         if verdict is Verdict.UNKNOWN_ID:
-            return UNKNOWN_APART / 2  # a fresh id may be visible sooner than it counts
-        ceiling = BACKOFF_BASE * 2.0 ** min(job.troubled().faults - 1, 10)
-        return random.uniform(0.0, min(ceiling, BACKOFF_CAP))  # noqa: S311 - no secret
+            self._again(job, UNKNOWN_APART / 2, now)  # it may be visible before that counts
+        elif verdict is Verdict.THROTTLED and faults == 1:
+            self._keep_place(job, now)  # the session waits, not the id
+        else:
+            ceiling = min(BACKOFF_BASE * 2.0 ** min(faults - 1, 10), BACKOFF_CAP)
+            self._again(job, random.uniform(0.0, ceiling), now)  # noqa: S311 - no secret
 
     # Who awaits what
 
@@ -325,6 +329,11 @@ class Ledger:
     def _again(self, job: Job, delay: float, now: float) -> None:
         job.release = max(min(now + delay, job.first_expiry()), now)
         job.order = self._order(job, now)
+        job.eager = False
+        self.agenda.add(job, now)
+
+    def _keep_place(self, job: Job, now: float) -> None:
+        job.release = now
         job.eager = False
         self.agenda.add(job, now)
 

@@ -1,6 +1,7 @@
-"""The session pool: one session a key, and the semaphore that bounds the queries in flight.
+"""The session pool: one session a key, each with its health and its pace.
 
-Nothing here reads a clock: `now` is passed in, in seconds on the event loop's clock.
+Nothing here reads a clock: `now` is passed in, in seconds on the event loop's clock. The semaphore
+bounds the queries in flight over all sessions.
 """
 
 from __future__ import annotations
@@ -8,33 +9,144 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import random
 
 import anyio
 
-from ideogram_async._errors import AuthenticationError, IdeogramError
+from ideogram_async._breaker import Breaker
+from ideogram_async._errors import IdeogramError
 from ideogram_async._settings import Settings
+from ideogram_async._sharing import Sharing
+from ideogram_async._statistics import SessionState, SessionStatistics
+from ideogram_async._throttle import Throttle
 from ideogram_async._wire import Answer, Fault, Verdict
 
 _log = logging.getLogger("ideogram_async")
 
 SICK_AFTER = 30.0
 """Seconds without a good answer after which faults are the gateway's, not the ids'."""
-
 PAGES_WARNED = 5
 """Web pages for answers, with nothing else before them, after which a warning is logged."""
+REFUSED_FOR = 60.0
+"""Seconds after which one query tries a refused key again."""
+FIRST_ROOM = 8
+"""Queries that a key may have in flight at first: it may be a bad one, or the limit a small one.
+Each good answer makes room for one more, so that the flight doubles with each round trip."""
+FOLLOWS = 0.25
+"""Seconds that sessions of one limit hold longer than the one that probes it."""
+TOLD_SHARE = 0.995
+"""The part of the told rate that is used: at exactly the rate a sliding window refuses 3 %."""
 
 
 class Session:
     """One key's state."""
 
-    __slots__ = ("held_until", "in_flight", "index", "refusal")
-
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, *, gentle: bool) -> None:
         self.index = index
         self.in_flight = 0
-        self.held_until = -math.inf
+        self.queries = 0
+        self.refused = 0
+        self.room = FIRST_ROOM
         self.refusal: IdeogramError | None = None
+        self.throttle = Throttle(gentle=gentle)
+        self.breaker = Breaker()
+        self.closed_until = -math.inf
+        """Until when it sends nothing; kept ready, for it is looked at before each query."""
+        self._retry_at = -math.inf
+        self._probe_asked: float | None = None
+
+    def opens_at(self, *, eager: bool) -> float:
+        """Tell when it may send the next query; what a caller asked for now knows no pace yet."""
+        if self.in_flight >= self.room:
+            return math.inf
+        if eager and not self.throttle.limited:
+            return self.closed_until
+        return max(self.closed_until, self.throttle.next_at)
+
+    def sent(self, now: float, *, eager: bool) -> None:
+        """Note that a query goes out."""
+        self.in_flight += 1
+        self.queries += 1
+        self.throttle.sent(now, paced=not eager or self.throttle.limited)
+        if self._probing:
+            self._probe_asked = now
+            self._settle()
+
+    def note(self, outcome: Answer | Fault, asked: float, now: float) -> bool:
+        """Learn from an outcome; tell whether it was a throttle's that holds the session."""
+        held = False
+        if self._probe_asked == asked:
+            self._probe_asked = None
+        if isinstance(outcome, Fault):
+            held = self._note_fault(outcome, asked, now)
+        else:
+            self.room += 1
+            self.refusal = None
+            self.throttle.accepted(asked, now)
+            if self.breaker.succeeded(asked, now):
+                self.room = FIRST_ROOM  # many wait for a gateway that has just come back
+        self._settle()
+        return held
+
+    def follow(self, leader: Session, now: float) -> None:
+        """Hold for another session's refusal, until its probe is back."""
+        self.throttle.follow(leader.throttle.held_until + FOLLOWS, now)
+        self._settle()
+
+    def retry(self, now: float) -> None:
+        """Let one query try a refused key again."""
+        self._retry_at = min(self._retry_at, now)
+        self._settle()
+
+    def statistics(self, now: float) -> SessionStatistics:
+        """Give its figures."""
+        return SessionStatistics(
+            queries=self.queries,
+            in_flight=self.in_flight,
+            refused=self.refused,
+            rate=self.throttle.rate if self.throttle.limited else None,
+            state=self._state(now),
+            reason=None if self.refusal is None else str(self.refusal.args[0]),
+        )
+
+    @property
+    def _probing(self) -> bool:
+        return self.refusal is not None or self.throttle.probing or self.breaker.probing
+
+    def _note_fault(self, fault: Fault, asked: float, now: float) -> bool:
+        verdict, wait = fault.verdict, fault.error.retry_after
+        if verdict is Verdict.TRANSIENT:
+            self.breaker.failed(asked, now)
+            if wait is not None:
+                self.throttle.hold(wait, now)
+            return False
+        self.breaker.succeeded(asked, now)
+        if verdict is Verdict.REFUSED:
+            self.refused += 1
+            self.refusal = fault.error
+            self._retry_at = now + REFUSED_FOR
+        elif verdict is Verdict.THROTTLED:
+            self.refused += 1
+            return self.throttle.refused(asked, wait, now)
+        else:
+            self.throttle.accepted(asked, now)
+        return False
+
+    def _settle(self) -> None:
+        if self._probing and self._probe_asked is not None:
+            self.closed_until = math.inf
+            return
+        self.closed_until = max(self.throttle.held_until, self.breaker.open_until)
+        if self.refusal is not None:
+            self.closed_until = max(self.closed_until, self._retry_at)
+
+    def _state(self, now: float) -> SessionState:
+        if self.refusal is not None:
+            return "refused"
+        if self.breaker.probing:
+            return "broken"
+        if self.throttle.probing or self.throttle.held_until > now:
+            return "throttled"
+        return "open"
 
 
 class Pool:
@@ -42,53 +154,80 @@ class Pool:
 
     def __init__(self, settings: Settings) -> None:
         self.slots = anyio.Semaphore(settings.max_in_flight, fast_acquire=True)
-        self.rate = math.inf
-        self.queries = 0
-        self.refused = 0
+        told = settings.max_rate
+        gentle = told is None
+        self._sessions = [
+            Session(index, gentle=gentle) for index in range(len(settings.credentials))
+        ]
+        self._told = math.inf if told is None else TOLD_SHARE * told
+        self._told_next = -math.inf
         self._settings = settings
-        self._sessions = [Session(index) for index in range(len(settings.credentials))]
-        self._only_pages = 0
         self._failing_since: float | None = None
         self._last_fault = -math.inf
+        self._only_pages = 0
+        self._sharing = Sharing()
 
     @property
     def in_flight(self) -> int:
         """Count the queries sent and not yet answered."""
         return sum(session.in_flight for session in self._sessions)
 
-    def choose(self, now: float) -> Session | None:
+    @property
+    def rate(self) -> float:
+        """Queries a second that may be sent now; inf where nothing limits them."""
+        return min(self._told, sum(session.throttle.rate for session in self._sessions))
+
+    def choose(self, now: float, *, eager: bool) -> Session | None:
         """Give the session with the most room, or None while none may send."""
+        if now < self._told_next:
+            return None
         best = None
         for session in self._sessions:
-            usable = session.refusal is None and session.held_until <= now
-            if usable and (best is None or session.in_flight < best.in_flight):
+            if session.opens_at(eager=eager) <= now and (
+                best is None or session.in_flight < best.in_flight
+            ):
                 best = session
         return best
 
-    def opens_at(self, now: float) -> float:
+    def opens_at(self, now: float, *, eager: bool) -> float:
         """Tell when a session may send: `now`, or later."""
-        held = (session.held_until for session in self._sessions if session.refusal is None)
-        return max(min(held, default=math.inf), now)
+        opens_at = min(session.opens_at(eager=eager) for session in self._sessions)
+        return max(opens_at, self._told_next, now)
 
-    def sent(self, session: Session) -> None:
+    def held_until(self, now: float) -> float:
+        """Tell until when the gateway has asked every key to wait."""
+        used = (session for session in self._sessions if session.refusal is None)
+        return max(min((session.throttle.held_until for session in used), default=now), now)
+
+    def wait(self, pending: int) -> None:
+        """Note that due queries wait for the pace, of so many ids that are pending."""
+        for session in self._sessions:
+            session.throttle.start_at(pending / len(self._sessions))
+            session.throttle.wait()
+
+    def sent(self, session: Session, now: float, *, eager: bool) -> None:
         """Note that a query goes out."""
-        session.in_flight += 1
-        self.queries += 1
+        session.sent(now, eager=eager)
+        if self._told < math.inf:
+            self._told_next = now + 1 / self._told
 
-    def returned(self, session: Session) -> None:
-        """Note that a query is over, answered or not."""
-        session.in_flight -= 1
-
-    def note(self, session: Session, outcome: Answer | Fault, now: float) -> None:
+    def note(self, session: Session, outcome: Answer | Fault, asked: float, now: float) -> None:
         """Learn from an outcome."""
+        if session.note(outcome, asked, now) and len(self._sessions) > 1:
+            self._spread(session, now)
         if isinstance(outcome, Fault):
-            self._note_fault(session, outcome, now)
+            if self._failing_since is None or now - self._last_fault >= SICK_AFTER:
+                self._failing_since = now
+            self._last_fault = now
+            self._note_page(outcome)
         else:
             self._failing_since = None
             self._only_pages = -1
 
     def sick(self, now: float) -> bool:
         """Tell whether the gateway as a whole has failed of late, so that faults do not count."""
+        if all(session.breaker.probing for session in self._sessions):
+            return True
         since = self._failing_since
         return since is not None and now - since >= SICK_AFTER
 
@@ -101,27 +240,23 @@ class Pool:
             told.args = (f"no key was given, and the gateway wants one ({told.args[0]})",)
         return told
 
-    def reconsider(self) -> None:
-        """Take refused keys back into use, for a new call to try."""
-        if self.refusal() is not None:
+    def reconsider(self, now: float, *, run: bool) -> None:
+        """Let a new run try refused keys again, or a new call where there is no other."""
+        if run or self.refusal() is not None:
             for session in self._sessions:
-                session.refusal = None
+                session.retry(now)
 
-    def _note_fault(self, session: Session, fault: Fault, now: float) -> None:
-        if self._failing_since is None or now - self._last_fault >= SICK_AFTER:
-            self._failing_since = now
-        self._last_fault = now
-        self._note_page(fault)
-        if fault.verdict is Verdict.REFUSED:
-            self.refused += 1
-            session.refusal = fault.error
-        elif fault.verdict is Verdict.THROTTLED:
-            self.refused += 1
-        wait = fault.error.retry_after
-        if wait is not None and not isinstance(fault.error, AuthenticationError):
-            # Jittered, so that what waited does not wake as a herd.
-            until = now + wait * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
-            session.held_until = max(session.held_until, until)
+    def statistics(self, now: float) -> tuple[SessionStatistics, ...]:
+        """Give the figures of each session, in the order of the keys."""
+        return tuple(session.statistics(now) for session in self._sessions)
+
+    def _spread(self, session: Session, now: float) -> None:
+        """Let a refusal count for all sessions, where they seem to share the limit."""
+        self._sharing.refused(session.index, now)
+        if self._sharing.shared:
+            for other in self._sessions:
+                if other is not session:
+                    other.follow(session, now)
 
     def _note_page(self, fault: Fault) -> None:
         """Warn once when the first five answers of all were web pages: no gateway, it seems."""

@@ -94,7 +94,7 @@ def settle(
     except (TypeError, ValueError) as error:
         raise error.with_traceback(None) from None
     finally:  # reports of errors may show a frame's locals
-        del token, access_token, environ
+        del token, access_token, credentials, environ
     return Settings(
         base_url=check_base_url(base_url, allow_http=allow_http),
         credentials=chosen,

@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+
+SessionState = Literal["open", "throttled", "broken", "refused"]
+
+
+class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What the session of one key has done, without the key."""
+
+    queries: int = 0
+    """Queries sent."""
+    in_flight: int = 0
+    """Queries sent and not yet answered."""
+    refused: int = 0
+    """Queries answered by a throttle (429, 503) or a refused key."""
+    rate: float | None = None
+    """Queries a second that refusals have left it, or None where no limit has shown."""
+    state: SessionState = "open"
+    """In use; holding for a throttle; holding for a gateway that is down; its key refused."""
+    reason: str | None = None
+    """What the gateway said when it refused the key."""
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +42,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Ids that ended in a `RequestError`."""
     refused: int = 0
     """Queries answered by a throttle (429, 503) or a refused key."""
+    sessions: tuple[SessionStatistics, ...] = ()
+    """The figures of each session, in the order of the keys."""
 
 
 class RunStatistics(msgspec.Struct, frozen=True, kw_only=True):

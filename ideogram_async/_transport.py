@@ -1,4 +1,4 @@
-"""One query over HTTP: the only place on the client's side that knows aiohttp."""
+"""One query over HTTP: with `_connections`, the only place on the client's side to know aiohttp."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from ideogram_async._errors import APIConnectionError, APITimeoutError, BaseURLError, IdeogramError
+from ideogram_async._connections import (
+    DeadConnectionError,
+    Request,
+    Response,
+    StaleConnectionError,
+)
+from ideogram_async._errors import (
+    APIConnectionError,
+    APITimeoutError,
+    BaseURLError,
+    IdeogramError,
+    InvalidResponseError,
+)
 from ideogram_async._settings import Settings
 from ideogram_async._text import clean
 from ideogram_async._wire import Answer, Fault, Verdict, encode_query, read_answer
@@ -27,6 +39,7 @@ class Transport:
     """The sessions over one pool of connections, one a key."""
 
     def __init__(self, settings: Settings) -> None:
+        self.replays = 0
         self._settings = settings
         self._url = settings.url
         self._secrets = settings.secrets
@@ -45,17 +58,35 @@ class Transport:
 
     async def query(self, index: int, request_id: str) -> Answer | Fault:
         """Ask for one id in the session of that index; raises nothing but cancellation."""
-        try:
-            async with self._sessions[index].post(
-                self._url,
-                data=encode_query(request_id),
-                allow_redirects=False,  # aiohttp would send Access-Token along
-                proxy=self._settings.proxy,
-            ) as response:
-                body = await response.read()
-        except Exception as error:  # noqa: BLE001 - one boundary for whatever comes out of a query
-            return self._fault(request_id, error)
-        return read_answer(
+        replayed = False
+        while True:
+            try:
+                return await self._exchange(index, request_id)
+            except StaleConnectionError:
+                continue  # nothing was sent, and that connection is gone
+            except DeadConnectionError as error:
+                if replayed:
+                    return self._fault(request_id, error)
+                replayed = True  # a query is a read: it may go out again at once
+                self.replays += 1
+            except Exception as error:  # noqa: BLE001 - the one boundary of a query
+                return self._fault(request_id, error)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for session in self._sessions:
+            await session.close()
+        await self._connector.close()
+
+    async def _exchange(self, index: int, request_id: str) -> Answer | Fault:
+        async with self._sessions[index].post(
+            self._url,
+            data=encode_query(request_id),
+            allow_redirects=False,  # aiohttp would send Access-Token along
+            proxy=self._settings.proxy,
+        ) as response:
+            body, whole = await self._body(response)
+        outcome = read_answer(
             request_id,
             response.status,
             response.headers,
@@ -63,12 +94,26 @@ class Transport:
             secrets=self._secrets,
             base_url=self._settings.base_url,
         )
+        if not whole and response.ok:
+            outcome = self._too_large(request_id, response.status)
+        if isinstance(outcome, Fault) and outcome.foreign and isinstance(response, Response):
+            response.discard_connection()
+        return outcome
 
-    async def close(self) -> None:
-        """Close every connection."""
-        for session in self._sessions:
-            await session.close()
-        await self._connector.close()
+    async def _body(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+        """Read a body under the cap, decoded; tell whether it is whole."""
+        most = self._settings.max_body
+        length = response.content_length
+        if length is not None and length <= most and "Content-Encoding" not in response.headers:
+            return await response.read(), True
+        chunks, size = [], 0
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > most:
+                response.close()
+                return b"".join(chunks)[:most], False
+        return b"".join(chunks), True
 
     def _session(
         self, key: Mapping[str, str], timeout: aiohttp.ClientTimeout
@@ -78,9 +123,19 @@ class Transport:
             connector_owner=False,
             headers={**_HEADERS, **self._settings.headers, **key},
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=Request,
+            response_class=Response,
             timeout=timeout,
             trust_env=False,  # no netrc, no proxy of the environment
         )
+
+    def _too_large(self, request_id: str, status: int) -> Fault:
+        error = InvalidResponseError(
+            f"the answer is larger than max_body, {self._settings.max_body} bytes",
+            request_id=request_id,
+            status=status,
+        )
+        return Fault(Verdict.MALFORMED, error)
 
     def _fault(self, request_id: str, error: Exception) -> Fault:
         """Put what happened in our own words: aiohttp's errors hold the key."""

@@ -1,0 +1,72 @@
+"""What is asked of a kept connection before it carries another query.
+
+Parts of the transport: aiohttp hands each query to these two classes of a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+
+RENEWED_AFTER = (240.0, 300.0)
+"""Seconds, drawn for each connection, after which it is renewed: a kept one never looks its
+name up again, and all of them renewed at once would be a burst."""
+
+_renewals: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()
+
+
+class StaleConnectionError(aiohttp.ServerDisconnectedError):
+    """The connection is not fit for another query; nothing was sent on it."""
+
+
+class DeadConnectionError(aiohttp.ServerDisconnectedError):
+    """A kept connection died under its query: it may have been closed before the query came."""
+
+
+class Request(aiohttp.ClientRequest):
+    """Refuses a connection that is out of step, or too old."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send the query, unless the connection must not carry it."""
+        protocol = conn.protocol
+        # A late extra answer of a former query would be taken for this one's (aiohttp 13656).
+        if protocol is None or protocol.should_close:
+            raise StaleConnectionError
+        now = self.loop.time()
+        renewal = _renewals.get(protocol)
+        if renewal is None:
+            _renewals[protocol] = now + random.uniform(*RENEWED_AFTER)  # noqa: S311 - no secret
+        elif now >= renewal:
+            raise StaleConnectionError
+        response = await super().send(conn)
+        if isinstance(response, Response):
+            response.reused = renewal is not None
+        return response
+
+
+class Response(aiohttp.ClientResponse):
+    """Knows whether its connection was a kept one, and can close it when all is read."""
+
+    reused = False
+    _transport: asyncio.Transport | None = None
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        """Wait for the head of the answer."""
+        protocol = connection.protocol
+        self._transport = None if protocol is None else protocol.transport
+        try:
+            return await super().start(connection)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if self.reused:
+                raise DeadConnectionError from None
+            raise
+
+    def discard_connection(self) -> None:
+        """Let the connection carry no other query."""
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,183 @@
+"""The pace of one session: a gentle start, and the limit that refusals show.
+
+Nobody tells where a gateway's limit is. What was accepted over one whole stretch, a refusal and
+the pause after it included, tells its rate, be it a window or a bucket.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+GENTLE_RATE = 20.0
+GENTLE_SPAN = 10.0
+"""What the schedule sends starts at 20 queries a second, or at all pending ids in 10 s …"""
+GENTLE_GROWTH = 0.05
+"""… and grows by so much a second while a due query waits, until the first refusal."""
+GROWTH = 0.005
+GROWTH_SPAN = 3.5
+"""After a cut the rate grows by 0.005 · (1 + t / 3.5 s) a second, t since then, while one waits."""
+MADE_UP = 0.25
+"""Seconds of the pace that may be made up after a late query."""
+KEPT = 0.95
+"""The part of the accepted rate that is kept at a cut."""
+BLIND_CUT = 0.7
+"""The cut where too little was accepted to measure a rate: fewer than 5 in under 1 s."""
+FLOOR = 0.2
+"""Queries a second that always remain."""
+PAUSE = 0.25
+PAUSE_CAP = 60.0
+"""Seconds that a session holds at a refusal, doubled as long as its probe is refused."""
+IDLE = 10.0
+"""Seconds without a query after which what was accepted before tells nothing of the limit."""
+
+LUCKY_RUN = 12
+"""Queries accepted since a cut, at no higher a rate, that a limit would have refused sooner."""
+MARGIN = 1.06
+"""A cut leaves 0.95 of what was accepted, so a limit refuses no sooner than this far above it."""
+LUCKY_SHARE = 0.12
+"""The share of refusals, of the last 32 or so, up to which they may be bad luck."""
+LUCK_ENDS = 300
+"""Queries accepted in a row after which refusals tell of a limit again."""
+
+
+class Luck:
+    """Tells a limit from refusals that have nothing to do with the rate.
+
+    A limit does not refuse again at a rate that was cut below it. Refusals that do come there,
+    now and then, are the gateway's own troubles (an upstream that is saturated, say), and to cut
+    at each of them would sink the rate for nothing.
+    """
+
+    def __init__(self) -> None:
+        self._proven = False
+        self._recent = 0.0
+        self._run = 0
+        self._since_cut = 0
+        self._safe = -math.inf
+        self._unhurt = 0.0
+
+    def accepted(self) -> None:
+        """Note a query that was let through."""
+        self._run += 1
+        self._since_cut += 1
+        self._recent *= 31 / 32
+        if self._run > LUCK_ENDS:
+            self._proven = False
+
+    def cut(self, before: float, after: float) -> None:
+        """Note a cut of the rate: the first of a row remembers the rate that it hurt."""
+        helped = before > MARGIN * self._safe
+        self._unhurt = before if helped or self._proven else max(self._unhurt, before)
+        self._safe, self._since_cut, self._proven = after, 0, False
+
+    def strikes(self, rate: float) -> bool:
+        """Note a refusal at a rate; tell whether it was bad luck."""
+        self._recent = self._recent * 31 / 32 + 1 / 32
+        self._run = 0
+        if self._recent > LUCKY_SHARE:
+            return False
+        if rate <= MARGIN * self._safe and self._since_cut >= LUCKY_RUN:
+            self._proven = True
+        return self._proven
+
+    def restored(self, rate: float) -> float:
+        """Give the rate that was cut for nothing, once; later the rate as it is."""
+        unhurt, self._unhurt = self._unhurt, 0.0
+        return max(rate, unhurt)
+
+
+class Throttle:
+    """When one session may send, by what the gateway has accepted and refused."""
+
+    def __init__(self, *, gentle: bool) -> None:
+        self.rate = GENTLE_RATE if gentle else math.inf
+        self.limited = False
+        """Whether a refusal has shown that there is a limit."""
+        self.next_at = -math.inf
+        """When the pace allows the next query."""
+        self.held_until = -math.inf
+        """Until when nothing goes out."""
+        self.probing = False
+        """Whether one query alone may find out if the gateway accepts again."""
+        self._pause = PAUSE
+        self._cut_at = -math.inf
+        self._since = math.inf
+        self._accepted = 0
+        self._luck = Luck()
+        self._last_sent = -math.inf
+        self._waited = False
+
+    def start_at(self, pending: float) -> None:
+        """Start no lower than all pending ids in 10 s, as long as no limit has shown."""
+        if not self.limited:
+            self.rate = max(self.rate, pending / GENTLE_SPAN)
+
+    def wait(self) -> None:
+        """Note that a due query waits for the pace: the rate may grow."""
+        self._waited = True
+
+    def sent(self, now: float, *, paced: bool) -> None:
+        """Note a query."""
+        if now - self._last_sent > IDLE:
+            self._since, self._accepted = now, 0
+        if paced and self.rate < math.inf:
+            if self._waited:
+                self._grow(now)
+            self.next_at = max(self.next_at, now - MADE_UP) + 1 / self.rate
+        self._waited = False
+        self._last_sent = now
+
+    def accepted(self, asked: float, now: float) -> None:
+        """Note a query that was let through: a probe's tells the rate."""
+        self._accepted += 1
+        self._luck.accepted()
+        if self.probing and asked >= self._cut_at:
+            self._cut(now)
+
+    def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
+        """Note a query that was throttled: hold everything, then probe. Tell whether it counts."""
+        if self.probing and asked >= self._cut_at:
+            self._pause = min(2 * self._pause, PAUSE_CAP)
+        elif self.probing or asked < self._cut_at:  # sent before the cut: it tells nothing new
+            self.hold(retry_after or 0.0, now)
+            return False
+        elif self._luck.strikes(self.rate) and retry_after is None:
+            self.rate = self._luck.restored(self.rate)
+            return False
+        self._cut_at = now
+        self.probing = True
+        self.hold(max(retry_after or 0.0, self._pause), now)
+        return True
+
+    def follow(self, until: float, now: float) -> None:
+        """Hold and cut for a refusal that another session of the same limit has had."""
+        if not self.probing and now > self._since:
+            self._cut(now)
+        self.held_until = max(self.held_until, until)
+
+    def hold(self, seconds: float, now: float) -> None:
+        """Send nothing for so long."""
+        # Jittered, so that the clients of one gateway do not wake as a herd.
+        jitter = random.uniform(1.0, 1.1)  # noqa: S311 - no secret
+        self.held_until = max(self.held_until, now + seconds * jitter)
+
+    def _cut(self, now: float) -> None:
+        elapsed = now - self._since
+        if self._accepted < 5 and elapsed < 1:  # noqa: PLR2004 - the rule's own numbers
+            rate = BLIND_CUT * min(self.rate, 1e6)
+        else:
+            rate = KEPT * self._accepted / max(elapsed, 1e-3)
+        before, self.rate = self.rate, max(min(self.rate, rate), FLOOR)
+        self.limited, self.probing = True, False
+        self._pause = PAUSE
+        self._since, self._accepted = now, 0
+        self.next_at = now + 1 / self.rate
+        self._luck.cut(before, self.rate)
+
+    def _grow(self, now: float) -> None:
+        seconds = min(now - self._last_sent, 1.0)
+        growth = GENTLE_GROWTH
+        if self.limited:
+            growth = GROWTH * (1 + (now - self._since) / GROWTH_SPAN)
+        self.rate *= 1 + growth * seconds
