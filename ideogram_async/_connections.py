@@ -21,7 +21,7 @@ _renewals: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()
 
 
 class StaleConnectionError(aiohttp.ServerDisconnectedError):
-    """The connection is not fit for another query; nothing was sent on it."""
+    """A kept connection is not fit for another query; nothing was sent on it."""
 
 
 class DeadConnectionError(aiohttp.ServerDisconnectedError):
@@ -34,11 +34,13 @@ class Request(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send the query, unless the connection must not carry it."""
         protocol = conn.protocol
+        renewal = None if protocol is None else _renewals.get(protocol)
         # A late extra answer of a former query would be taken for this one's (aiohttp 13656).
         if protocol is None or protocol.should_close:
+            if renewal is None:  # a new one that talks before it is asked: so would the next
+                raise aiohttp.ServerDisconnectedError
             raise StaleConnectionError
         now = self.loop.time()
-        renewal = _renewals.get(protocol)
         if renewal is None:
             _renewals[protocol] = now + random.uniform(*RENEWED_AFTER)  # noqa: S311 - no secret
         elif now >= renewal:

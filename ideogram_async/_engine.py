@@ -166,5 +166,5 @@ class Engine:
         finally:
             session.in_flight -= 1
         now = self._loop.time()
-        self._pool.note(session, outcome, asked, now)
+        self._pool.note(session, outcome, job.request_id, asked, now)
         self._ledger.settle(job, outcome, asked, now)

@@ -24,6 +24,8 @@ _log = logging.getLogger("ideogram_async")
 
 SICK_AFTER = 30.0
 """Seconds without a good answer after which faults are the gateway's, not the ids'."""
+WELL_FOR = 60.0
+"""Seconds: where answers were good so lately, and now all ids fail alike, it is the gateway."""
 PAGES_WARNED = 5
 """Web pages for answers, with nothing else before them, after which a warning is logged."""
 REFUSED_FOR = 60.0
@@ -163,7 +165,9 @@ class Pool:
         self._told_next = -math.inf
         self._settings = settings
         self._failing_since: float | None = None
+        self._failing_id: str | None = None
         self._last_fault = -math.inf
+        self._last_good = -math.inf
         self._only_pages = 0
         self._sharing = Sharing()
 
@@ -211,25 +215,30 @@ class Pool:
         if self._told < math.inf:
             self._told_next = now + 1 / self._told
 
-    def note(self, session: Session, outcome: Answer | Fault, asked: float, now: float) -> None:
+    def note(
+        self, session: Session, outcome: Answer | Fault, request_id: str, asked: float, now: float
+    ) -> None:
         """Learn from an outcome."""
         if session.note(outcome, asked, now) and len(self._sessions) > 1:
             self._spread(session, now)
         if isinstance(outcome, Fault):
-            if self._failing_since is None or now - self._last_fault >= SICK_AFTER:
-                self._failing_since = now
-            self._last_fault = now
+            self._note_failing(request_id, now)
             self._note_page(outcome)
         else:
             self._failing_since = None
+            self._last_good = now
             self._only_pages = -1
 
     def sick(self, now: float) -> bool:
         """Tell whether the gateway as a whole has failed of late, so that faults do not count."""
-        if all(session.breaker.probing for session in self._sessions):
-            return True
         since = self._failing_since
-        return since is not None and now - since >= SICK_AFTER
+        if since is None:
+            return False
+        return (
+            now - since >= SICK_AFTER
+            or (self._failing_id is None and since - self._last_good < WELL_FOR)
+            or all(session.breaker.probing for session in self._sessions)
+        )
 
     def refusal(self) -> IdeogramError | None:
         """Give the reason where every key is out of use, else None."""
@@ -257,6 +266,13 @@ class Pool:
             for other in self._sessions:
                 if other is not session:
                     other.follow(session, now)
+
+    def _note_failing(self, request_id: str, now: float) -> None:
+        if self._failing_since is None or now - self._last_fault >= SICK_AFTER:
+            self._failing_since, self._failing_id = now, request_id
+        elif self._failing_id != request_id:
+            self._failing_id = None  # more than one
+        self._last_fault = now
 
     def _note_page(self, fault: Fault) -> None:
         """Warn once when the first five answers of all were web pages: no gateway, it seems."""

@@ -7,7 +7,7 @@ import math
 TOGETHER = 1.0
 """Seconds within which the refusals of two sessions are one event."""
 COINCIDENCES = 2
-"""More refusals together than alone, after which the limit is taken for a common one."""
+"""Refusals together, more than alone, after which the limit is taken for a common one."""
 ALONE = 6
 """Refusals in a row of one session alone, after which it is taken for its own."""
 
@@ -20,6 +20,7 @@ class Sharing:
         self._score = 0
         self._last_index = -1
         self._last_at = -math.inf
+        self._counted = False
         self._row = 0
 
     def refused(self, index: int, now: float) -> None:
@@ -31,6 +32,10 @@ class Sharing:
         if self.shared:
             self.shared = self._row < ALONE
             self._score = 0
-        elif other or not together:
-            self._score = max(self._score + (1 if together and other else -1), -COINCIDENCES)
+        elif not together:  # alone, until another one is refused, too
+            self._score = max(self._score - 1, -COINCIDENCES)
+            self._counted = False
+        elif other and not self._counted:
+            self._score += 2
+            self._counted = True
             self.shared = self._score >= COINCIDENCES

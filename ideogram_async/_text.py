@@ -17,7 +17,7 @@ def printable(text: str) -> str:
 
 
 def _is_plain(character: str) -> bool:
-    return unicodedata.category(character)[0] not in {"C", "Z"}
+    return unicodedata.category(character)[0] != "C"
 
 
 def clean(text: str, secrets: Iterable[str] = ()) -> str:

@@ -28,6 +28,8 @@ FLOOR = 0.2
 PAUSE = 0.25
 PAUSE_CAP = 60.0
 """Seconds that a session holds at a refusal, doubled as long as its probe is refused."""
+MEASURED = 5.0
+"""Seconds that are measured while refusals are bad luck: the rate may have grown much before."""
 IDLE = 10.0
 """Seconds without a query after which what was accepted before tells nothing of the limit."""
 
@@ -36,7 +38,10 @@ LUCKY_RUN = 12
 MARGIN = 1.06
 """A cut leaves 0.95 of what was accepted, so a limit refuses no sooner than this far above it."""
 LUCKY_SHARE = 0.12
-"""The share of refusals, of the last 32 or so, up to which they may be bad luck."""
+MEMORY = 1 / 48
+"""The share of refusals, of the last 48 or so, up to which they may be bad luck."""
+LUCKY_GROWTH = 0.0025
+"""Growth a query while refusals are bad luck, up to the gentle growth a second."""
 LUCK_ENDS = 300
 """Queries accepted in a row after which refusals tell of a limit again."""
 
@@ -50,7 +55,9 @@ class Luck:
     """
 
     def __init__(self) -> None:
-        self._proven = False
+        self.proven = False
+        """Whether refusals are bad luck, as far as can be told."""
+        self._known = False
         self._recent = 0.0
         self._run = 0
         self._since_cut = 0
@@ -61,25 +68,25 @@ class Luck:
         """Note a query that was let through."""
         self._run += 1
         self._since_cut += 1
-        self._recent *= 31 / 32
+        self._recent *= 1 - MEMORY
         if self._run > LUCK_ENDS:
-            self._proven = False
+            self.proven = self._known = False
 
     def cut(self, before: float, after: float) -> None:
         """Note a cut of the rate: the first of a row remembers the rate that it hurt."""
         helped = before > MARGIN * self._safe
-        self._unhurt = before if helped or self._proven else max(self._unhurt, before)
-        self._safe, self._since_cut, self._proven = after, 0, False
+        self._unhurt = before if helped or self.proven else max(self._unhurt, before)
+        self._safe, self._since_cut, self.proven = after, 0, False
 
     def strikes(self, rate: float) -> bool:
         """Note a refusal at a rate; tell whether it was bad luck."""
-        self._recent = self._recent * 31 / 32 + 1 / 32
+        self._recent += MEMORY * (1 - self._recent)
         self._run = 0
         if self._recent > LUCKY_SHARE:
             return False
-        if rate <= MARGIN * self._safe and self._since_cut >= LUCKY_RUN:
-            self._proven = True
-        return self._proven
+        if self._since_cut >= LUCKY_RUN and (self._known or rate <= MARGIN * self._safe):
+            self.proven = self._known = True
+        return self.proven
 
     def restored(self, rate: float) -> float:
         """Give the rate that was cut for nothing, once; later the rate as it is."""
@@ -103,6 +110,7 @@ class Throttle:
         self._pause = PAUSE
         self._cut_at = -math.inf
         self._since = math.inf
+        self._cut_done = -math.inf
         self._accepted = 0
         self._luck = Luck()
         self._last_sent = -math.inf
@@ -119,10 +127,10 @@ class Throttle:
 
     def sent(self, now: float, *, paced: bool) -> None:
         """Note a query."""
-        if now - self._last_sent > IDLE:
+        if now - self._last_sent > IDLE and not self.probing:
             self._since, self._accepted = now, 0
         if paced and self.rate < math.inf:
-            if self._waited:
+            if self._waited and not self.probing:
                 self._grow(now)
             self.next_at = max(self.next_at, now - MADE_UP) + 1 / self.rate
         self._waited = False
@@ -144,6 +152,8 @@ class Throttle:
             return False
         elif self._luck.strikes(self.rate) and retry_after is None:
             self.rate = self._luck.restored(self.rate)
+            if now - self._since > MEASURED:
+                self._since, self._accepted = now, 0
             return False
         self._cut_at = now
         self.probing = True
@@ -172,6 +182,7 @@ class Throttle:
         self.limited, self.probing = True, False
         self._pause = PAUSE
         self._since, self._accepted = now, 0
+        self._cut_done = now
         self.next_at = now + 1 / self.rate
         self._luck.cut(before, self.rate)
 
@@ -179,5 +190,7 @@ class Throttle:
         seconds = min(now - self._last_sent, 1.0)
         growth = GENTLE_GROWTH
         if self.limited:
-            growth = GROWTH * (1 + (now - self._since) / GROWTH_SPAN)
+            growth = GROWTH * (1 + (now - self._cut_done) / GROWTH_SPAN)
+        if self._luck.proven:  # it seems that there is no limit
+            growth = max(growth, min(GENTLE_GROWTH, LUCKY_GROWTH * self.rate))
         self.rate *= 1 + growth * seconds

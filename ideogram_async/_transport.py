@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,7 +19,6 @@ from ideogram_async._errors import (
     APIConnectionError,
     APITimeoutError,
     BaseURLError,
-    IdeogramError,
     InvalidResponseError,
 )
 from ideogram_async._settings import Settings
@@ -32,6 +32,12 @@ _HEADERS = {
     "Accept": "application/json",  # a CDN then answers its own errors as JSON more often (seen)
     "Accept-Encoding": "gzip",
     "Content-Type": "application/json",
+}
+_WHY: dict[type[Exception], str] = {
+    aiohttp.ServerDisconnectedError: "it closed the connection",
+    DeadConnectionError: "it closed the connection, twice",
+    aiohttp.ClientPayloadError: "the answer broke off, or could not be decoded",
+    aiohttp.ClientResponseError: "what came could not be read as HTTP",
 }
 
 
@@ -86,6 +92,8 @@ class Transport:
             proxy=self._settings.proxy,
         ) as response:
             body, whole = await self._body(response)
+        if not whole and response.status < HTTPStatus.MULTIPLE_CHOICES:
+            return self._too_large(request_id, response.status)
         outcome = read_answer(
             request_id,
             response.status,
@@ -94,8 +102,6 @@ class Transport:
             secrets=self._secrets,
             base_url=self._settings.base_url,
         )
-        if not whole and response.ok:
-            outcome = self._too_large(request_id, response.status)
         if isinstance(outcome, Fault) and outcome.foreign and isinstance(response, Response):
             response.discard_connection()
         return outcome
@@ -140,22 +146,26 @@ class Transport:
     def _fault(self, request_id: str, error: Exception) -> Fault:
         """Put what happened in our own words: aiohttp's errors hold the key."""
         cause = getattr(error, "os_error", error)
-        if isinstance(
-            cause, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError
-        ):
-            told: IdeogramError = BaseURLError(
-                f"base_url {self._settings.base_url!r}: its certificate is not trusted"
-                " (the setting ssl takes a context of your own)",
-                request_id=request_id,
-            )
-            return Fault(Verdict.ADDRESS, told)
-        if isinstance(error, TimeoutError):
-            told = APITimeoutError("no answer within the attempt's timeout", request_id=request_id)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return self._untrusted(request_id, getattr(cause, "verify_message", ""))
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            what = f"no connection within connect_timeout, {self._settings.connect_timeout:g} s"
+            told: APIConnectionError = APITimeoutError(what, request_id=request_id)
+        elif isinstance(error, TimeoutError):
+            what = f"no whole answer within attempt_timeout, {self._settings.attempt_timeout:g} s"
+            told = APITimeoutError(what, request_id=request_id)
         else:
-            why = getattr(cause, "strerror", None)
-            name = type(error).__name__
+            why = clean(getattr(cause, "strerror", None) or "", self._secrets)
+            what = why or _WHY.get(type(error)) or type(error).__name__
             told = APIConnectionError(
-                f"no answer from {self._origin}: {clean(why) if why else name}",
-                request_id=request_id,
+                f"no answer from {self._origin}: {what}", request_id=request_id
             )
         return Fault(Verdict.TRANSIENT, told)
+
+    def _untrusted(self, request_id: str, why: str) -> Fault:
+        error = BaseURLError(
+            f"base_url {self._settings.base_url!r}: its certificate is not trusted, {why!r}"
+            " (the setting ssl takes a context of your own)",
+            request_id=request_id,
+        )
+        return Fault(Verdict.ADDRESS, error)

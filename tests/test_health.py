@@ -1,0 +1,243 @@
+"""A gateway that fails, keys that are refused, and what goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from ideogram_async import (
+    AuthenticationError,
+    Credential,
+    FixedInterval,
+    IdeogramClient,
+)
+from ideogram_async._breaker import FIRST, LONGEST, Breaker
+from ideogram_async._sharing import ALONE, Sharing
+from ideogram_async.testing import UNAUTHORIZED, Gateway, Query, Reply, TokenBucket
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def _outage(gateway: Gateway, kind: str) -> AsyncIterator[None]:
+    """Be gone: nothing listens, or everything answers 502."""
+    if kind == "refused":
+        async with gateway.down():
+            yield
+    else:
+        gateway.on_query = lambda _: Reply(502)
+        yield
+        gateway.on_query = None
+
+
+@pytest.mark.parametrize("kind", ["refused", "502"])
+async def test_five_minutes_without_a_gateway(kind: str) -> None:
+    """200 ids outlive an outage of 5 minutes: few queries meanwhile, and no herd afterwards."""
+    async with (
+        Gateway(latency=0.05) as gateway,
+        IdeogramClient(gateway.url, schedule=FixedInterval(2.0)) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        ids = [gateway.submit(duration=20 + n) for n in range(200)]
+        done: dict[str, float] = {}
+        loop = asyncio.get_running_loop()
+
+        async def poll() -> None:
+            async for request in client.as_completed(ids):
+                done[str(request.request_id)] = loop.time()
+
+        tasks.start_soon(poll)
+        await anyio.sleep(10)
+        before = client.statistics().queries
+        async with _outage(gateway, kind):
+            await anyio.sleep(300)
+            assert client.statistics().sessions[0].state == "broken"
+        assert client.statistics().queries - before <= 600
+        back, seen = loop.time(), len(gateway.queries)
+    assert sorted(done) == sorted(ids)
+    assert max(done.values()) - back <= LONGEST * 1.1 + 15
+    times = [query.at for query in gateway.queries[seen:]]
+    assert max(sum(t <= at < t + 0.25 for at in times) for t in times) <= 120
+
+
+async def test_ten_minutes_of_errors_cost_no_id() -> None:
+    """However long a gateway fails, no id fails before its own deadline."""
+    async with (
+        Gateway() as gateway,
+        IdeogramClient(gateway.url, schedule=FixedInterval(2.0), deadline=3600) as client,
+    ):
+        rng = random.Random(1)
+        gateway.on_query = lambda query: (
+            rng.choice([Reply(502), Reply(404), Reply(200, body=b"?")])
+            if 30 < query.at < 630
+            else None
+        )
+        ids = [gateway.submit(duration=60 + n) for n in range(50)]
+        assert len([r async for r in client.as_completed(ids)]) == 50
+
+
+async def test_three_keys_one_bad_one_throttled() -> None:
+    """With a bad key and a throttled one all ids are done, at most 30 queries wasted on the bad."""
+    credentials = [Credential(token=token) for token in ("good", "bad", "slow")]
+    buckets = {"slow": TokenBucket(2, 2)}
+
+    def throttle(query: Query) -> Reply | None:
+        bucket = buckets.get(str(query.key))
+        refused = bucket is not None and not bucket.admit(query.at, query.key)
+        return Reply(429) if refused else None
+
+    async with (
+        Gateway(tokens=["good", "slow"]) as gateway,
+        IdeogramClient(
+            gateway.url, credentials=credentials, max_in_flight=50, schedule=FixedInterval(2.0)
+        ) as client,
+    ):
+        gateway.on_query = throttle
+        ids = [gateway.submit(duration=1 + n % 60) for n in range(200)]
+        assert len([r async for r in client.as_completed(ids)]) == 200
+        asked = Counter(str(query.key) for query in gateway.queries)
+        refused = Counter(str(query.key) for query in gateway.queries if query.status == 429)
+        assert asked["bad"] <= 30
+        assert asked["good"] > asked["slow"] > 20
+        assert refused["slow"] <= 0.2 * asked["slow"]
+        good, bad, slow = client.statistics().sessions
+        assert (good.state, bad.state) == ("open", "refused")
+        assert (good.rate, bad.reason) == (None, "401: 无效的令牌")
+        assert slow.rate is not None
+        assert slow.rate < 5
+        assert "good" not in repr(client.statistics())
+
+
+async def test_one_bad_key_alone() -> None:
+    """A bad key alone ends the run in under 5 s, with at most 40 queries, every id listed."""
+    async with (
+        Gateway(tokens=["good"]) as gateway,
+        IdeogramClient(gateway.url, token="bad", max_in_flight=100) as client,
+    ):
+        ids = [gateway.submit() for _ in range(1000)]
+        with pytest.raises(AuthenticationError) as caught:
+            async for _ in client.as_completed(ids):
+                pass
+        assert asyncio.get_running_loop().time() < 5
+        assert len(gateway.queries) <= 40
+        assert set(caught.value.pending) == set(ids)
+
+
+async def test_a_refused_key_comes_back() -> None:
+    """A key out of use is tried by one query every 60 s, and used again once it is accepted."""
+    credentials = [Credential(token="a"), Credential(token="b")]
+    async with (
+        Gateway(tokens=["a", "b"]) as gateway,
+        IdeogramClient(gateway.url, credentials=credentials, schedule=FixedInterval(1.0)) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(50)]
+        async with client.as_completed(ids):
+            await anyio.sleep(10)
+            gateway.revoke("b")
+            await anyio.sleep(195)
+            tried = [q.at for q in gateway.queries if q.key == "b" and q.status == 401]
+            later = [at for at in tried if at > tried[0] + 5]
+            assert len(later) == 3
+            assert all(59 <= b - a <= 63 for a, b in zip(later, later[1:], strict=False))
+            gateway.accept("b")
+            await anyio.sleep(70)
+            last = [q.key for q in gateway.queries[-40:]]
+            assert last.count("b") >= 10
+
+
+async def test_a_new_run_tries_refused_keys_at_once() -> None:
+    """After all keys were refused, a new call asks by one query whether that is still so."""
+    async with (
+        Gateway(tokens=["key"]) as gateway,
+        IdeogramClient(gateway.url, token="key") as client,
+    ):
+        request_id = gateway.submit(duration=0)
+        gateway.revoke("key")
+        for _ in range(2):
+            with pytest.raises(AuthenticationError):
+                await client.wait(request_id)
+        assert len(gateway.queries) == 2
+        gateway.accept("key")
+        assert (await client.wait(request_id)).is_complete
+
+
+async def test_in_flight_is_bounded_over_all_keys() -> None:
+    """The limit of queries in flight holds for the client as a whole, not for each key."""
+    credentials = [Credential(token=f"key-{n}") for n in range(3)]
+    async with (
+        Gateway(latency=(0.05, 0.3)) as gateway,
+        IdeogramClient(gateway.url, credentials=credentials, max_in_flight=24) as client,
+    ):
+        ids = [gateway.submit(duration=5) for _ in range(300)]
+        assert len([r async for r in client.as_completed(ids)]) == 300
+        assert gateway.peak_in_flight == 24
+        shares = Counter(query.key for query in gateway.queries)
+        assert min(shares.values()) >= 0.2 * len(gateway.queries)
+
+
+def test_a_breaker_opens_on_a_row_sent_over_a_second() -> None:
+    """Failures of one moment do not open a breaker; five in a row over a second do."""
+    breaker = Breaker()
+    for _ in range(10):
+        breaker.failed(0.0, 0.1)
+    assert not breaker.probing
+    breaker.failed(1.0, 1.1)
+    assert breaker.probing
+    assert 1.1 + FIRST <= breaker.open_until <= 1.1 + 1.1 * FIRST
+
+
+def test_a_breaker_opens_on_half_of_twenty() -> None:
+    """Half of at least 20 outcomes within 10 s open it, though none are in a row."""
+    breaker = Breaker()
+    for number in range(19):
+        breaker.succeeded(number / 10, number / 10)
+        breaker.failed(number / 10, number / 10)
+        if breaker.probing:
+            break
+    assert number == 9
+    calm = Breaker()
+    for number in range(100):
+        calm.failed(number, number)
+        calm.succeeded(number, number)
+        calm.succeeded(number, number)
+    assert not calm.probing
+
+
+def test_a_breaker_waits_longer_after_each_failed_probe() -> None:
+    """Each failed probe doubles the wait up to a minute; one good answer closes it."""
+    breaker, now, waits = Breaker(), 0.0, []
+    for asked in (0.0, 0.0, 0.0, 0.0, 1.0):
+        breaker.failed(asked, asked)
+    now = 1.0
+    for _ in range(6):
+        waits.append(breaker.open_until - now)
+        now = breaker.open_until
+        breaker.failed(now, now)
+    assert all(
+        1 <= wait / due <= 1.1 for wait, due in zip(waits, (5, 10, 20, 40, 60, 60), strict=True)
+    )
+    assert not breaker.succeeded(now - 1, now), "sent before it opened: it tells nothing"
+    assert breaker.succeeded(breaker.open_until, breaker.open_until)
+    assert not breaker.probing
+
+
+def test_sharing_is_learned_and_unlearned() -> None:
+    """Refusals together make a limit a common one; one session's alone make it its own again."""
+    sharing = Sharing()
+    for event in range(4):
+        sharing.refused(0, 10.0 * event)
+        sharing.refused(1, 10.0 * event + 0.2)
+    assert sharing.shared
+    for event in range(ALONE):
+        sharing.refused(1, 100.0 + 10 * event)
+    assert not sharing.shared
+    alone = Sharing()
+    for event in range(50):
+        alone.refused(event % 2, 10.0 * event)
+    assert not alone.shared
