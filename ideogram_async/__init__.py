@@ -1,5 +1,6 @@
 """Poll many image requests at once through a gateway, and get each as it completes."""
 
+from ideogram_async._adaptive import AdaptiveSchedule
 from ideogram_async._client import IdeogramClient
 from ideogram_async._credentials import Credential
 from ideogram_async._errors import (
@@ -23,6 +24,7 @@ from ideogram_async._errors import (
     RequestNotFound,
     WaitTimeout,
 )
+from ideogram_async._learned import Learned
 from ideogram_async._models import SamplingRequest, SamplingResponse, User
 from ideogram_async._run import Run
 from ideogram_async._schedule import FixedInterval, Observation, Schedule
@@ -34,6 +36,7 @@ __all__ = [
     "APIError",
     "APIStatusError",
     "APITimeoutError",
+    "AdaptiveSchedule",
     "AuthenticationError",
     "BaseURLError",
     "ClientClosed",
@@ -44,6 +47,7 @@ __all__ = [
     "IdeogramError",
     "InternalServerError",
     "InvalidResponseError",
+    "Learned",
     "NotFoundError",
     "Observation",
     "PermissionDeniedError",

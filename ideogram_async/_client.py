@@ -14,6 +14,7 @@ import anyio
 from msgspec import UNSET, UnsetType
 
 from ideogram_async import _settings
+from ideogram_async._adaptive import AdaptiveSchedule
 from ideogram_async._core import Core
 from ideogram_async._credentials import Credential
 from ideogram_async._errors import ClientClosed, RequestError
@@ -21,7 +22,7 @@ from ideogram_async._feed import Feed
 from ideogram_async._ids import Ids, check_id, check_ids
 from ideogram_async._models import SamplingRequest
 from ideogram_async._run import Run
-from ideogram_async._schedule import FixedInterval, Schedule
+from ideogram_async._schedule import Schedule
 from ideogram_async._statistics import Statistics
 from ideogram_async._waiter import Waiter
 
@@ -48,7 +49,7 @@ class IdeogramClient:
         attempt_timeout: Seconds that one query may take.
         connect_timeout: Seconds that connecting may take.
         max_body: Bytes of an answer, decoded, that are read.
-        schedule: When to ask next.
+        schedule: When to ask next; default: an `AdaptiveSchedule`.
         proxy: The URL of an HTTP proxy; the environment's are not used.
         ssl: A TLS context of your own; False trusts any certificate.
         headers: More headers for every query; keys do not belong here.
@@ -100,7 +101,7 @@ class IdeogramClient:
             user_agent=user_agent,
             allow_http=allow_http,
         )
-        self._schedule: Schedule[Any] = schedule or FixedInterval()
+        self._schedule: Schedule[Any] = AdaptiveSchedule() if schedule is None else schedule
 
     def __repr__(self) -> str:
         return f"<IdeogramClient {self._settings.base_url}>"

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
 
 from ideogram_async._errors import ClientClosed
 from ideogram_async._job import Job
@@ -39,7 +38,7 @@ class Engine:
         self._max_in_flight = max_in_flight
         self._idle: list[asyncio.Future[None]] = []
         self._workers = 0
-        self._group: TaskGroup | None = None
+        self._group: asyncio.TaskGroup | None = None
         self._early: list[tuple[Task, str]] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
@@ -52,7 +51,7 @@ class Engine:
         if self._group is None:
             self._early.append((function, name))
         else:
-            self._group.start_soon(function, name=name)
+            self._group.create_task(function(), name=name)
 
     def stir(self) -> None:
         """See to it that what is due is asked, now or when its time comes."""
@@ -75,9 +74,10 @@ class Engine:
     async def _supervise(self) -> None:
         """Hold the task group: here, so that no scope ever spans a caller's own code."""
         try:
-            async with anyio.create_task_group() as self._group:
+            # Not anyio's: workers are started from timers, too, where it may see no task.
+            async with asyncio.TaskGroup() as self._group:
                 for function, name in self._early:
-                    self._group.start_soon(function, name=name)
+                    self._group.create_task(function(), name=name)
                 self.stir()
                 await anyio.sleep_forever()
         finally:
@@ -96,7 +96,8 @@ class Engine:
                 return
         if self._group is not None and self._workers < self._max_in_flight:
             self._workers += 1
-            self._group.start_soon(self._work, name=f"ideogram_async worker {self._workers}")
+            name = f"ideogram_async worker {self._workers}"
+            self._group.create_task(self._work(), name=name)
 
     def _set_alarm(self, when: float) -> None:
         if when >= self._alarm_at:

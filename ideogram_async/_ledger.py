@@ -40,6 +40,8 @@ MALFORMED_LIMIT = 5
 BACKOFF_BASE = 0.5
 BACKOFF_CAP = 20.0
 """Seconds: full jitter under 0.5 · 2ⁿ, at most 20."""
+EXPECTED_SWEEPS = 1.75
+"""Sweeps of all ids that one whose end is expected may be left alone, where a rate limits them."""
 LAST_CALL = 30.0
 """Seconds that an id whose time is up may wait for its last query."""
 RECORDS_KEPT = 100_000
@@ -89,7 +91,7 @@ class Ledger:
         else:
             state, delay = self._schedule.start(now, just_submitted=just_submitted)
             release = self._first_release(now, _checked(delay, self._schedule))
-            order, eager = subscriber.lane.in_line(release), not just_submitted
+            order, eager = subscriber.lane.in_line(release + self._sweep_time()), not just_submitted
             job = Job(now, request_id, twin, subscriber, state, release, order, eager=eager)
             self._jobs[request_id] = job
         self.pending += 1
@@ -328,7 +330,7 @@ class Ledger:
 
     def _again(self, job: Job, delay: float, now: float) -> None:
         job.release = max(min(now + delay, job.first_expiry()), now)
-        job.order = self._order(job, now)
+        job.order = self._order(job)
         job.eager = False
         self.agenda.add(job, now)
 
@@ -337,14 +339,19 @@ class Ledger:
         job.eager = False
         self.agenda.add(job, now)
 
-    def _order(self, job: Job, now: float) -> float:
+    def _order(self, job: Job) -> float:
         """By when to ask: a sweep after the release, or when the job is expected to be done."""
-        rate = self._pool.rate
-        if rate == math.inf:
-            return job.release
-        deadline = job.release + self.pending / rate
+        sweep = self._sweep_time()
+        if not sweep or job.owner is None or job.owner.once:
+            return job.release + sweep
         end = self._schedule.expected_end(job.state)
-        return deadline if end is None or end <= now else min(deadline, max(end, job.release))
+        if end is None:
+            return job.release + sweep
+        return min(job.release + EXPECTED_SWEEPS * sweep, max(end, job.release))
+
+    def _sweep_time(self) -> float:
+        """Seconds in which each pending id can be asked once; 0 where no rate limits them."""
+        return self.pending / self._pool.rate
 
     def _first_release(self, now: float, delay: float) -> float:
         """When to ask a fresh id first: sooner where many wait for a share of the rate."""

@@ -220,7 +220,9 @@ def _check_headers(headers: Mapping[str, str], user_agent: str | None) -> Mappin
 
 
 def _user_agent(headers: Mapping[str, str], user_agent: str | None) -> dict[str, str]:
-    if user_agent is None and any(name.lower() == "user-agent" for name in headers):
+    if any(name.lower() == "user-agent" for name in headers):
+        if user_agent is not None:
+            raise ValueError("user_agent was given, and headers sets it too: expected one of them")
         return {}
     agent = user_agent or f"ideogram-async/{__version__}"
     if not isinstance(agent, str):

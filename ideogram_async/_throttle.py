@@ -12,8 +12,10 @@ import random
 GENTLE_RATE = 20.0
 GENTLE_SPAN = 10.0
 """What the schedule sends starts at 20 queries a second, or at all pending ids in 10 s …"""
-GENTLE_GROWTH = 0.05
-"""… and grows by so much a second while a due query waits, until the first refusal."""
+GENTLE_GROWTH = 0.02
+GENTLE_GROWTH_SPAN = 7.0
+"""… and grows by 0.02 · (1 + t / 7 s) a second, t since its start, while a due query waits."""
+LUCKY_GROWTH_MOST = 0.05
 GROWTH = 0.005
 GROWTH_SPAN = 3.5
 """After a cut the rate grows by 0.005 · (1 + t / 3.5 s) a second, t since then, while one waits."""
@@ -110,7 +112,7 @@ class Throttle:
         self._pause = PAUSE
         self._cut_at = -math.inf
         self._since = math.inf
-        self._cut_done = -math.inf
+        self._grown_from = -math.inf
         self._accepted = 0
         self._luck = Luck()
         self._last_sent = -math.inf
@@ -129,6 +131,8 @@ class Throttle:
         """Note a query."""
         if now - self._last_sent > IDLE and not self.probing:
             self._since, self._accepted = now, 0
+            if not self.limited:
+                self._grown_from = now
         if paced and self.rate < math.inf:
             if self._waited and not self.probing:
                 self._grow(now)
@@ -182,15 +186,14 @@ class Throttle:
         self.limited, self.probing = True, False
         self._pause = PAUSE
         self._since, self._accepted = now, 0
-        self._cut_done = now
+        self._grown_from = now
         self.next_at = now + 1 / self.rate
         self._luck.cut(before, self.rate)
 
     def _grow(self, now: float) -> None:
         seconds = min(now - self._last_sent, 1.0)
-        growth = GENTLE_GROWTH
-        if self.limited:
-            growth = GROWTH * (1 + (now - self._cut_done) / GROWTH_SPAN)
+        first, span = (GROWTH, GROWTH_SPAN) if self.limited else (GENTLE_GROWTH, GENTLE_GROWTH_SPAN)
+        growth = first * (1 + (now - self._grown_from) / span)
         if self._luck.proven:  # it seems that there is no limit
-            growth = max(growth, min(GENTLE_GROWTH, LUCKY_GROWTH * self.rate))
+            growth = max(growth, min(LUCKY_GROWTH_MOST, LUCKY_GROWTH * self.rate))
         self.rate *= 1 + growth * seconds

@@ -58,8 +58,15 @@ class Transport:
         timeout = aiohttp.ClientTimeout(
             total=settings.attempt_timeout, connect=settings.connect_timeout
         )
+        headers = [
+            {**_HEADERS, **settings.headers, **credential.headers()}
+            for credential in settings.credentials
+        ]
+        # A session's own headers go to a proxy, too, when it is asked for a tunnel (aiohttp 3.14):
+        # with a proxy each query brings its headers, which costs more.
+        self._headers = [None if settings.proxy is None else own for own in headers]
         self._sessions = [
-            self._session(credential.headers(), timeout) for credential in settings.credentials
+            self._session(own if settings.proxy is None else {}, timeout) for own in headers
         ]
 
     async def query(self, index: int, request_id: str) -> Answer | Fault:
@@ -88,6 +95,7 @@ class Transport:
         async with self._sessions[index].post(
             self._url,
             data=encode_query(request_id),
+            headers=self._headers[index],
             allow_redirects=False,  # aiohttp would send Access-Token along
             proxy=self._settings.proxy,
         ) as response:
@@ -122,12 +130,12 @@ class Transport:
         return b"".join(chunks), True
 
     def _session(
-        self, key: Mapping[str, str], timeout: aiohttp.ClientTimeout
+        self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=self._connector,
             connector_owner=False,
-            headers={**_HEADERS, **self._settings.headers, **key},
+            headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=Request,
             response_class=Response,

@@ -90,9 +90,14 @@ RUNNING: dict[str, Any] = {
 """The shape of a record whose request is running: much is absent, nothing null."""
 
 
+def encoded(document: object) -> bytes:
+    """Encode any document."""
+    return json.dumps(document).encode()
+
+
 def body_of(*records: object) -> bytes:
     """Encode the answer that lists these records."""
-    return json.dumps({"sampling_requests": list(records)}).encode()
+    return encoded({"sampling_requests": list(records)})
 
 
 def body_with(field: str, raw: str, record: dict[str, Any] | None = None) -> bytes:

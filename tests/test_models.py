@@ -82,7 +82,8 @@ def test_a_running_request_has_no_images_and_no_size() -> None:
     """What is absent while a request runs reads as None, and `responses` as the empty tuple."""
     record = decoded(RUNNING)
     assert record.responses == ()
-    assert record.resolution is record.width is record.height is record.cover_response_id is None
+    absent = (record.resolution, record.width, record.height, record.cover_response_id)
+    assert absent == (None, None, None, None)
     assert record.can_upscale is False
     assert not record.is_complete
 
@@ -139,6 +140,8 @@ def test_an_image_without_an_id_has_no_derived_address(image: SamplingResponse) 
     """Without an id there is nothing to derive, and an empty `image_url` is none."""
     assert image.url is None
     assert image.lossless_url is None
+    elsewhere = SamplingResponse(image_url="https://cdn.example/a.png", response_id="r")
+    assert elsewhere.url == "https://cdn.example/a.png"
     empty = SamplingResponse(image_url="", response_id="r")
     assert empty.url == SamplingResponse(response_id="r").url
 
@@ -149,15 +152,19 @@ def test_an_odd_id_stays_within_its_address() -> None:
     assert url == "https://ideogram.ai/assets/image/lossless/response/..%2Fa%3Fb%23c%0A%3F"
 
 
-def _change(record: SamplingRequest) -> None:
-    record.seed = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+def _change(record: Any, field: str) -> None:
+    setattr(record, field, None)
 
 
 def test_records_are_frozen() -> None:
     """A record is shared by all who await its id, so nobody can change it."""
     record = decoded(DOCUMENTED)
     with pytest.raises(AttributeError):
-        _change(record)
+        _change(record, "seed")
+    with pytest.raises(AttributeError):
+        _change(record.responses[0], "prompt")
+    with pytest.raises(AttributeError):
+        _change(record.user, "badge")
     assert isinstance(record.responses, tuple)
     assert isinstance(record.responses[0].descriptions, tuple)
 

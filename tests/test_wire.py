@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from ideogram_async import (
     APIStatusError,
@@ -19,12 +17,10 @@ from ideogram_async import (
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
-    RequestError,
     RequestNotFound,
 )
-from ideogram_async._text import LONGEST
-from ideogram_async._wire import PATH, Answer, Fault, Verdict, encode_query, http_date, read_answer
-from tests._answers import DOCUMENTED, ID, OTHER_ID, RUNNING, body_of
+from ideogram_async._wire import PATH, Answer, Fault, Verdict, encode_query, read_answer
+from tests._answers import DOCUMENTED, ID, body_of, encoded
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 HTML = {"Content-Type": "text/html"}
@@ -48,11 +44,6 @@ def fault(status: int, body: bytes = b"", headers: dict[str, str] | None = None)
 def relay(message: str, kind: str = "one_api_error", **more: object) -> bytes:
     """Encode an error in the form of the relay."""
     return json.dumps({"error": {"message": message, "type": kind, **more}}).encode()
-
-
-def encoded(document: object) -> bytes:
-    """Encode a document."""
-    return json.dumps(document).encode()
 
 
 class Row(NamedTuple):
@@ -230,11 +221,11 @@ def test_invalid_url_on_another_status_is_no_wrong_address() -> None:
 @pytest.mark.parametrize(
     ("location", "named"),
     [
-        ("https://elsewhere.example/login?next=/", "https://elsewhere.example)"),
-        ("https://user:secret@elsewhere.example:8443/a", "https://elsewhere.example:8443)"),
-        ("//elsewhere.example#top", "//elsewhere.example)"),
-        ("/login?next=https://gateway.example", "/login)"),
-        ("\x1b[31mhttps://\u202eelsewhere.example/", "elsewhere.example"),
+        ("https://elsewhere.example/login?next=/", "https://elsewhere.example"),
+        ("https://user:secret@elsewhere.example:8443/a", "https://elsewhere.example:8443"),
+        ("//elsewhere.example#top", "//elsewhere.example"),
+        ("/login?next=https://gateway.example", "/login"),
+        ("\x1b[31mhttps://\u202eelsewhere.example/", "[31mhttps:// elsewhere.example/"),
         ("", "nowhere"),
         (None, "nowhere"),
     ],
@@ -246,7 +237,7 @@ def test_any_redirect_is_a_wrong_address(status: int, location: str | None, name
     assert type(found.error) is BaseURLError
     told = str(found.error)
     assert repr(BASE_URL) in told
-    assert named in told
+    assert f"({status}: redirected to {named})" in told
     assert "secret" not in told
     assert told.isprintable()
 
@@ -281,180 +272,7 @@ def test_no_other_status_is_an_answer(status: int) -> None:
     assert isinstance(ask(status, body_of(DOCUMENTED)), Fault)
 
 
-# What breaks a naive client
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b" ",
-        b"null",
-        b"true",
-        b"[]",
-        b"{}",
-        b"0",
-        b'"x"',
-        b"OK",
-        b"\xff\xfe",
-        encoded(DOCUMENTED),
-        encoded([DOCUMENTED]),
-        encoded({"sampling_requests": None}),
-        encoded({"sampling_requests": DOCUMENTED}),
-        encoded({"sampling_requests": "x"}),
-        encoded({"data": {"sampling_requests": [DOCUMENTED]}}),
-        body_of(DOCUMENTED) * 2,
-        body_of(DOCUMENTED) + b"x",
-        body_of(DOCUMENTED)[:-1],
-        body_of(DOCUMENTED)[:-9],
-        b"[" * 100_000 + b"]" * 100_000,
-        b'{"a":' * 100_000 + b"0" + b"}" * 100_000,
-        b'{"sampling_requests":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        relay("upstream error"),
-    ],
-    ids=lambda body: repr(body[:24]),
-)
-def test_what_is_no_answer_is_malformed(body: bytes) -> None:
-    """A 2xx without a whole JSON object that has a list is malformed, and never complete."""
-    found = fault(200, body, JSON)
-    assert found.verdict is Verdict.MALFORMED
-    assert type(found.error) is InvalidResponseError
-    assert found.error.retryable
-    assert not found.foreign
-
-
-def test_the_words_of_a_malformed_answer_are_told() -> None:
-    """Where a 2xx brings an error's words instead of a list, the error says them."""
-    assert "upstream error" in str(fault(200, relay("upstream error"), JSON).error)
-
-
-@pytest.mark.parametrize(
-    "records",
-    [
-        [{**DOCUMENTED, "request_id": OTHER_ID}],
-        [{**DOCUMENTED, "request_id": ID.lower()}],
-        [{**DOCUMENTED, "request_id": f"{ID} "}],
-        [{**DOCUMENTED, "request_id": None}],
-        [{**DOCUMENTED, "request_id": 1}],
-        [{key: value for key, value in DOCUMENTED.items() if key != "request_id"}],
-        [{}],
-        [None],
-        [[DOCUMENTED]],
-        ["x", 1],
-    ],
-)
-def test_an_answer_without_the_record_is_foreign(records: list[object]) -> None:
-    """An answer counts through its own `request_id` alone; any other is out of step."""
-    found = fault(200, body_of(*records), JSON)
-    assert found.verdict is Verdict.MALFORMED
-    assert found.foreign
-
-
-@pytest.mark.parametrize("odd", [{"seed": 1}, {"seed": "1"}], ids=["fits", "salvaged"])
-def test_the_record_is_found_behind_others(odd: dict[str, Any]) -> None:
-    """The record is found by its id, wherever in the list it stands, and never by its place."""
-    others = [{**RUNNING, "request_id": OTHER_ID}, {}, *([None] if odd["seed"] == "1" else [])]
-    found = ask(200, body_of(*others, {**DOCUMENTED, **odd}, {**RUNNING, "request_id": "x"}))
-    assert isinstance(found, Answer)
-    assert found.record.request_id == ID
-    assert found.record.is_complete
-
-
-@pytest.mark.parametrize("record", [b"{}", b'{"request_id":"x"}'])
-def test_of_duplicate_keys_the_last_one_counts(record: bytes) -> None:
-    """An id that a later duplicate overrides does not count, in either way of reading."""
-    for seed in (b"1", b'"1"'):
-        body = b'{"sampling_requests":[' + record + b'],"sampling_requests":[{"request_id":"x",'
-        body += b'"seed":' + seed + b',"request_id":' + encoded(ID) + b"}]}"
-        assert isinstance(ask(200, body), Answer)
-        assert isinstance(
-            ask(200, body.replace(b'"x"', encoded(ID)).replace(ID.encode() + b'"}', b'y"}')), Fault
-        )
-
-
-def test_the_servers_clock_comes_with_the_answer() -> None:
-    """`Date` is read as seconds of Unix time, and a sick one as none at all."""
-    dated = ask(200, body_of(DOCUMENTED), {"Date": "Tue, 14 Nov 2023 22:13:20 GMT"})
-    assert isinstance(dated, Answer)
-    assert dated.server_time == 1_700_000_000.0
-    for date in ("", "yesterday", "Tue, १४ Nov 2023 22:13:20 GMT", "Tue, 99 Nov 2023 22:13:20 GMT"):
-        undated = ask(200, body_of(DOCUMENTED), {"Date": date})
-        assert isinstance(undated, Answer)
-        assert undated.server_time is None
-
-
-# Hostile answers
-
-_HEADER_NAMES = st.sampled_from(["Content-Type", "Retry-After", "Location", "Date"])
-_DATES = st.builds("{}, {} {} {} {}:{}:{} {}".format, *([st.text(max_size=5)] * 8))
-_HEADERS = st.dictionaries(
-    _HEADER_NAMES, st.text() | _DATES | st.sampled_from(["text/html", "application/json"])
-)
-_JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-_IDS = st.sampled_from([ID, OTHER_ID, "", None, 1])
-_RECORDS = st.builds(
-    lambda told, request_id: {**told, "request_id": request_id},
-    st.dictionaries(st.sampled_from(sorted(DOCUMENTED)), _JSON_VALUES, max_size=4),
-    _IDS,
-)
-_DOCUMENTS = st.one_of(
-    _JSON_VALUES,
-    st.fixed_dictionaries({"sampling_requests": st.lists(_RECORDS | _JSON_VALUES, max_size=3)}),
-    st.fixed_dictionaries({"error": _JSON_VALUES, "code": _JSON_VALUES, "success": _JSON_VALUES}),
-    st.fixed_dictionaries(
-        {"error": st.fixed_dictionaries({"message": st.text(), "code": _JSON_VALUES})}
-    ),
-)
-_BODIES = st.binary(max_size=64) | st.builds(encoded, _DOCUMENTS)
-
-
-@settings(max_examples=400, deadline=None)
-@given(status=st.integers(100, 599) | st.just(200), headers=_HEADERS, body=_BODIES)
-@example(status=200, headers={}, body=b'{"sampling_requests":[{"seed":' + b"9" * 5000 + b"}]}")
-@example(status=500, headers={}, body=b'{"error":{"code":' + b"9" * 5000 + b"}}")
-@example(status=429, headers={"Retry-After": "9" * 5000, "Date": "9" * 5000}, body=b"")
-@example(status=500, headers={}, body=b'{"error":{"message":"\\ud800\\u202e\\u0000"}}')
-def test_no_answer_raises_or_credits_another_id(
-    status: int, headers: dict[str, str], body: bytes
-) -> None:
-    """Whatever comes is an answer for the id that was asked, or a fault with a printable error."""
-    outcome = ask(status, body, headers)
-    if isinstance(outcome, Answer):
-        assert status in range(200, 300)
-        assert outcome.record.request_id == ID
-        return
-    error = outcome.error
-    assert isinstance(error, RequestError | BaseURLError)
-    assert (error.request_id, error.status) == (ID, status)
-    assert str(error).isprintable()
-    assert len(str(error)) <= LONGEST + 200
-    assert error.retry_after is None or 0 <= error.retry_after <= 300
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.text() | _DATES)
-def test_no_date_raises(value: str) -> None:
-    """A header that is no date reads as none."""
-    read = http_date(value)
-    assert read is None or isinstance(read, float)
-
-
-# The query
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"])))
-@example('"\\\x00\n\u2028</script>')
-@example("-leading_dash-and_under")
-def test_any_id_round_trips_through_the_query(request_id: str) -> None:
-    """The query is one JSON object with the id and nothing else, whatever the id holds."""
-    assert json.loads(encode_query(request_id)) == {"request_id": request_id}
-
-
-def test_the_query_is_as_documented() -> None:
+def test_the_query_goes_where_and_as_documented() -> None:
     """The query's path and body are the documents' own."""
     assert PATH == "/api/ideogram/task-request"
     assert encode_query(ID) == b'{"request_id":"%s"}' % ID.encode()

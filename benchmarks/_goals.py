@@ -1,0 +1,194 @@
+"""What the adaptive schedule must show, each goal with the figure that was measured."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from benchmarks._simulation import Curve, simulate
+from benchmarks._workloads import LAW, PROGRESS, WORKLOADS, Workload, workload
+from ideogram_async._adaptive import AdaptiveSchedule, JobState
+from ideogram_async._models import SamplingRequest
+from ideogram_async._schedule import Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+_TRIP = 0.175
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """One figure, and what it may be at most."""
+
+    what: str
+    figure: float
+    limit: float
+    holds: bool
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What was measured: each seed's curves by (policy, workload, progress), and the bound's."""
+
+    curves: Sequence[Mapping[tuple[str, str, str], Curve]]
+    default_price: Sequence[tuple[float, float, float]]
+    """Mean lag, 95th percentile and queries at price 0.05 on linear A to D."""
+    bounds: Mapping[str, Curve]
+    seeds: Sequence[int]
+
+    def ratio(self, names: Iterable[str], kind: str, least: float, most: float) -> float:
+        """Give the worst share of the best fixed interval's queries at the same mean lag."""
+        return max(
+            _ratio(curves["ours", name, kind], curves["fixed", name, "any"], least, most)
+            for curves in self.curves
+            for name in names
+        )
+
+    def bound_ratio(self, name: str) -> float:
+        """Give the worst multiple of the bound."""
+        bound = self.bounds[name]
+        ours = (curves["ours", name, "absent"] for curves in self.curves)
+        return max(_ratio(curve, bound, 0.5, 2.0) for curve in ours)
+
+
+def _ratio(ours: Curve, other: Curve, least: float, most: float) -> float:
+    """Compare two curves at nine lags between the two given, as far as both were measured."""
+    least = max(least, ours.lags[0], other.lags[0])
+    most = min(most, ours.lags[1], other.lags[1])
+    lags = (least * (most / least) ** (i / 8) for i in range(9))
+    return max(ours.polls(lag) / other.polls(lag) for lag in lags)
+
+
+def judge(evidence: Evidence) -> list[Goal]:
+    """Hold every figure against its goal."""
+    goals = [*_curves(evidence), *_default_price(evidence), *_robustness(evidence), *_costs()]
+    return [Goal(what, figure, limit, figure <= limit) for what, figure, limit in goals]
+
+
+def _curves(evidence: Evidence) -> Iterator[tuple[str, float, float]]:
+    ratio, most = evidence.ratio, 1e9
+    fixed = "x the best fixed interval's queries"
+    yield f"1 absent, A to D, lag 0.5 to 2 s: {fixed}", ratio("ABCD", "absent", 0.5, 2), 0.80
+    yield f"1 absent, E, lag 0.5 to 2 s: {fixed}", ratio("E", "absent", 0.5, 2), 0.80
+    for name in evidence.bounds:
+        yield f"1 absent, {name}: x the Barlow-Proschan bound", evidence.bound_ratio(name), 1.2
+    yield f"2 linear, A, lag ≤ 1 s: {fixed}", ratio("A", "linear", 0, 1), 0.5
+    for name in "BCD":
+        yield f"2 linear, {name}, lag ≤ 1 s: {fixed}", ratio(name, "linear", 0, 1), 0.33
+    for kind, limit in (("steps", 0.5), ("stuck at 99", 0.55), ("mix", 0.65)):
+        yield f"3 {kind}, lag 0.6 to 1 s: {fixed}", ratio(WORKLOADS, kind, 0.6, 1), limit
+    yield f"3 lying, lag ≥ 1 s: {fixed}", ratio(WORKLOADS, "lying", 1, most), 0.9
+    anywhere = max(ratio(WORKLOADS, kind, 0, most) for kind in PROGRESS)
+    yield f"3 anything, anywhere: {fixed}", anywhere, 1.2
+
+
+def _default_price(evidence: Evidence) -> Iterator[tuple[str, float, float]]:
+    lags, late, polls = zip(*evidence.default_price, strict=True)
+    yield "4 linear, A to D, price 0.05: mean lag, s", max(lags), 0.4
+    yield "4 linear, A to D, price 0.05: 95th percentile of the lag, s", max(late), 0.7
+    yield "4 linear, A to D, price 0.05: queries", max(polls), 7.0
+
+
+def _robustness(evidence: Evidence) -> Iterator[tuple[str, float, float]]:
+    seeds = evidence.seeds
+    yield "5 hung for 600 s: queries", max(_hung(seed) for seed in seeds), 100
+    excess = max(_resumed(name, seed) for name in LAW for seed in seeds)
+    yield "5 resumed, a clock off by 300 s: mean lag beyond that of fresh ones, s", excess, 1.0
+    for what, trained in (("of a cold start", None), ("of a new kind, in a trained schedule", "B")):
+        ratio = max(
+            _first_ten(name, kind, trained, evidence.curves[0]["fixed", name, "any"])
+            for name in ("ABCD" if trained is None else "AC")
+            for kind in PROGRESS
+        )
+        yield f"5 the first ten jobs {what}: x the best fixed interval's queries", ratio, 1.25
+
+
+def _trained(name: str, kind: str, seed: int) -> AdaptiveSchedule:
+    schedule = AdaptiveSchedule()
+    simulate(schedule, workload(name, seed, 1000), kind)
+    return schedule
+
+
+def _hung(seed: int) -> int:
+    """Count the queries of a job that shows the same for ten minutes, trained and cold."""
+    trained = [_trained(name, kind, seed) for name in LAW for kind in ("absent", "linear")]
+    return max(
+        _queries_in_600_s(schedule, told)
+        for schedule in (AdaptiveSchedule(), *trained)
+        for told in (None, 0, 50, 99)
+    )
+
+
+def _queries_in_600_s(schedule: AdaptiveSchedule, told: int | None) -> int:
+    state, now = schedule.start(0.0, just_submitted=True)
+    started = None if told is None else True
+    record = SamplingRequest(completion_percentage=told, has_started=started)
+    n = 0
+    while now < 600:
+        seen = Observation(now, now + _TRIP, 0.0, record, None)
+        now = seen.answered + schedule.next_delay(state, seen)
+        n += 1
+    return n
+
+
+def _resumed(name: str, seed: int) -> float:
+    """Take jobs up at any moment of their life, from a gateway whose clocks differ."""
+    work = workload(name, seed + 1000, 1000)
+    ages = [(job.queue + job.run) * job.quirk for job in work.jobs]
+    worst = 0.0
+    for kind in ("absent", "linear"):
+        schedule = _trained(name, kind, seed)
+        fresh = simulate(_trained(name, kind, seed), work, kind).mean_lag
+        for clock in (-300.0, 300.0):
+            lag = simulate(schedule, work, kind, resumed=ages, clock=clock).mean_lag
+            worst = max(worst, lag - fresh)
+    return worst
+
+
+def _first_ten(name: str, kind: str, trained: str | None, fixed: Curve) -> float:
+    """Start 300 times for ten jobs each: cold, or trained on another kind."""
+    learned = None if trained is None else _trained(trained, kind, 1).save()
+    costs = [
+        simulate(AdaptiveSchedule(learned=learned), workload(name, 20_000 + seed, 10), kind)
+        for seed in range(300)
+    ]
+    lag = sum(cost.mean_lag for cost in costs) / len(costs)
+    return sum(cost.mean_polls for cost in costs) / len(costs) / fixed.polls(lag)
+
+
+class _Recorder(AdaptiveSchedule):
+    """Keeps what it was asked, to be asked again against the clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[bytes, Observation]] = []
+
+    def next_delay(self, state: JobState, seen: Observation) -> float:
+        self.asked.append((state.packed, seen))
+        return super().next_delay(state, seen)
+
+
+def _costs() -> Iterator[tuple[str, float, float]]:
+    work = workload("D", 1, 1000)
+    yield "6 a decision, microseconds, progress absent", _decision(work, "absent"), 8.0
+    yield "6 a decision, microseconds, progress linear", _decision(work, "linear"), 8.0
+    state, _ = AdaptiveSchedule().start(1e6, just_submitted=True)
+    size = sys.getsizeof(state) + sys.getsizeof(state.packed)
+    yield "6 the state of a job, bytes", size, 150
+
+
+def _decision(work: Workload, kind: str) -> float:
+    """Time a decision: the best of five rounds."""
+    recorder = _Recorder()
+    simulate(recorder, work, kind)
+    rounds = []
+    for _ in range(5):
+        states = [(JobState(packed), seen) for packed, seen in recorder.asked]
+        decide = super(_Recorder, recorder).next_delay
+        begun = time.process_time()
+        for state, seen in states:
+            decide(state, seen)
+        rounds.append(time.process_time() - begun)
+    return min(rounds) / len(recorder.asked) * 1e6

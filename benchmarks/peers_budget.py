@@ -1,0 +1,137 @@
+"""The peers' test: 200 requests under a shared budget, `python -m benchmarks.peers_budget`.
+
+200 requests submitted at once, each taking 5 to 25 s, and a gateway that allows 200 queries in any
+10 s. The whole client asks over real HTTP in virtual time, told the rate and blind. The other rows
+are those of the same study that need a schedule. Seeds are fixed. One client has the whole budget
+to itself here; a real one shares it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+import anyio
+
+from ideogram_async import IdeogramClient, Schedule
+from ideogram_async.testing import Gateway, ProgressKind, SlidingWindow, run_in_virtual_time
+
+
+class Outcome(NamedTuple):
+    """What one run cost, and how late its results were."""
+
+    lags: list[float]
+    queries: int
+    refused: int
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures of the table: seconds of lag, queries, and % refused."""
+        lags = sorted(self.lags)
+        return {
+            "done": len(lags),
+            "mean": statistics.fmean(lags),
+            "median": statistics.median(lags),
+            "p95": lags[int(0.95 * len(lags))],
+            "max": lags[-1],
+            "queries": self.queries,
+            "refused": 100 * self.refused / self.queries,
+        }
+
+
+async def budget(
+    seed: int,
+    *,
+    rate: float | None,
+    progress: ProgressKind = "linear",
+    schedule: Schedule[Any] | None = None,
+) -> Outcome:
+    """Poll 200 requests that were submitted at once."""
+    random.seed(seed)
+    rng = random.Random(seed)
+    async with (
+        Gateway(latency=(0.05, 0.3), limit=SlidingWindow(200, 10), seed=seed) as gateway,
+        IdeogramClient(gateway.url, max_in_flight=50, max_rate=rate, schedule=schedule) as client,
+    ):
+        ids = [gateway.submit(duration=rng.uniform(5, 25), progress=progress) for _ in range(200)]
+        lags = await _lags(gateway, client, ids)
+        return Outcome(lags, len(gateway.queries), gateway.refused)
+
+
+async def steady(seed: int, *, arrivals: float, seconds: float = 300) -> Outcome:
+    """Poll requests that arrive at random, told 20 queries a second."""
+    random.seed(seed)
+    rng = random.Random(seed)
+    async with (
+        Gateway(latency=(0.05, 0.3), limit=SlidingWindow(200, 10), seed=seed) as gateway,
+        IdeogramClient(gateway.url, max_in_flight=50, max_rate=20) as client,
+    ):
+
+        async def submitted() -> Any:
+            for _ in range(int(arrivals * seconds)):
+                await anyio.sleep(rng.expovariate(arrivals))
+                yield gateway.submit(duration=rng.uniform(5, 25), progress="linear")
+
+        lags = await _lags(gateway, client, submitted())
+        return Outcome(lags, len(gateway.queries), gateway.refused)
+
+
+async def _lags(gateway: Gateway, client: IdeogramClient, ids: Any) -> list[float]:
+    lags = []
+    async for request in client.as_completed(ids, just_submitted=True):
+        lags.append(anyio.current_time() - gateway.completes_at(str(request.request_id)))
+    return lags
+
+
+Run = Callable[[int], Coroutine[Any, Any, Outcome]]
+
+ROWS: dict[str, tuple[Run, dict[str, float]]] = {
+    "told": (
+        lambda seed: budget(seed, rate=20),
+        {"mean": 1.7, "p95": 4.5, "max": 9, "refused": 0.2, "queries": 550},
+    ),
+    "blind": (
+        lambda seed: budget(seed, rate=None),
+        {"mean": 2.6, "p95": 6.1, "refused": 1.5},
+    ),
+    "told, progress absent": (lambda seed: budget(seed, rate=20, progress="absent"), {"mean": 4.2}),
+    "told, stuck at 99": (lambda seed: budget(seed, rate=20, progress="stuck"), {"mean": 5.25}),
+    "steady 5 a second": (
+        lambda seed: steady(seed, arrivals=5),
+        {"mean": 0.24, "p95": 0.5},
+    ),
+    "steady 10 a second": (lambda seed: steady(seed, arrivals=10), {"mean": 1.7}),
+}
+
+
+def main() -> None:
+    """Run every row over the seeds, and print the means over them beside what is asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 1 to N (default 5)")
+    parser.add_argument("--only", help="run one row")
+    arguments = parser.parse_args()
+    for name, (run, asked) in ROWS.items():
+        if arguments.only in {None, name}:
+            outcomes = [
+                run_in_virtual_time(run, seed).figures for seed in range(1, arguments.seeds + 1)
+            ]
+            report(name, outcomes, asked)
+
+
+def report(name: str, outcomes: list[dict[str, float]], asked: dict[str, float]) -> None:
+    """Print one row: each figure's mean over the seeds, and whether it holds."""
+    print(name)
+    for figure in outcomes[0]:
+        values = [outcome[figure] for outcome in outcomes]
+        mean, limit = statistics.fmean(values), asked.get(figure)
+        verdict = ""
+        if limit is not None:
+            verdict = f"asked at most {limit:g}: {'holds' if mean <= limit else 'FAILS'}"
+        print(f"  {figure:8} {mean:9.2f}   ({min(values):.2f} to {max(values):.2f})   {verdict}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""How many queries a schedule needs for how little lag: `python -m benchmarks.schedule`.
+
+A simulation on the library's own schedules, without HTTP, in seeds that they were not tuned on.
+Lag is the time from a request's completion to the answer that shows it. The best fixed interval
+is the best in hindsight: the one of the same mean lag. What flatters the adaptive schedule: its
+law is lognormal, and so are the jobs' runs. What does not: queues that it knows nothing of, an
+overload that swells while it learns, progress that lies, and cold starts, which all count.
+
+Writes `schedule.json`, and `schedule.png` where matplotlib is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from benchmarks._goals import Evidence, Goal, judge
+from benchmarks._simulation import Curve, optimum, poll_blindly, simulate
+from benchmarks._workloads import LAW, PROGRESS, WORKLOADS, workload
+from ideogram_async._adaptive import AdaptiveSchedule
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks._simulation import Outcome
+
+    Delay = Callable[[int, random.Random], float]
+
+SEEDS = (21, 22, 23)
+PRICES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+BOUND_PRICES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+FIXED = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0)
+OTHERS: dict[str, Delay] = {
+    "exponential 1 to 20 s": lambda n, _: min(2.0**n, 20.0),
+    "runway, 6 ± 1.5 s": lambda _, rng: rng.uniform(4.5, 7.5),
+    "fal, 0.1 s": lambda _n, _rng: 0.1,
+    "replicate, 0.5 s": lambda _n, _rng: 0.5,
+}
+
+
+def _always(interval: float) -> Delay:
+    return lambda _n, _rng: interval
+
+
+class Point(msgspec.Struct, frozen=True):
+    """What one policy cost on one workload."""
+
+    policy: str
+    setting: float | None
+    workload: str
+    progress: str
+    seed: int
+    lag: float
+    lag_p95: float
+    polls: float
+
+
+def blind(task: tuple[str, int, int]) -> list[Point]:
+    """Measure the policies that no answer moves; they do alike whatever progress is told."""
+    name, seed, n = task
+    work = workload(name, seed, n)
+    policies: list[tuple[str, float | None, Delay]]
+    policies = [("fixed", interval, _always(interval)) for interval in FIXED]
+    policies += [(policy, None, delay) for policy, delay in OTHERS.items()]
+    points = []
+    for policy, setting, delay in policies:
+        cost = poll_blindly(work, delay)
+        points.append(Point(policy, setting, name, "any", seed, *_figures(cost)))
+    return points
+
+
+def adaptive(task: tuple[str, str, int, int]) -> list[Point]:
+    """Measure ours, cold at the start, at each price."""
+    name, progress, seed, n = task
+    work = workload(name, seed, n)
+    points = []
+    for price in PRICES:
+        cost = simulate(AdaptiveSchedule(price), work, progress)
+        points.append(Point("ours", price, name, progress, seed, *_figures(cost)))
+    return points
+
+
+def _figures(cost: Outcome) -> tuple[float, float, float]:
+    return cost.mean_lag, cost.percentile(0.95), cost.mean_polls
+
+
+def measure(seeds: Sequence[int], n: int, processes: int) -> list[Point]:
+    """Measure every policy on every workload, kind of progress and seed."""
+    plain = [(name, seed, n) for name in WORKLOADS for seed in seeds]
+    told = [(name, kind, seed, n) for name in WORKLOADS for kind in PROGRESS for seed in seeds]
+    with ProcessPoolExecutor(processes) as pool:
+        parts = [*pool.map(blind, plain), *pool.map(adaptive, told)]
+    return [point for part in parts for point in part]
+
+
+def table(points: Sequence[Point]) -> Iterator[str]:
+    """Tell, of each price, the queries and the lag, and the share of the best fixed interval's."""
+    for kind in PROGRESS:
+        yield f"\nProgress {kind}: price → queries at a mean lag (x the best fixed interval's)"
+        for name in WORKLOADS:
+            fixed = _curve(points, "fixed", name, "any")
+            cells = []
+            for lag, polls in reversed(_curve(points, "ours", name, kind).points):
+                cells.append(f"{polls:5.1f} at {lag:4.2f} s ({polls / fixed.polls(lag):4.2f})")
+            yield f"  {name}  " + " · ".join(reversed(cells))
+    yield "\nThose that no answer moves: queries at a mean lag (x the best fixed interval's)"
+    for name in WORKLOADS:
+        fixed = _curve(points, "fixed", name, "any")
+        for policy in OTHERS:
+            lag, polls = _curve(points, policy, name, "any").points[0]
+            ratio = polls / fixed.polls(lag)
+            yield f"  {name}  {policy:22} {polls:6.1f} at {lag:5.2f} s ({ratio:4.2f})"
+
+
+def _curve(points: Sequence[Point], policy: str, name: str, kind: str) -> Curve:
+    """Give the curve of a policy, over all seeds."""
+    settings: dict[float | None, list[Point]] = {}
+    for point in points:
+        if (point.policy, point.workload, point.progress) == (policy, name, kind):
+            settings.setdefault(point.setting, []).append(point)
+    return Curve(
+        (sum(p.lag for p in some) / len(some), sum(p.polls for p in some) / len(some))
+        for some in settings.values()
+    )
+
+
+def plot(points: Sequence[Point], path: Path) -> None:
+    """Draw queries against lag, without progress and with it."""
+    figure = importlib.import_module("matplotlib.figure").Figure((19, 8), layout="constrained")
+    kinds = ("absent", "linear")
+    axes = figure.subplots(len(kinds), len(WORKLOADS), sharex=True, sharey="row")
+    for kind, row in zip(kinds, axes, strict=True):
+        for name, ax in zip(WORKLOADS, row, strict=True):
+            _panel(ax, points, name, kind)
+    axes[0][0].legend(fontsize=8)
+    figure.suptitle("Queries per request against mean lag: lower left is better")
+    figure.savefig(path, dpi=110)
+
+
+def _panel(ax: Any, points: Sequence[Point], name: str, kind: str) -> None:
+    lines = [("fixed intervals", "fixed", "any", "o-"), ("adaptive, by price", "ours", kind, "s-")]
+    for label, policy, told, style in lines:
+        ax.plot(*zip(*_curve(points, policy, name, told).points, strict=True), style, label=label)
+    if kind == "absent" and name in LAW:
+        bound = optimum(name, BOUND_PRICES).points
+        ax.plot(*zip(*bound, strict=True), "k--", label="Barlow-Proschan bound")
+    for policy, marker in zip(OTHERS, "^v*D", strict=True):
+        ax.plot(*_curve(points, policy, name, "any").points[0], marker, ms=9, label=policy)
+    ax.set(xscale="log", yscale="log", title=f"{name}, progress {kind}")
+    ax.set(xlabel="mean lag, s", ylabel="queries per request")
+    ax.grid(visible=True, which="both", alpha=0.2)
+
+
+def report(goals: Sequence[Goal]) -> Iterator[str]:
+    """Tell of each goal its figure, and whether it holds."""
+    yield "\nGoals (the worst of all seeds)"
+    for goal in goals:
+        verdict = "holds" if goal.holds else "FAILS"
+        yield f"  {verdict}  {goal.figure:8.3f} ≤ {goal.limit:<6g} {goal.what}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser.add_argument("--quick", action="store_true", help="one seed, 1,000 jobs a workload")
+    parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    arguments = _arguments()
+    seeds, n = (SEEDS[:1], 1000) if arguments.quick else (SEEDS, 5000)
+    points = measure(seeds, n, arguments.processes)
+    curves = [_by_seed(points, seed) for seed in seeds]
+    bounds = {name: optimum(name, BOUND_PRICES) for name in LAW}
+    goals = judge(Evidence(curves, _worst_p95(points), bounds, seeds))
+    for line in (*table(points), *report(goals)):
+        sys.stdout.write(line + "\n")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    written = msgspec.json.encode({"goals": goals, "points": points})
+    (arguments.output / "schedule.json").write_bytes(msgspec.json.format(written))
+    try:
+        plot(points, arguments.output / "schedule.png")
+    except ImportError:
+        sys.stdout.write("\nNo plot: matplotlib is not installed.\n")
+
+
+def _by_seed(points: Sequence[Point], seed: int) -> dict[tuple[str, str, str], Curve]:
+    """Give one seed's curves, by policy, workload and progress."""
+    mine = [point for point in points if point.seed == seed]
+    keys = {(point.policy, point.workload, point.progress) for point in mine}
+    return {key: _curve(mine, *key) for key in keys}
+
+
+def _worst_p95(points: Sequence[Point]) -> list[tuple[float, float, float]]:
+    """Give mean lag, 95th percentile and queries at the default price on linear A to D."""
+    return [
+        (point.lag, point.lag_p95, point.polls)
+        for point in points
+        if point.setting == 0.05 and point.progress == "linear" and point.workload != "E"
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The ids that a command is given: as arguments, in a file, or as they come through a pipe."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from ideogram_async.cli._ending import Code, CommandError
+from ideogram_async.cli._streams import read_some
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from io import FileIO
+
+LONGEST = 1 << 16
+"""Bytes of a line, lest a source without line ends fill the memory."""
+
+
+@contextmanager
+def opened(origin: str | None) -> Iterator[FileIO | None]:
+    """Open a file of ids; `-` is standard input."""
+    if origin is None:
+        yield None
+        return
+    with _open(origin) as file:
+        yield file
+
+
+def gather(arguments: Iterable[str], file: FileIO | None) -> list[str] | IdStream:
+    """Give the ids; a pipe's as they come, and each once."""
+    given = [argument.strip() for argument in arguments]
+    if file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return IdStream(given, file)
+    if file is not None:
+        given += _whole(file)
+    if not given:
+        raise no_ids()
+    return given
+
+
+def no_ids() -> CommandError:
+    """Say that there is nothing to do."""
+    return CommandError("no ids: give some as arguments, or by --from FILE", Code.USAGE)
+
+
+class IdStream:
+    """An async source of distinct ids that reads on only when it is asked for the next."""
+
+    def __init__(self, given: Iterable[str], file: FileIO) -> None:
+        self._ready = list(dict.fromkeys(given))[::-1]
+        self._seen = set(self._ready)
+        self._file = file
+        self._lines = _Lines(file)
+        self._rest = b""
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while not self._ready:
+            if self._over:
+                raise StopAsyncIteration
+            self._take(await self._read())
+        return self._ready.pop()
+
+    async def _read(self) -> list[bytes]:
+        """Read whole lines, and keep the part of one that comes last."""
+        try:
+            chunk = await read_some(self._file.fileno())
+        except OSError as error:
+            raise _unreadable(self._file, error) from None
+        self._over = not chunk
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > LONGEST:
+            raise self._lines.wrong("is too long for an id")
+        return [*lines, self._rest] if self._over else lines
+
+    def _take(self, lines: list[bytes]) -> None:
+        new = [line for line in map(self._lines.id, lines) if line and line not in self._seen]
+        self._ready = list(dict.fromkeys(new))[::-1]
+        self._seen.update(new)
+
+
+class _Lines:
+    """Decodes a source's lines, and counts them for its complaints."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._name = _name(file)
+        self._count = 0
+
+    def id(self, line: bytes) -> str:
+        """Give the id of the next line; an empty one for a blank line."""
+        if not self._count:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            raise self.wrong("is not UTF-8") from None
+        self._count += 1
+        return text.strip()
+
+    def wrong(self, what: str) -> CommandError:
+        """Complain of the next line."""
+        return CommandError(f"{self._name}: line {self._count + 1} {what}", Code.USAGE)
+
+
+def _open(origin: str) -> FileIO:
+    if origin == "-":
+        if sys.stdin is None:
+            raise CommandError("standard input is closed", Code.USAGE)
+        return open(0, "rb", buffering=0, closefd=False)
+    try:
+        return Path(origin).open("rb", buffering=0)
+    except OSError as error:
+        raise CommandError(f"{origin}: {error.strerror}", Code.USAGE) from None
+
+
+def _whole(file: FileIO) -> list[str]:
+    lines = _Lines(file)
+    try:
+        content = file.read()
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    return [line for line in map(lines.id, content.split(b"\n")) if line]
+
+
+def _unreadable(file: FileIO, error: OSError) -> CommandError:
+    return CommandError(f"{_name(file)}: {error.strerror}", Code.USAGE)
+
+
+def _name(file: FileIO) -> str:
+    return "standard input" if file.name == 0 else str(file.name)

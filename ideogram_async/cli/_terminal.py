@@ -1,0 +1,68 @@
+"""What a terminal gets to see, or a file in its place."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from ideogram_async import SamplingRequest
+
+
+def printable(text: str) -> str:
+    """Replace each run of blanks, control, format and bidi characters by one blank."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def shortened(text: str, longest: int) -> str:
+    """Make a text of the gateway printable, and cut it."""
+    text = printable(text[: 20 * longest])
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def json_line(record: SamplingRequest) -> bytes:
+    r"""Encode a record, with `\u` escapes for all that could move a terminal's cursor.
+
+    JSON leaves DEL, C1 controls and bidi characters as they are.
+    """
+    text = msgspec.json.encode(record).decode()
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return text.encode() + b"\n"
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+
+
+class Screen(Console):
+    """A console for plain text: no markup, and escape codes on a real terminal alone."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        terminal = stream is not None and stream.isatty()
+        super().__init__(
+            stderr=stderr,
+            markup=False,
+            highlight=False,
+            emoji=False,
+            force_terminal=None if terminal else False,  # whatever FORCE_COLOR says
+        )
+
+    def say(self, *parts: str | tuple[str, str]) -> None:
+        """Print one line, of texts and of (text, style)."""
+        self.print(Text.assemble(*parts), soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        """End the command where its output has no reader; without its messages it goes on."""
+        if not self.stderr:
+            raise BrokenPipeError
+        self.quiet = True
+
+
+def complain(message: str) -> None:
+    """Say on standard error, in one line, what went wrong."""
+    Screen(stderr=True).say(("ideogram-async: ", "bold red"), printable(message))

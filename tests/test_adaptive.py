@@ -1,0 +1,511 @@
+"""The adaptive schedule: its formula, what it learns, what it makes of garbage, what it saves."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks._simulation import Curve, poll_blindly, simulate
+from benchmarks._workloads import workload
+from ideogram_async._adaptive import LONGEST, SHORTEST, AdaptiveSchedule, JobState, interval
+from ideogram_async._learned import EDGES, MAX_POOLS, Band, Learned, LearnedKind, Pools, band_of
+from ideogram_async._models import SamplingRequest
+from ideogram_async._schedule import Observation, Schedule
+
+TRIP = 0.2
+
+
+def see(asked: float, *, date: float | None = None, **fields: Any) -> Observation:
+    """Make what a query told."""
+    return Observation(asked, asked + TRIP, 0.0, SamplingRequest(**fields), date)
+
+
+def begin(schedule: AdaptiveSchedule, *, now: float = 0.0, fresh: bool = True) -> JobState:
+    """Take in a request."""
+    return schedule.start(now, just_submitted=fresh)[0]
+
+
+def complete(schedule: AdaptiveSchedule, took: float, **fields: Any) -> None:
+    """Show a fresh request that took so long, seen to the millisecond."""
+    state = begin(schedule)
+    schedule.next_delay(state, see(took - 0.001))
+    schedule.completed(state, see(took + 0.001, completion_percentage=100, **fields))
+
+
+def lag_by_integration(mu: float, sg: float, w: float, d: float) -> float:
+    """Give E[(w + d - R)+ | R > w] by the midpoint rule."""
+
+    def density(r: float) -> float:
+        z = (math.log(r) - mu) / sg
+        return math.exp(-z * z / 2) / (r * sg * math.sqrt(2 * math.pi))
+
+    n = 4000
+    alive = 0.5 * math.erfc((math.log(w) - mu) / sg / math.sqrt(2)) if w else 1.0
+    points = (w + d * (i + 0.5) / n for i in range(n))
+    return sum((w + d - r) * density(r) for r in points) * d / n / alive
+
+
+@pytest.mark.parametrize("price", [0.02, 0.05, 0.2, 1.0])
+@pytest.mark.parametrize(("mu", "sg"), [(0.0, 0.3), (2.3, 0.5), (2.3, 1.5), (3.4, 0.1)])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0, 1.3])
+def test_interval_is_worth_its_price(price: float, mu: float, sg: float, share: float) -> None:
+    """After the interval the expected lag, integrated numerically, is the price of a query."""
+    w = share * math.exp(mu)
+    d = interval(mu, sg, w, price)
+    if d < LONGEST:
+        assert lag_by_integration(mu, sg, w, d) == pytest.approx(price, rel=0.02)
+    else:
+        assert lag_by_integration(mu, sg, w, d) <= price
+
+
+@pytest.mark.parametrize("sg", [0.1, 0.3, 0.5])
+def test_keller_step_joins_the_rule(sg: float) -> None:
+    """In the far tail the step at the hazard takes over with no jump."""
+    edge = math.exp(2.0 + sg * 4.7534)  # where Q(z_w) = 1e-6
+    before, after = (interval(2.0, sg, edge * share, 0.05) for share in (0.9999, 1.0001))
+    assert after == pytest.approx(before, rel=0.12)
+
+
+@given(
+    mu=st.floats(-45, 55),
+    sg=st.floats(0.05, 1.5),
+    w=st.floats(0, 1e6),
+    price=st.floats(0, 1e300, exclude_min=True),
+)
+def test_interval_is_finite_for_all_that_can_be_learned(
+    mu: float, sg: float, w: float, price: float
+) -> None:
+    """No parameters that the bounds allow break the formula."""
+    assert interval(mu, sg, w, price) <= LONGEST + 1e-6
+
+
+@pytest.mark.parametrize("mu", [22.467087695901412, 22.5])
+def test_interval_survives_its_last_digits(mu: float) -> None:
+    """Where nothing can have completed yet, rounding does not throw Newton's method off."""
+    assert interval(mu, 1.4971911301588663, 313663.15590268804, 1e-26) == LONGEST
+
+
+def test_dearer_queries_are_rarer() -> None:
+    """The first delay grows with the price."""
+    delays = [AdaptiveSchedule(p).start(0.0, just_submitted=True)[1] for p in (0.02, 0.05, 0.2)]
+    assert delays == sorted(set(delays))
+
+
+@pytest.mark.parametrize("price", [0.0, -1.0, math.inf, math.nan])
+def test_price_is_checked(price: float) -> None:
+    """A price that is no finite number above 0 is refused."""
+    with pytest.raises(ValueError, match="price is"):
+        AdaptiveSchedule(price)
+
+
+@pytest.mark.parametrize(
+    ("p", "band"),
+    [(0, 0), (0.9, 0), (1, 1), (24.9, 1), (25, 2), (50, 3), (75, 4), (90, 5), (98.9, 5), (99, 6)],
+)
+def test_bands(p: float, band: int) -> None:
+    """Each band begins at its edge."""
+    assert band_of(p) == band
+
+
+def test_a_band_forgets() -> None:
+    """The gain falls to 1/64, and no further, so a band follows a change."""
+    band = Band(2, 0.0, 1.0)
+    assert band.taught(1.0).mean == pytest.approx(1 / 3)
+    for _ in range(500):
+        band = band.taught(0.0)
+    assert band.n == 64
+    assert band.taught(1.0).mean == pytest.approx(1 / 64, abs=1e-4)
+
+
+def test_a_band_learns_mean_and_spread() -> None:
+    """The running variance is that of the residuals."""
+    band = Band(2, 0.0, 1.0)
+    for i in range(1000):
+        band = band.taught(3.0 + (0.5 if i % 2 else -0.5))
+    assert band.mean == pytest.approx(3.0, abs=0.02)
+    assert band.sg == pytest.approx(0.5, abs=0.02)
+
+
+def test_sg_is_wide_while_little_is_known_and_bounded() -> None:
+    """The predictive deviation adds the mean's own error, within 0.05 and 1.5."""
+    assert Band(2, 0.0, 0.5).sg == pytest.approx(math.sqrt(0.75))
+    assert Band(64, 0.0, 0.0).sg == 0.05
+    assert Band(2, 0.0, 100.0).sg == 1.5
+
+
+def test_completion_is_between_the_last_two_queries() -> None:
+    """Band 0 learns the middle of the interval in which the request ended."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule, now=100.0)
+    schedule.next_delay(state, see(110.0))
+    before = schedule.save().bands[0]
+    schedule.completed(state, see(114.0, completion_percentage=100))
+    assert schedule.save().bands[0] == before.taught(math.log(12.0))
+
+
+def test_the_note_teaches_its_band() -> None:
+    """The naive estimate at 50 % after 10 s, 10.1 s left, is held against the 20 s it took."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule)
+    schedule.next_delay(state, see(10.0, completion_percentage=50))
+    before = schedule.save().bands
+    schedule.next_delay(state, see(29.9, completion_percentage=50))
+    schedule.completed(state, see(30.1, completion_percentage=100))
+    residual = math.log(20.0) - math.log(10.0 * 50.5 / 50)
+    after = schedule.save().bands
+    assert after[3].mean == pytest.approx(before[3].taught(residual).mean)
+    assert after[3].n == 3
+
+
+def test_untaught_bands_follow_the_first_lessons() -> None:
+    """A lesson on progress moves the bands that had none of their own, and leaves them loose."""
+    pools = Pools(None)
+    pools.teach(SamplingRequest(), 3, 2.0)
+    pools.teach(SamplingRequest(), 4, 1.0)
+    bands = pools.all
+    assert [band.n for band in bands] == [2, 2, 2, 3, 3, 2, 2]
+    assert bands[1].mean > bands[3].mean > Pools(None).all[3].mean
+    assert bands[0] == Pools(None).all[0]
+
+
+def test_kinds_learn_apart() -> None:
+    """Turbo and quality requests each get delays of their own after the first answer."""
+    schedule = AdaptiveSchedule()
+    for _ in range(100):
+        complete(schedule, 4.0, sampling_speed=2)
+        complete(schedule, 40.0, sampling_speed=-2)
+    turbo, quality = (
+        schedule.next_delay(begin(schedule), see(3.0, sampling_speed=speed, has_started=False))
+        for speed in (2, -2)
+    )
+    assert turbo < 4.5
+    assert quality > 25
+
+
+def test_a_new_kind_starts_from_all() -> None:
+    """A kind that has never been seen goes by what all requests together have taught."""
+    schedule = AdaptiveSchedule()
+    for _ in range(100):
+        complete(schedule, 40.0, model_version="V_3_0")
+    seen = see(1.0, model_version="V_4_0", has_started=False)
+    assert schedule.next_delay(begin(schedule), seen) > 20
+
+
+def test_pools_are_bounded() -> None:
+    """Of endless kinds the ones taught last are kept."""
+    pools = Pools(None)
+    for i in range(3 * MAX_POOLS):
+        pools.teach(SamplingRequest(model_version="kept"), 0, 1.0)
+        pools.teach(SamplingRequest(model_version=f"V_{i}"), 0, 1.0)
+    names = [kind.model_version for kind in pools.save().kinds]
+    assert len(names) == len(pools) == MAX_POOLS
+    assert names[-1] == f"V_{3 * MAX_POOLS - 1}"
+    assert "kept" in names
+
+
+def test_progress_sets_the_expected_end() -> None:
+    """Half done after 10 s: the end is expected a quarter later than the band's prediction."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule)
+    assert schedule.expected_end(state) is None
+    schedule.next_delay(state, see(10.0, completion_percentage=50))
+    left = 10.1 * math.exp(schedule.save().bands[3].mean)
+    assert schedule.expected_end(state) == pytest.approx(10.0 + 1.25 * left)
+
+
+def test_a_failed_prediction_is_put_off() -> None:
+    """An end that has passed is expected as late again as it is overdue."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule)
+    schedule.next_delay(state, see(10.0, completion_percentage=90))
+    first = schedule.expected_end(state)
+    assert first is not None
+    schedule.next_delay(state, see(30.0, completion_percentage=90))
+    assert schedule.expected_end(state) == pytest.approx(30.0 + (30.0 - first))
+
+
+def test_progress_sharpens_the_delay() -> None:
+    """Nearly done is asked soon, hardly begun is asked late."""
+    delays = [
+        AdaptiveSchedule().next_delay(begin(AdaptiveSchedule()), see(10.0, completion_percentage=p))
+        for p in (95, 60, 20)
+    ]
+    assert delays == sorted(delays)
+    assert delays[0] < 0.3
+    assert delays[-1] > 3
+
+
+def test_useless_progress_is_not_believed() -> None:
+    """A band whose residuals scatter by more than 0.9 gives way to band 0."""
+    bands = Pools(None).all
+    bands[3] = Band(64, 0.0, 1.2)
+    schedule = AdaptiveSchedule(learned=Learned(tuple(bands)))
+    told, silent = begin(schedule), begin(schedule)
+    delay = schedule.next_delay(told, see(10.0, completion_percentage=50))
+    assert delay == schedule.next_delay(silent, see(10.0))
+    assert schedule.expected_end(told) is None
+
+
+def test_progress_may_change_for_ever() -> None:
+    """However often the percentage changes, the count of the notes has room."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule)
+    for i in range(600):
+        assert schedule.next_delay(state, see(float(i), completion_percentage=1 + i % 90)) > 0
+
+
+def test_falling_progress_is_measured_anew() -> None:
+    """A resumed request that falls below its anchor is measured from there."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule, fresh=False)
+    schedule.next_delay(state, see(0.0, completion_percentage=33))
+    schedule.next_delay(state, see(5.0, completion_percentage=6))
+    assert schedule.expected_end(state) is None
+    schedule.next_delay(state, see(7.0, completion_percentage=26))
+    left = 2.0 * 74.5 / 20 * math.exp(schedule.save().bands[2].mean)
+    assert schedule.expected_end(state) == pytest.approx(7.0 + 1.25 * left)
+
+
+def test_not_started_begins_the_clock_anew() -> None:
+    """However long it has waited, it is asked like one that starts now."""
+    schedule = AdaptiveSchedule()
+    state, first = schedule.start(0.0, just_submitted=True)
+    delay = schedule.next_delay(state, see(500.0, has_started=False, completion_percentage=33))
+    assert delay == pytest.approx(first - TRIP)
+    schedule.next_delay(state, see(510.0, has_started=True, completion_percentage=50))
+    left = 10.1 * math.exp(schedule.save().bands[3].mean)
+    assert schedule.expected_end(state) == pytest.approx(510.0 + 1.25 * left)
+
+
+def test_never_sleeps_longer_than_it_has_run() -> None:
+    """A started request that is thought to take long is still asked again in its own time."""
+    schedule = AdaptiveSchedule()
+    for _ in range(100):
+        complete(schedule, 300.0)
+    assert schedule.next_delay(begin(schedule), see(3.0, has_started=True)) <= 3.0
+    assert schedule.next_delay(begin(schedule), see(3.0, has_started=False)) > 20
+
+
+def test_resumed_is_asked_at_once() -> None:
+    """Only an id that is not known to be fresh is due at once."""
+    schedule = AdaptiveSchedule()
+    assert schedule.start(5.0, just_submitted=False)[1] == 0
+    assert schedule.start(5.0, just_submitted=True)[1] > 1
+
+
+def test_resumed_teaches_nothing() -> None:
+    """Its beginning was not seen, so its end teaches nothing."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule, fresh=False)
+    schedule.next_delay(state, see(0.0, date=1000.0, creation_time_float=950.0))
+    before = schedule.save()
+    schedule.completed(state, see(9.0, completion_percentage=100))
+    assert schedule.save() == before
+    schedule.completed(begin(schedule, fresh=False), see(9.0, completion_percentage=100))
+    assert schedule.save() == before
+
+
+@pytest.mark.parametrize(("age", "fresh"), [(0.0, True), (1.4, True), (5.0, False), (-3.0, False)])
+def test_the_server_tells_what_is_new(age: float, fresh: bool) -> None:
+    """One that the server's own clock calls new is learned from; a clock that differs is not."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule, fresh=False)
+    schedule.next_delay(state, see(0.0, date=1000.0, creation_time_float=1000.0 - age))
+    before = schedule.save()
+    schedule.completed(state, see(9.0, completion_percentage=100))
+    assert (schedule.save() != before) is fresh
+
+
+def test_age_counts_by_the_server_and_is_bounded() -> None:
+    """Band 0 rules from its age by the server, half a second for the cut; absurd ages are cut."""
+    schedule = AdaptiveSchedule()
+
+    def second(age: float) -> float:
+        seen = see(0.0, date=1000.0, creation_time_float=1000.0 - age)
+        return schedule.next_delay(begin(schedule, fresh=False), seen)
+
+    band = schedule.save().bands[0]
+    expected = interval(band.mean, band.sg, 9.5, 0.05) - TRIP
+    assert second(9.0) == pytest.approx(expected)
+    assert second(1e12) == second(math.exp(band.mean + band.sg) + 1)
+    assert second(-1e12) == second(-5.0)
+
+
+def test_resumed_progress_is_measured_by_this_clock() -> None:
+    """A server's clock that is off does not stretch the prediction."""
+    for date in (None, 700.0, 1000.0, 1300.0):
+        schedule = AdaptiveSchedule()
+        state = begin(schedule, fresh=False)
+        seen = see(0.0, date=date, creation_time_float=980.0, completion_percentage=40)
+        schedule.next_delay(state, seen)
+        schedule.next_delay(state, see(2.0, completion_percentage=50))
+        left = 2.0 * 50.5 / 10 * math.exp(schedule.save().bands[3].mean)
+        assert schedule.expected_end(state) == pytest.approx(2.0 + 1.25 * left)
+
+
+def test_resumed_before_its_start_is_fresh() -> None:
+    """One that is seen not to have started is learned from that moment on."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule, fresh=False)
+    schedule.next_delay(state, see(0.0, has_started=False))
+    before = schedule.save().bands[0]
+    schedule.next_delay(state, see(8.0))
+    schedule.completed(state, see(10.0, completion_percentage=100))
+    assert schedule.save().bands[0] == before.taught(math.log(9.0))
+
+
+PERCENTAGES = st.one_of(
+    st.none(),
+    st.integers(-(10**400), 10**400),
+    st.floats(allow_nan=False),
+    st.integers(0, 99),
+)
+CLOCKS = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False))
+ANSWERS = st.builds(
+    lambda **told: Observation(**told),  # noqa: PLW0108 - its annotations cannot be resolved
+    asked=st.floats(-1e12, 1e12),
+    answered=st.floats(-1e12, 1e12),
+    late=st.floats(-1e12, 1e12),
+    record=st.builds(
+        SamplingRequest,
+        completion_percentage=PERCENTAGES,
+        has_started=st.sampled_from([None, False, True]),
+        creation_time_float=CLOCKS,
+        sampling_speed=st.sampled_from([None, 0, 10**30]),
+    ),
+    server_time=CLOCKS,
+)
+
+
+@given(
+    price=st.floats(1e-12, 1e12),
+    fresh=st.booleans(),
+    jobs=st.lists(st.lists(ANSWERS, min_size=1, max_size=8), max_size=5),
+)
+def test_any_answers_give_delays_within_bounds(
+    price: float, fresh: bool, jobs: list[list[Observation]]
+) -> None:
+    """Whatever the answers and the clocks say: finite, within the bounds, and never zero."""
+    schedule = AdaptiveSchedule(price)
+    for answers in jobs:
+        state, first = schedule.start(0.0, just_submitted=fresh)
+        assert (SHORTEST if fresh else 0) <= first <= LONGEST
+        for seen in answers[:-1]:
+            assert SHORTEST <= schedule.next_delay(state, seen) <= 1e5
+            end = schedule.expected_end(state)
+            assert end is None or math.isfinite(end)
+        schedule.completed(state, answers[-1])
+    AdaptiveSchedule(learned=schedule.save())
+
+
+@given(percentages=st.lists(PERCENTAGES, max_size=30), fresh=st.booleans())
+def test_delays_are_bounded_by_age(percentages: list[float | None], fresh: bool) -> None:
+    """With clocks that run on, no delay exceeds 30 s or a tenth of the age."""
+    schedule = AdaptiveSchedule()
+    state, now = schedule.start(0.0, just_submitted=fresh)
+    for p in percentages:
+        seen = see(now, completion_percentage=p)
+        delay = schedule.next_delay(state, seen)
+        assert SHORTEST <= delay <= max(LONGEST, 0.1 * now)
+        now = seen.answered + delay
+
+
+@pytest.mark.parametrize("told", [None, 0, 50, 99])
+def test_a_hung_request_costs_few_queries(told: int | None) -> None:
+    """Ten minutes without a change are at most 100 queries, at whatever percentage it hangs."""
+    schedule = AdaptiveSchedule()
+    state, now = schedule.start(0.0, just_submitted=True)
+    polls = 0
+    while now < 600:
+        seen = see(now, completion_percentage=told)
+        now = seen.answered + schedule.next_delay(state, seen)
+        polls += 1
+    assert polls <= 100
+
+
+def test_the_state_is_small() -> None:
+    """What is kept of a job is at most 150 bytes, and the collector does not track it."""
+    schedule = AdaptiveSchedule()
+    state = begin(schedule)
+    schedule.next_delay(state, see(10.0, completion_percentage=50.5))
+    assert sys.getsizeof(state) + sys.getsizeof(state.packed) <= 150
+    assert not state.__struct_config__.gc
+
+
+def test_what_was_learned_survives_a_restart() -> None:
+    """Saved as JSON and loaded, a schedule decides as before."""
+    schedule = AdaptiveSchedule()
+    simulate(schedule, workload("D", 5, 200), "linear")
+    saved = msgspec.json.encode(schedule.save())
+    loaded = AdaptiveSchedule(learned=msgspec.json.decode(saved, type=Learned))
+    assert loaded.save() == schedule.save()
+    seen = see(5.0, completion_percentage=40, sampling_speed=2, model_version="V_3_0")
+    assert loaded.next_delay(begin(loaded), seen) == schedule.next_delay(begin(schedule), seen)
+    assert loaded.start(0, just_submitted=True)[1] == schedule.start(0, just_submitted=True)[1]
+
+
+@pytest.mark.parametrize(
+    "band",
+    [
+        Band(math.nan, 0, 1),
+        Band(0, 0, 1),
+        Band(1e9, 0, 1),
+        Band(2, math.nan, 1),
+        Band(2, math.inf, 1),
+        Band(2, -41, 1),
+        Band(2, 0, -0.1),
+        Band(2, 0, math.inf),
+    ],
+)
+def test_absurd_learning_is_refused(band: Band) -> None:
+    """What could break the formula is refused by name, in the common bands and in a kind's."""
+    good = tuple(Pools(None).all)
+    bad = (*good[:-1], band)
+    with pytest.raises(ValueError, match=r"learned: Band\(.* out of bounds"):
+        AdaptiveSchedule(learned=Learned(bad))
+    with pytest.raises(ValueError, match=r"learned: Band\(.* out of bounds"):
+        AdaptiveSchedule(learned=Learned(good, (LearnedKind("V_3_0", None, None, bad),)))
+
+
+def test_learning_of_another_shape_is_refused() -> None:
+    """Bands of another number come from another version."""
+    with pytest.raises(ValueError, match=f"6 bands, expected {len(EDGES) + 1}"):
+        AdaptiveSchedule(learned=Learned(tuple(Pools(None).all[:-1])))
+
+
+@pytest.fixture(scope="module")
+def fixed() -> Curve:
+    """Queries against lag of fixed intervals on workload B."""
+    work = workload("B", 3, 1000)
+    intervals = (0.1, 0.2, 0.35, 0.7, 1.4, 2.8)
+
+    def cost(d: float) -> tuple[float, float]:
+        return poll_blindly(work, lambda _n, _rng: d).point
+
+    return Curve(map(cost, intervals))
+
+
+@pytest.mark.parametrize(
+    ("progress", "share", "lag", "polls"),
+    [("absent", 0.8, 0.75, 12.0), ("linear", 0.2, 0.4, 7.0), ("lying", 0.9, 0.85, 12.0)],
+)
+def test_asks_seldom_and_knows_at_once(
+    fixed: Curve, progress: str, share: float, lag: float, polls: float
+) -> None:
+    """On 1,000 default jobs it needs this share of the best fixed interval's queries."""
+    cost = simulate(AdaptiveSchedule(), workload("B", 3, 1000), progress)
+    assert cost.mean_lag <= lag
+    assert cost.mean_polls <= polls
+    assert cost.mean_polls <= share * fixed.polls(cost.mean_lag)
+
+
+def test_it_is_a_schedule() -> None:
+    """It satisfies the protocol."""
+    schedule: Schedule[JobState] = AdaptiveSchedule(0.1)
+    assert repr(schedule) == "AdaptiveSchedule(0.1)"

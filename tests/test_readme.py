@@ -1,0 +1,98 @@
+"""Every code block of the README runs, and does what its words say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ideogram_async import FixedInterval, IdeogramClient
+from ideogram_async.testing import Gateway
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+pytestmark = pytest.mark.anyio
+
+
+def _block(name: str) -> dict[str, Any]:
+    """Run the block that defines a name, and give what it defines."""
+    (source,) = [block for block in BLOCKS if f"def {name}(" in block or f"class {name}" in block]
+    scope: dict[str, Any] = {}
+    exec(compile(source, f"README: {name}", "exec"), scope)  # noqa: S102 - the README's own code
+    return scope
+
+
+def test_no_block_is_left_out() -> None:
+    """Each block defines something that a test here runs."""
+    tests = Path(__file__).read_text(encoding="utf-8")
+    for block in BLOCKS:
+        names = re.findall(r"^(?:async def|def|class) (\w+)", block, flags=re.MULTILINE)
+        assert any(f'_block("{name}")' in tests for name in names), block
+
+
+async def test_each_as_it_completes(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first example prints each request, in order of completion."""
+    async with Gateway(tokens=["my-key"]) as gateway:
+        slow, quick = gateway.submit(duration=20), gateway.submit(duration=5)
+        order = await _block("finished")["finished"](gateway.url, [slow, quick])
+    assert order == [quick, slow]
+    assert quick in capsys.readouterr().out
+
+
+async def test_leaving_early() -> None:
+    """The example of leaving hands back what was open, and nothing is asked afterwards."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
+        ids = [gateway.submit(duration=n) for n in (3, 50, 60)]
+        done, pending = await _block("first")["first"](client, ids)
+        assert done == ids[0]
+        assert set(pending) == set(ids[1:])
+
+
+@pytest.mark.parametrize("name", ["at_the_end", "in_the_stream"])
+async def test_failures(name: str) -> None:
+    """Both examples of failures name the ids that failed."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
+        failing = gateway.submit(duration=3, progress="errored")
+        scope = _block("at_the_end")
+        assert await scope[name](client, [gateway.submit(duration=2), failing]) == [failing]
+
+
+async def test_two_keys() -> None:
+    """The example of two keys makes a client that presents both, in their styles."""
+    async with Gateway(tokens=["key-1"], access_tokens=["key-2"]) as gateway:
+        gateway.on_query = lambda _: None
+        client = _block("client_of_two_keys")["client_of_two_keys"](gateway.url)
+        async with client:
+            ids = [gateway.submit(duration=1) for _ in range(20)]
+            results = [r async for r in client.retrieve_many(ids, return_exceptions=True)]
+        assert len(results) == 20
+        assert {query.key for query in gateway.queries} == {"key-1", "key-2"}
+
+
+def test_an_hour_of_polling() -> None:
+    """The example of a user's own test passes."""
+    _block("test_an_hour_of_polling")["test_an_hour_of_polling"]()
+
+
+def test_the_two_commands() -> None:
+    """Both commands stand in a line of their own, the first that holds what it runs."""
+    for part in ("ideogram-async demo", "-m pytest"):
+        line = next(line for line in README.splitlines() if part in line)
+        assert line.startswith("python3 -m venv .venv && ")
+        assert f"```sh\n{line}\n```" in README
+
+
+def test_defaults_are_told_as_they_are() -> None:
+    """The table of settings tells the defaults that the client has."""
+    client = IdeogramClient("https://gateway.example", token="key", schedule=FixedInterval())
+    settings = client._settings
+    assert "| `max_in_flight` | queries | 20 |" in README
+    assert settings.max_in_flight == 20
+    assert "| seconds | 900 |" in README
+    assert settings.deadline == 900
+    assert "| seconds | 30, 5 |" in README
+    assert (settings.attempt_timeout, settings.connect_timeout) == (30, 5)
+    assert settings.max_body == 1 << 20
