@@ -78,8 +78,9 @@ async def polled(
 ) -> Gateway:
     """Poll ids that never end for so long, and give the gateway that saw it."""
     random.seed(seed)
+    gateway = Gateway(latency=latency, limit=limit, seed=seed)
     async with (
-        Gateway(latency=latency, limit=limit, seed=seed) as gateway,
+        gateway,
         IdeogramClient(gateway.url, schedule=FixedInterval(interval), **settings) as client,
         anyio.create_task_group() as tasks,
     ):
@@ -88,7 +89,7 @@ async def polled(
             if events is not None:
                 tasks.start_soon(events, gateway)
             await anyio.sleep(seconds)
-        return gateway
+    return gateway
 
 
 async def bucket(seed: int) -> list[Goal]:

@@ -9,6 +9,7 @@ to itself here; a real one shares it.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import statistics
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from ideogram_async import IdeogramClient, Schedule
+from ideogram_async import FixedInterval, IdeogramClient, Schedule
 from ideogram_async.testing import Gateway, ProgressKind, SlidingWindow, run_in_virtual_time
 
 
@@ -79,11 +80,34 @@ async def steady(seed: int, *, arrivals: float, seconds: float = 300) -> Outcome
         return Outcome(lags, len(gateway.queries), gateway.refused)
 
 
+async def arrivals(
+    seed: int, *, schedule: Schedule[Any] | None = None, count: int = 2000
+) -> Outcome:
+    """Poll requests like default ones (14 s, log-sigma 0.4), one every 0.1 s, without a limit."""
+    random.seed(seed)
+    rng = random.Random(seed)
+    async with (
+        Gateway(latency=(0.05, 0.3), seed=seed) as gateway,
+        IdeogramClient(
+            gateway.url, max_in_flight=200, max_rate=math.inf, schedule=schedule
+        ) as client,
+    ):
+
+        async def submitted() -> Any:
+            for _ in range(count):
+                await anyio.sleep(0.1)
+                duration, queue = 14 * math.exp(rng.gauss(0, 0.4)), rng.expovariate(1 / 2)
+                yield gateway.submit(duration=duration, queue=queue, progress="linear")
+
+        lags = await _lags(gateway, client, submitted())
+        return Outcome(lags, len(gateway.queries), gateway.refused)
+
+
 async def _lags(gateway: Gateway, client: IdeogramClient, ids: Any) -> list[float]:
-    lags = []
-    async for request in client.as_completed(ids, just_submitted=True):
-        lags.append(anyio.current_time() - gateway.completes_at(str(request.request_id)))
-    return lags
+    return [
+        anyio.current_time() - gateway.completes_at(str(request.request_id))
+        async for request in client.as_completed(ids, just_submitted=True)
+    ]
 
 
 Run = Callable[[int], Coroutine[Any, Any, Outcome]]
@@ -103,6 +127,8 @@ ROWS: dict[str, tuple[Run, dict[str, float]]] = {
         lambda seed: steady(seed, arrivals=5),
         {"mean": 0.24, "p95": 0.5},
     ),
+    "like default ones, no limit": (arrivals, {"mean": 0.4, "queries": 14_000}),
+    "the same, fixed 0.6 s": (lambda seed: arrivals(seed, schedule=FixedInterval(0.6)), {}),
     "steady 10 a second": (lambda seed: steady(seed, arrivals=10), {"mean": 1.7}),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import warnings
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from ideogram_async import _settings
 from ideogram_async._adaptive import AdaptiveSchedule
-from ideogram_async._core import Core
+from ideogram_async._core import Core, running
 from ideogram_async._credentials import Credential
 from ideogram_async._errors import ClientClosed, RequestError
 from ideogram_async._feed import Feed
@@ -84,27 +83,32 @@ class IdeogramClient:
     ) -> None:
         self._core: Core | None = None
         self._closed = False
-        self._settings = _settings.settle(
-            base_url,
-            token=token,
-            access_token=access_token,
-            credentials=credentials,
-            max_in_flight=max_in_flight,
-            max_rate=max_rate,
-            deadline=deadline,
-            attempt_timeout=attempt_timeout,
-            connect_timeout=connect_timeout,
-            max_body=max_body,
-            proxy=proxy,
-            ssl=ssl,
-            headers=headers,
-            user_agent=user_agent,
-            allow_http=allow_http,
-        )
+        self._last = Statistics()
+        try:
+            self._settings = _settings.settle(
+                base_url,
+                token=token,
+                access_token=access_token,
+                credentials=credentials,
+                max_in_flight=max_in_flight,
+                max_rate=max_rate,
+                deadline=deadline,
+                attempt_timeout=attempt_timeout,
+                connect_timeout=connect_timeout,
+                max_body=max_body,
+                proxy=proxy,
+                ssl=ssl,
+                headers=headers,
+                user_agent=user_agent,
+                allow_http=allow_http,
+            )
+        finally:  # reports of errors may show a frame's locals
+            del token, access_token, credentials
         self._schedule: Schedule[Any] = AdaptiveSchedule() if schedule is None else schedule
 
     def __repr__(self) -> str:
-        return f"<IdeogramClient {self._settings.base_url}>"
+        settings = getattr(self, "_settings", None)
+        return f"<IdeogramClient {'unmade' if settings is None else settings.base_url}>"
 
     # One id
 
@@ -334,13 +338,14 @@ class IdeogramClient:
 
     def statistics(self) -> Statistics:
         """Give the figures of this client as they stand now."""
-        return Statistics() if self._core is None else self._core.statistics()
+        return self._last if self._core is None else self._core.statistics()
 
     async def close(self) -> None:
         """End every call with `ClientClosed`, and close every connection, within 5 seconds."""
         self._closed = True
         core, self._core = self._core, None
         if core is not None:
+            self._last = core.statistics()
             with anyio.move_on_after(CLOSE_BUDGET, shield=True):
                 await core.close()
 
@@ -373,13 +378,7 @@ class IdeogramClient:
         """Give the running core, and refuse at once whatever cannot work."""
         if self._closed:
             raise ClientClosed("the client is closed")
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise RuntimeError("no running event loop: call it from a coroutine") from None
-        if self._core is None:
-            self._core = Core(self._settings, self._schedule, loop)
-        self._core.check_place(loop)
+        self._core = running(self._core, self._settings, self._schedule)
         return self._core
 
     def _deadline(self, deadline: float | UnsetType | None) -> float | None:

@@ -17,6 +17,18 @@ from ideogram_async._statistics import Statistics
 from ideogram_async._transport import Transport
 
 
+def running(core: Core | None, settings: Settings, schedule: Schedule[Any]) -> Core:
+    """Give the core, a new one at the first call; refuse at once whatever cannot work."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError("no running event loop: call it from a coroutine") from None
+    if core is None:
+        return Core(settings, schedule, loop)
+    core.check_place(loop)
+    return core
+
+
 class Core:
     """The parts of a started client: they belong to one event loop in one process."""
 

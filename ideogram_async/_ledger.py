@@ -179,6 +179,7 @@ class Ledger:
 
     def _faulted(self, job: Job, fault: Fault, asked: float, now: float) -> None:
         error, verdict = fault.error, fault.verdict
+        _log.debug("%s: %s: %s", job.request_id, verdict.name, error)
         if error.retry_after is not None:
             self._turn_away(error, now)
         if verdict is Verdict.ADDRESS:

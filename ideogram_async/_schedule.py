@@ -7,12 +7,11 @@ answers with the seconds to wait.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
-if TYPE_CHECKING:
-    from ideogram_async._models import SamplingRequest
+from ideogram_async._models import SamplingRequest
 
 StateT = TypeVar("StateT")
 

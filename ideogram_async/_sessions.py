@@ -49,6 +49,7 @@ class Session:
         self.refused = 0
         self.room = FIRST_ROOM
         self.refusal: IdeogramError | None = None
+        self.refused_at = -math.inf
         self.throttle = Throttle(gentle=gentle)
         self.breaker = Breaker()
         self.closed_until = -math.inf
@@ -125,6 +126,7 @@ class Session:
         if verdict is Verdict.REFUSED:
             self.refused += 1
             self.refusal = fault.error
+            self.refused_at = now
             self._retry_at = now + REFUSED_FOR
         elif verdict is Verdict.THROTTLED:
             self.refused += 1
@@ -244,9 +246,16 @@ class Pool:
         """Give the reason where every key is out of use, else None."""
         if any(session.refusal is None for session in self._sessions):
             return None
-        told = copy.copy(self._sessions[-1].refusal)
-        if told is not None and not self._settings.has_key:
-            told.args = (f"no key was given, and the gateway wants one ({told.args[0]})",)
+        last = max(self._sessions, key=lambda session: session.refused_at).refusal
+        if last is None:
+            return None
+        keys = len(self._sessions)
+        who = "the key was refused" if keys == 1 else f"all {keys} keys were refused, the last"
+        if not self._settings.has_key:
+            who = "no key was given, and the gateway wants one"
+        told = copy.copy(last)
+        told.args = (f"{who}: {last.args[0]}",)
+        told.request_id = None
         return told
 
     def reconsider(self, now: float, *, run: bool) -> None:

@@ -6,7 +6,6 @@ from typing import Literal
 
 import msgspec
 
-
 SessionState = Literal["open", "throttled", "broken", "refused"]
 
 

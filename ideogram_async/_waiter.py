@@ -42,16 +42,16 @@ class Waiter:
             if not self._result.cancelled():
                 self._result.exception()  # a caller cancelled at this moment never looks at it
 
-    def changed(self, _: str, record: SamplingRequest) -> None:
+    def changed(self, request_id: str, record: SamplingRequest) -> None:  # noqa: ARG002 - its own
         """Keep the last record, for the error that may have to tell it."""
         self._record = record
 
-    def completed(self, _: str, record: SamplingRequest) -> None:
+    def completed(self, request_id: str, record: SamplingRequest) -> None:  # noqa: ARG002 - its own
         """Give the record out."""
         if not self._result.done():
             self._result.set_result(record)
 
-    def failed(self, _: str, error: RequestError) -> None:
+    def failed(self, request_id: str, error: RequestError) -> None:  # noqa: ARG002 - its own
         """Give the error out."""
         if not self._result.done():
             self._result.set_exception(error)

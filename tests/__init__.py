@@ -1,0 +1,1 @@
+"""The tests: real HTTP over loopback, in virtual time."""

@@ -95,8 +95,9 @@ async def test_exception_in_the_body_comes_out_unwrapped() -> None:
         with pytest.raises(_UserError):
             async for _ in scene.client.as_completed(scene.ids):
                 raise _UserError
+        completed = scene.client.as_completed(scene.never)
         with pytest.raises(_UserError):
-            async with scene.client.as_completed(scene.never) as completed:
+            async with completed:
                 async for _ in scene.client.as_completed([scene.soon]):
                     raise _UserError
         assert set(completed.pending) == set(scene.never)

@@ -80,8 +80,9 @@ async def test_failures_are_raised_together_at_the_end() -> None:
         errors = {error.request_id: error for error in caught.value.exceptions}
         assert isinstance(errors[failed], RequestFailed)
         assert isinstance(errors["unknown-id"], RequestNotFound)
-        assert errors[failed].request is not None
-        assert errors[failed].request.is_errored
+        record = errors[failed].request
+        assert record is not None
+        assert record.is_errored
 
 
 async def test_failures_in_the_stream() -> None:
