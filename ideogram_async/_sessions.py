@@ -33,6 +33,9 @@ REFUSED_FOR = 60.0
 FIRST_ROOM = 8
 """Queries that a key may have in flight at first: it may be a bad one, or the limit a small one.
 Each good answer makes room for one more, so that the flight doubles with each round trip."""
+LUCKY_RUN_OF_MANY = 24
+"""Where several keys may share a limit one's refusals are bad luck less soon, and where they do,
+never: what it sends itself does not tell how much of the limit is used."""
 FOLLOWS = 0.25
 """Seconds that sessions of one limit hold longer than the one that probes it."""
 TOLD_SHARE = 0.995
@@ -271,6 +274,8 @@ class Pool:
     def _spread(self, session: Session, now: float) -> None:
         """Let a refusal count for all sessions, where they seem to share the limit."""
         self._sharing.refused(session.index, now)
+        for one in self._sessions:
+            one.throttle.luck.run = math.inf if self._sharing.shared else LUCKY_RUN_OF_MANY
         if self._sharing.shared:
             for other in self._sessions:
                 if other is not session:

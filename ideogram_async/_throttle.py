@@ -17,8 +17,8 @@ GENTLE_GROWTH_SPAN = 7.0
 """… and grows by 0.02 · (1 + t / 7 s) a second, t since its start, while a due query waits."""
 LUCKY_GROWTH_MOST = 0.05
 GROWTH = 0.005
-GROWTH_SPAN = 3.5
-"""After a cut the rate grows by 0.005 · (1 + t / 3.5 s) a second, t since then, while one waits."""
+GROWTH_SPAN = 3.0
+"""After a cut the rate grows by 0.005 · (1 + t / 3 s) a second, t since then, while one waits."""
 MADE_UP = 0.25
 """Seconds of the pace that may be made up after a late query."""
 KEPT = 0.95
@@ -61,32 +61,36 @@ class Luck:
         """Whether refusals are bad luck, as far as can be told."""
         self._known = False
         self._recent = 0.0
-        self._run = 0
+        self.run: float = LUCKY_RUN
+        """How many queries accepted since a cut make a refusal bad luck; inf for never."""
+        self._unrefused = 0
         self._since_cut = 0
         self._safe = -math.inf
         self._unhurt = 0.0
 
     def accepted(self) -> None:
         """Note a query that was let through."""
-        self._run += 1
+        self._unrefused += 1
         self._since_cut += 1
         self._recent *= 1 - MEMORY
-        if self._run > LUCK_ENDS:
+        if self._unrefused > LUCK_ENDS:
             self.proven = self._known = False
 
     def cut(self, before: float, after: float) -> None:
         """Note a cut of the rate: the first of a row remembers the rate that it hurt."""
         helped = before > MARGIN * self._safe
         self._unhurt = before if helped or self.proven else max(self._unhurt, before)
-        self._safe, self._since_cut, self.proven = after, 0, False
+        # Where nothing was cut, another refusal says nothing of luck.
+        self._safe = after if after < before else -math.inf
+        self._since_cut, self.proven = 0, False
 
     def strikes(self, rate: float) -> bool:
         """Note a refusal at a rate; tell whether it was bad luck."""
         self._recent += MEMORY * (1 - self._recent)
-        self._run = 0
+        self._unrefused = 0
         if self._recent > LUCKY_SHARE:
             return False
-        if self._since_cut >= LUCKY_RUN and (self._known or rate <= MARGIN * self._safe):
+        if self._since_cut >= self.run and (self._known or rate <= MARGIN * self._safe):
             self.proven = self._known = True
         return self.proven
 
@@ -114,7 +118,8 @@ class Throttle:
         self._since = math.inf
         self._grown_from = -math.inf
         self._accepted = 0
-        self._luck = Luck()
+        self.luck = Luck()
+        """What tells a limit from bad luck."""
         self._last_sent = -math.inf
         self._waited = False
 
@@ -143,7 +148,7 @@ class Throttle:
     def accepted(self, asked: float, now: float) -> None:
         """Note a query that was let through: a probe's tells the rate."""
         self._accepted += 1
-        self._luck.accepted()
+        self.luck.accepted()
         if self.probing and asked >= self._cut_at:
             self._cut(now)
 
@@ -154,8 +159,8 @@ class Throttle:
         elif self.probing or asked < self._cut_at:  # sent before the cut: it tells nothing new
             self.hold(retry_after or 0.0, now)
             return False
-        elif self._luck.strikes(self.rate) and retry_after is None:
-            self.rate = self._luck.restored(self.rate)
+        elif self.luck.strikes(self.rate) and retry_after is None:
+            self.rate = self.luck.restored(self.rate)
             if now - self._since > MEASURED:
                 self._since, self._accepted = now, 0
             return False
@@ -188,12 +193,12 @@ class Throttle:
         self._since, self._accepted = now, 0
         self._grown_from = now
         self.next_at = now + 1 / self.rate
-        self._luck.cut(before, self.rate)
+        self.luck.cut(before, self.rate)
 
     def _grow(self, now: float) -> None:
         seconds = min(now - self._last_sent, 1.0)
         first, span = (GROWTH, GROWTH_SPAN) if self.limited else (GENTLE_GROWTH, GENTLE_GROWTH_SPAN)
         growth = first * (1 + (now - self._grown_from) / span)
-        if self._luck.proven:  # it seems that there is no limit
+        if self.luck.proven:  # it seems that there is no limit
             growth = max(growth, min(LUCKY_GROWTH_MOST, LUCKY_GROWTH * self.rate))
         self.rate *= 1 + growth * seconds

@@ -263,7 +263,7 @@ def test_refused_keys_end_a_run_in_one_clean_line(served: _Served) -> None:
     assert (code, output) == (3, "")
     assert errors.count("\n") == 1
     assert errors.removesuffix("\n").isprintable()
-    assert "keys refused: 401" in errors
+    assert "the key was refused: 401" in errors
     assert "1 pending" in errors
 
 

@@ -119,7 +119,7 @@ def _explained(run: Results) -> Iterator[None]:
         complain(f"interrupted, {_left(run)}")
         raise
     except AuthenticationError as error:
-        raise CommandError(f"keys refused: {error.args[0]}; {_left(run)}", Code.ENDED) from None
+        raise CommandError(f"{error.args[0]}; {_left(run)}", Code.ENDED) from None
     except IdeogramError as error:
         raise CommandError(f"{error}; {_left(run)}", Code.ENDED) from None
     except BrokenPipeError:
