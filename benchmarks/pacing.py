@@ -126,7 +126,10 @@ async def by_address_told(seed: int) -> list[Goal]:
     gateway = await polled(
         SlidingWindow(180, 180), ids=200, seconds=1800, seed=seed, max_in_flight=50, max_rate=1
     )
-    return [Goal("refused", refused(gateway), 0.0)]
+    return [
+        Goal("refused", refused(gateway), 0.0),
+        Goal("used of the limit", -100 * answered(gateway, 0, 1800), -98.0),
+    ]
 
 
 async def window_told(seed: int) -> list[Goal]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ideogram_async import FixedInterval, IdeogramClient
+from ideogram_async import FixedInterval, IdeogramClient, Schedule
 from ideogram_async.testing import Gateway
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -70,6 +71,31 @@ async def test_two_keys() -> None:
             results = [r async for r in client.retrieve_many(ids, return_exceptions=True)]
         assert len(results) == 20
         assert {query.key for query in gateway.queries} == {"key-1", "key-2"}
+
+
+async def test_a_client_that_remembers(tmp_path: Path) -> None:
+    """What one client's schedule has learned is there for the next one."""
+    scope, file = _block("client_that_remembers"), tmp_path / "learned.json"
+    async with Gateway() as gateway:
+        for expected in (False, True):
+            client, schedule = scope["client_that_remembers"](gateway.url, file)
+            assert bool(schedule.save().kinds) is expected
+            async with client:
+                ids = [gateway.submit(duration=n) for n in range(5, 15)]
+                assert len([r async for r in client.as_completed(ids, just_submitted=True)]) == 10
+            scope["remember"](schedule, file)
+
+
+async def test_a_schedule_of_ones_own() -> None:
+    """The example of another schedule works in a client, and asks seldom."""
+    schedule: Schedule[float] = _block("HalfOfWhatRemains")["HalfOfWhatRemains"]()
+    async with (
+        Gateway() as gateway,
+        IdeogramClient(gateway.url, schedule=schedule, max_rate=math.inf) as client,
+    ):
+        ids = [gateway.submit(duration=10 + n, progress="linear") for n in range(20)]
+        assert len([r async for r in client.as_completed(ids, just_submitted=True)]) == 20
+        assert 60 <= len(gateway.queries) <= 260
 
 
 def test_an_hour_of_polling() -> None:
