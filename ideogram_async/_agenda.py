@@ -39,9 +39,10 @@ class Lane:
         self.asleep: list[Job] = []
         self.ready: list[Job] = []
         self.eager: list[Job] = []
-        self.alarm = math.inf
-        self.in_turn = self.in_eager_turn = False
-        self.soonest = math.inf
+        self.alarm: float = math.inf
+        self.in_turn: bool = False
+        self.in_eager_turn: bool = False
+        self.soonest: float = math.inf
         self._last = (-math.inf, -math.inf)
 
     def in_line(self, release: float) -> float:
@@ -105,7 +106,7 @@ class Agenda:
     """All lanes of a client."""
 
     def __init__(self) -> None:
-        self.urgent = Lane()
+        self.urgent: Lane = Lane()
         self._turns: deque[Lane] = deque()
         self._eager_turns: deque[Lane] = deque()
         self._alarms: list[tuple[float, int, Lane]] = []

@@ -20,9 +20,9 @@ class Breaker:
     """Opens on failures that concern the gateway as a whole; one probe closes it."""
 
     def __init__(self) -> None:
-        self.open_until = -math.inf
+        self.open_until: float = -math.inf
         """Until when nothing goes out; the next query is a probe."""
-        self.probing = False
+        self.probing: bool = False
         self._delay = FIRST
         self._row = 0
         self._row_began = 0.0

@@ -157,7 +157,7 @@ class PollingFailed(IdeogramError, ExceptionGroup[RequestError]):
 
     def __init__(self, message: str, exceptions: Sequence[RequestError], **details: Any) -> None:
         super().__init__(message, **details)
-        self.args = (message, exceptions)
+        self.args: tuple[Any, ...] = (message, exceptions)
 
     def derive(self, excs: Sequence[RequestError], /) -> PollingFailed:  # type: ignore[override]
         """Make a group of some of its errors, as `split` and `except*` ask."""

@@ -57,12 +57,12 @@ class Feed(Generic[T]):
         max_pending: int = 10_000,
         just_submitted: bool = False,
     ) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.lane = Lane()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.lane: Lane = Lane()
         self.once = once
         self.watches = watches
         self.deadline = deadline
-        self.until = math.inf if timeout is None else self.loop.time() + timeout
+        self.until: float = math.inf if timeout is None else self.loop.time() + timeout
         self.elsewhere: set[str] = set()
         self.failures: list[RequestError] = []
         self._engine = engine

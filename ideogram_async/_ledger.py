@@ -52,10 +52,10 @@ class Ledger:
     """Every id that somebody awaits, until it ends or nobody does."""
 
     def __init__(self, pool: Pool, schedule: Schedule[Any]) -> None:
-        self.agenda = Agenda()
-        self.pending = 0
-        self.completed = 0
-        self.failed = 0
+        self.agenda: Agenda = Agenda()
+        self.pending: int = 0
+        self.completed: int = 0
+        self.failed: int = 0
         self._pool = pool
         self._schedule = schedule
         self._jobs: dict[str, Job] = {}

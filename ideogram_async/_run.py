@@ -102,9 +102,9 @@ class _Hold:
     __slots__ = ("by_iterator", "by_name", "iterated")
 
     def __init__(self) -> None:
-        self.by_name = True
-        self.by_iterator = False
-        self.iterated = False
+        self.by_name: bool = True
+        self.by_iterator: bool = False
+        self.iterated: bool = False
 
 
 class RunIterator(Generic[T]):

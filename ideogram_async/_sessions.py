@@ -47,15 +47,15 @@ class Session:
 
     def __init__(self, index: int, *, gentle: bool) -> None:
         self.index = index
-        self.in_flight = 0
-        self.queries = 0
-        self.refused = 0
-        self.room = FIRST_ROOM
+        self.in_flight: int = 0
+        self.queries: int = 0
+        self.refused: int = 0
+        self.room: int = FIRST_ROOM
         self.refusal: IdeogramError | None = None
-        self.refused_at = -math.inf
-        self.throttle = Throttle(gentle=gentle)
-        self.breaker = Breaker()
-        self.closed_until = -math.inf
+        self.refused_at: float = -math.inf
+        self.throttle: Throttle = Throttle(gentle=gentle)
+        self.breaker: Breaker = Breaker()
+        self.closed_until: float = -math.inf
         """Until when it sends nothing; kept ready, for it is looked at before each query."""
         self._retry_at = -math.inf
         self._probe_asked: float | None = None
@@ -160,7 +160,7 @@ class Pool:
     """All sessions of a client, and what they have seen of the gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        self.slots = anyio.Semaphore(settings.max_in_flight, fast_acquire=True)
+        self.slots: anyio.Semaphore = anyio.Semaphore(settings.max_in_flight, fast_acquire=True)
         told = settings.max_rate
         gentle = told is None
         self._sessions = [

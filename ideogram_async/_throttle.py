@@ -57,7 +57,7 @@ class Luck:
     """
 
     def __init__(self) -> None:
-        self.proven = False
+        self.proven: bool = False
         """Whether refusals are bad luck, as far as can be told."""
         self._known = False
         self._recent = 0.0
@@ -104,21 +104,21 @@ class Throttle:
     """When one session may send, by what the gateway has accepted and refused."""
 
     def __init__(self, *, gentle: bool) -> None:
-        self.rate = GENTLE_RATE if gentle else math.inf
-        self.limited = False
+        self.rate: float = GENTLE_RATE if gentle else math.inf
+        self.limited: bool = False
         """Whether a refusal has shown that there is a limit."""
-        self.next_at = -math.inf
+        self.next_at: float = -math.inf
         """When the pace allows the next query."""
-        self.held_until = -math.inf
+        self.held_until: float = -math.inf
         """Until when nothing goes out."""
-        self.probing = False
+        self.probing: bool = False
         """Whether one query alone may find out if the gateway accepts again."""
         self._pause = PAUSE
         self._cut_at = -math.inf
         self._since = math.inf
         self._grown_from = -math.inf
         self._accepted = 0
-        self.luck = Luck()
+        self.luck: Luck = Luck()
         """What tells a limit from bad luck."""
         self._last_sent = -math.inf
         self._waited = False

@@ -15,7 +15,7 @@ from ideogram_async.cli._ending import exit_codes
 from ideogram_async.cli._log import log_to_stderr
 from ideogram_async.cli._watch import watch
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -93,9 +93,9 @@ class Gateway(Requests):
         self.unknown: Reply = _UNKNOWN
         self.on_query: Callable[[Query], Fault | None] | None = None
         self.queries: list[Query] = []
-        self.in_flight = 0
-        self.peak_in_flight = 0
-        self.refused = 0
+        self.in_flight: int = 0
+        self.peak_in_flight: int = 0
+        self.refused: int = 0
         self._latencies = random.Random(f"latency {seed}")  # noqa: S311
         self._prefix = path_prefix.rstrip("/")
         self._path = self._prefix + PATH
