@@ -224,6 +224,25 @@ async def test_explicit_aclose() -> None:
         assert await scene.silence() == 0
 
 
+async def test_leaving_does_not_wait_for_the_source() -> None:
+    """Leaving a run whose source of ids is waiting ends that wait at once."""
+    async with _scene() as scene:
+        left = anyio.Event()
+
+        async def source() -> AsyncIterator[str]:
+            try:
+                yield scene.soon
+                await anyio.sleep_forever()
+            finally:
+                left.set()
+
+        async with scene.client.as_completed(source()) as completed:
+            await anext(completed)
+            begun = anyio.current_time()
+        assert anyio.current_time() - begun <= 0.1
+        assert left.is_set()
+
+
 async def test_client_closed_under_a_run() -> None:
     """Closing the client ends its runs with ClientClosed, what is done yielded before."""
     async with _scene() as scene:
