@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import warnings
 from collections.abc import Iterable, Mapping
@@ -9,12 +10,11 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
-import anyio
 from msgspec import UNSET, UnsetType
 
 from ideogram_async import _settings
 from ideogram_async._adaptive import AdaptiveSchedule
-from ideogram_async._core import Core, running
+from ideogram_async._core import Core, running, until_done
 from ideogram_async._credentials import Credential
 from ideogram_async._errors import ClientClosed, RequestError
 from ideogram_async._feed import Feed
@@ -24,9 +24,6 @@ from ideogram_async._run import Run
 from ideogram_async._schedule import Schedule
 from ideogram_async._statistics import Statistics
 from ideogram_async._waiter import Waiter
-
-CLOSE_BUDGET = 5.0
-"""Seconds that closing may take."""
 
 
 class IdeogramClient:
@@ -83,6 +80,7 @@ class IdeogramClient:
     ) -> None:
         self._core: Core | None = None
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._last = Statistics()
         try:
             self._settings = _settings.settle(
@@ -341,13 +339,15 @@ class IdeogramClient:
         return self._last if self._core is None else self._core.statistics()
 
     async def close(self) -> None:
-        """End every call with `ClientClosed`, and close every connection, within 5 seconds."""
-        self._closed = True
-        core, self._core = self._core, None
-        if core is not None:
-            self._last = core.statistics()
-            with anyio.move_on_after(CLOSE_BUDGET, shield=True):
-                await core.close()
+        """End every call with `ClientClosed`, and close every connection, within 5 seconds.
+
+        Cancelling it does not stop it: the cancellation comes out once all is closed.
+        """
+        if self._core is not None:
+            self._closing = self._core.start_closing()
+            self._last = self._core.statistics()
+        self._closed, self._core = True, None
+        await until_done(self._closing)
 
     aclose = close
 

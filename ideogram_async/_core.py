@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from typing import Any
 
+import anyio
+
 from ideogram_async._engine import Engine
 from ideogram_async._errors import ClientClosed
 from ideogram_async._ledger import Ledger
@@ -15,6 +17,9 @@ from ideogram_async._sessions import Pool
 from ideogram_async._settings import Settings
 from ideogram_async._statistics import Statistics
 from ideogram_async._transport import Transport
+
+CLOSE_BUDGET = 5.0
+"""Seconds that closing may take."""
 
 
 def running(core: Core | None, settings: Settings, schedule: Schedule[Any]) -> Core:
@@ -26,7 +31,22 @@ def running(core: Core | None, settings: Settings, schedule: Schedule[Any]) -> C
     if core is None:
         return Core(settings, schedule, loop)
     core.check_place(loop)
+    if core.engine.stopped:
+        raise ClientClosed("the client's tasks were cancelled: make a new one")
     return core
+
+
+async def until_done(task: asyncio.Task[None] | None) -> None:
+    """Wait for a task, if any, to its end, also where the caller is cancelled meanwhile."""
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while task is not None and not task.done():
+            try:
+                await asyncio.shield(task)  # a scope's shield holds off no plain `Task.cancel`
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 class Core:
@@ -66,13 +86,23 @@ class Core:
             sessions=sessions,
         )
 
+    def start_closing(self) -> asyncio.Task[None]:
+        """Close in a task of its own, which no cancellation of a caller reaches."""
+        self.check_place(asyncio.get_running_loop())
+        return self.loop.create_task(self.close(), name="ideogram_async closing")
+
     async def close(self) -> None:
         """End every call, every task and every connection."""
         self.ledger.end_all(ClientClosed("the client was closed"))
-        await self.engine.close()
-        await self._transport.close()
+        with anyio.move_on_after(CLOSE_BUDGET):
+            try:
+                await self.engine.close()
+            finally:
+                await self._transport.close()
 
     def abandon(self) -> None:
         """Close without waiting: the client was dropped."""
+        if os.getpid() != self._pid:
+            return  # the loop's wake-up pipe is the parent's, too
         with suppress(RuntimeError):  # the loop is closed: nothing runs
             self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self.close()))

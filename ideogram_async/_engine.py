@@ -15,7 +15,7 @@ import anyio
 
 from ideogram_async._errors import ClientClosed
 from ideogram_async._job import Job
-from ideogram_async._ledger import Ledger
+from ideogram_async._ledger import LAST_CALL, Ledger
 from ideogram_async._sessions import Pool, Session
 from ideogram_async._wire import Answer, Fault
 
@@ -32,6 +32,8 @@ class Engine:
     """The tasks and timers of a client."""
 
     def __init__(self, query: Query, ledger: Ledger, pool: Pool, *, max_in_flight: int) -> None:
+        self.stopped = False
+        """Whether its tasks have ended, or are about to: nothing more is asked."""
         self._query = query
         self._ledger = ledger
         self._pool = pool
@@ -43,7 +45,8 @@ class Engine:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._loop = asyncio.get_running_loop()
-        self._sweeper = self._loop.call_later(SWEEP_EVERY, self._sweep)
+        self._sweep_at = self._grace_until = self._loop.time()
+        self._sweep_later()
         self._supervisor = self._loop.create_task(self._supervise(), name="ideogram_async engine")
 
     def spawn(self, function: Task, name: str) -> None:
@@ -79,8 +82,12 @@ class Engine:
                 for function, name in self._early:
                     self._group.create_task(function(), name=name)
                 self.stir()
-                await anyio.sleep_forever()
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    self.stopped = True
         finally:
+            self.stopped = True
             self._sweeper.cancel()
             if self._alarm is not None:
                 self._alarm.cancel()
@@ -94,7 +101,7 @@ class Engine:
             if not idler.done():
                 idler.set_result(None)
                 return
-        if self._group is not None and self._workers < self._max_in_flight:
+        if self._group is not None and not self.stopped and self._workers < self._max_in_flight:
             self._workers += 1
             name = f"ideogram_async worker {self._workers}"
             self._group.create_task(self._work(), name=name)
@@ -112,8 +119,16 @@ class Engine:
         self._rouse()
 
     def _sweep(self) -> None:
-        self._ledger.sweep(self._loop.time())
-        self._sweeper = self._loop.call_later(SWEEP_EVERY, self._sweep)
+        now = self._loop.time()
+        if now > self._sweep_at + SWEEP_EVERY:  # the process was suspended: nothing had a turn
+            self._grace_until = now + LAST_CALL
+        if now >= self._grace_until:
+            self._ledger.sweep(now)
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        self._sweep_at = self._loop.time() + SWEEP_EVERY
+        self._sweeper = self._loop.call_at(self._sweep_at, self._sweep)
 
     # Asking
 

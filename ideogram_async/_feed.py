@@ -98,7 +98,7 @@ class Feed(Generic[T]):
         if self._intake.over:
             self._taken_in()
         else:
-            self._engine.spawn(self._intake.run, "ideogram_async intake")
+            self._engine.spawn(self._take_in, "ideogram_async intake")
         self._engine.stir()
 
     # Ids in
@@ -120,6 +120,12 @@ class Feed(Generic[T]):
         self._ledger.subscribe(self, checked, now, just_submitted=self._just_submitted)
         if self._started:
             self._engine.stir()
+
+    async def _take_in(self) -> None:
+        try:
+            await self._intake.run()
+        finally:
+            self._intake_over.set()  # also where the engine was stopped
 
     def _taken_in(self) -> None:
         self._intake_over.set()
@@ -153,6 +159,7 @@ class Feed(Generic[T]):
 
     async def next(self) -> T:
         """Wait for the next result. Cancelling it loses nothing."""
+        self._check_place()
         while not (self._ready and not self._closed):
             if self._ended is not None:
                 raise duplicate(self._ended)
@@ -172,6 +179,7 @@ class Feed(Generic[T]):
 
     async def aclose(self) -> None:
         """Leave, and wait until the caller's own source of ids is left, too."""
+        self._check_place()
         self.close()
         with anyio.move_on_after(CLOSE_BUDGET, shield=True):
             await self._intake_over.wait()
@@ -197,6 +205,10 @@ class Feed(Generic[T]):
             failed=len(self.failures),
             yielded=self._yielded,
         )
+
+    def _check_place(self) -> None:
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError("the run belongs to another event loop")
 
     # How it ends
 

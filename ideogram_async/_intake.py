@@ -31,6 +31,7 @@ class Intake:
         self.over = False
         self.error: Exception | None = None
         """What the caller's source raised, if it did."""
+        self._stopped = False
         self._accept = accept
         self._finished = finished
         self._max_pending = max_pending
@@ -60,6 +61,12 @@ class Intake:
                     await self._by_slices(self._source)
                 elif self._async_source is not None:
                     await self._as_there_is_room(self._async_source)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self.error = RuntimeError("the source of ids was cancelled")
+            self.error.__cause__ = error
         except Exception as error:  # noqa: BLE001 - the caller's source may raise anything
             self.error = error
         self.over = True
@@ -69,6 +76,7 @@ class Intake:
 
     def stop(self) -> None:
         """Take in no more."""
+        self._stopped = True
         self._scope.cancel()
 
     def forget(self, request_id: object) -> None:
@@ -82,12 +90,17 @@ class Intake:
         """List the ids that were handed in as an iterable and not yet taken in."""
         if self._source is None:
             return []
-        rest = list(dict.fromkeys(self._source))
-        self._source = iter(rest)
+        rest: dict[str, None] = {}
+        try:
+            for request_id in self._source:
+                rest[request_id] = None
+        except Exception as error:  # noqa: BLE001 - what it has given by then is what there is
+            self.error = error
+        self._source = iter(tuple(rest))
         return [request_id for request_id in rest if request_id not in self._seen]
 
     async def _by_slices(self, source: Iterator[str]) -> None:
-        while self._slice(self._source or source):  # noqa: ASYNC110 - it makes way, and waits for nothing
+        while not self._stopped and self._slice(self._source or source):  # noqa: ASYNC110 - it makes way, and waits for nothing
             await asyncio.sleep(0)
 
     def _slice(self, source: Iterator[str]) -> bool:
@@ -111,6 +124,8 @@ class Intake:
                 request_id = await anext(iterator)
             except StopAsyncIteration:
                 return
+            if self._stopped:
+                return  # the source went on in spite of its cancellation
             self._take(request_id)
 
     def _take(self, request_id: object) -> None:

@@ -1,0 +1,320 @@
+"""A client's life in a service: other loops, forks, signals, closing, clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import anyio.to_thread
+import pytest
+
+from ideogram_async import (
+    AdaptiveSchedule,
+    ClientClosed,
+    FixedInterval,
+    IdeogramClient,
+    SamplingRequest,
+)
+from ideogram_async.testing import HANG, Gateway, VirtualTimeLoop, run_in_virtual_time
+from tests._calls import Call, each_call, never, scene
+
+pytestmark = pytest.mark.anyio
+
+# Another loop, another thread, another process
+
+
+@each_call
+async def test_another_thread_is_refused(call: Call) -> None:
+    """Every call in another thread's loop is refused at once, and the client goes on."""
+    async with scene() as (gateway, client):
+        ids = never(gateway, 2)
+        await client.retrieve(ids[0])
+
+        def elsewhere() -> None:
+            with pytest.raises(RuntimeError, match="another event loop"):
+                asyncio.run(cast("Any", call(client, ids)))
+
+        await anyio.to_thread.run_sync(elsewhere)
+        await client.retrieve(ids[0])
+
+
+async def test_closing_from_another_thread_is_refused() -> None:
+    """Closing from another thread's loop is refused at once, and the client goes on."""
+    async with scene() as (gateway, client):
+        ids = never(gateway, 2)
+        run = client.as_completed(ids)
+        started = time.perf_counter()
+
+        async def leave() -> None:
+            for leaving in (client.close, run.aclose, run.__anext__):
+                with pytest.raises(RuntimeError, match="another event loop"):
+                    await leaving()
+
+        await anyio.to_thread.run_sync(lambda: asyncio.run(leave()))
+        assert time.perf_counter() - started < 2
+        await client.retrieve(ids[0])
+        assert len(run.pending) == 2
+        await run.aclose()
+
+
+def test_a_loop_that_has_ended() -> None:
+    """After a loop that ended without closing, the next one is told so at once."""
+
+    async def start() -> tuple[IdeogramClient, Any]:
+        async with Gateway() as gateway:
+            client = IdeogramClient(gateway.url)
+            ids = never(gateway)
+            await client.retrieve(ids[0])
+            return client, client.as_completed(ids)
+
+    async def go_on(client: IdeogramClient, run: Any) -> None:
+        for call in (client.retrieve("id"), client.wait("id"), client.close(), anext(run)):
+            with pytest.raises(RuntimeError, match="another event loop"):
+                await call
+        with pytest.raises(RuntimeError, match="another event loop"):
+            client.as_completed(["id"])
+
+    with pytest.warns(ResourceWarning):  # that it was never closed
+        client, run = run_in_virtual_time(start)
+        run_in_virtual_time(go_on, client, run)
+        del client, run
+        gc.collect()
+
+
+@each_call
+async def test_cancelled_engine(call: Call) -> None:
+    """Where somebody cancelled all tasks of the loop, calls are refused instead of hanging."""
+    async with scene() as (gateway, client):
+        ids = never(gateway)
+        await client.retrieve(ids[0])
+        task = asyncio.create_task(cast("Any", call(client, ids)))
+        await asyncio.sleep(3)
+        for other in asyncio.all_tasks():
+            if "ideogram_async" in other.get_name():
+                other.cancel()
+        with pytest.raises(ClientClosed):
+            await task
+        async with asyncio.timeout(1):
+            with pytest.raises(ClientClosed):
+                await call(client, ids)
+
+
+def _script(body: str, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, *options, "-W", "ignore::DeprecationWarning", "-c", body]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - its own
+
+
+FORK = """
+import asyncio, os
+from ideogram_async import IdeogramClient
+from ideogram_async.testing import Gateway
+
+async def child(client, run):
+    for call in (client.retrieve, client.wait):
+        try:
+            await call("id")
+        except RuntimeError as error:
+            assert "fork" in str(error), error
+        else:
+            raise AssertionError
+    for leave in (client.close, run.aclose, run.__anext__):
+        try:
+            await leave()
+        except RuntimeError:
+            pass
+        else:
+            raise AssertionError
+
+def fork(client, run):
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1]
+    try:
+        asyncio.events._set_running_loop(None)
+        asyncio.run(child(client, run))
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+async def main():
+    async with Gateway(latency=0.01) as gateway, IdeogramClient(gateway.url) as client:
+        ids = [gateway.submit(progress="never") for _ in range(3)]
+        await client.retrieve(ids[0])
+        run = client.as_completed(ids)
+        assert fork(client, run) == 0
+        await client.retrieve(ids[0])
+        await run.aclose()
+    print("well")
+
+asyncio.run(main())
+"""
+
+
+def test_fork() -> None:
+    """In a forked child every call is refused at once, and the parent goes on."""
+    out, err = _script(FORK, "-X", "dev").communicate(timeout=30)
+    assert (out.strip(), err) == ("well", "")
+
+
+POLLS = """
+import asyncio
+from ideogram_async import FixedInterval, IdeogramClient
+from ideogram_async.testing import Gateway
+
+async def main():
+    async with (
+        Gateway(latency=0.02) as gateway,
+        IdeogramClient(gateway.url, schedule=FixedInterval(0.05)) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(50)]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(client.wait(ids[0]))
+            tasks.create_task(asyncio.sleep(0.3)).add_done_callback(
+                lambda _: print("polling", flush=True))
+            async for request in client.as_completed(ids):
+                pass
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_interrupted(times: int) -> None:
+    """SIGINT, once or twice in quick succession, ends a polling service promptly and quietly."""
+    # Under asyncio's debug mode a second signal is apt to be raised within the loop's own Python
+    # code, which then loses a callback: of anyone's.
+    process = _script(POLLS, *(("-X", "dev") if times == 1 else ()))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "polling\n"
+    started = time.perf_counter()
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.001)
+    _, err = process.communicate(timeout=30)
+    assert time.perf_counter() - started < 5
+    assert process.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in err
+    noise = ("was destroyed", "never retrieved", "Unclosed", "unclosed", "never awaited")
+    assert [words for words in noise if words in err and times == 1] == []
+
+
+# Closing
+
+
+async def _hang(gateway: Gateway, client: IdeogramClient) -> asyncio.Task[SamplingRequest]:
+    gateway.on_query = lambda _: HANG
+    task = asyncio.create_task(client.wait(gateway.submit()))
+    await asyncio.sleep(3)
+    return task
+
+
+async def _assert_closed(task: asyncio.Task[SamplingRequest], client: IdeogramClient) -> None:
+    with pytest.raises(ClientClosed):
+        await task
+    with pytest.raises(ClientClosed):
+        await client.retrieve("id")
+    names = {task.get_name() for task in asyncio.all_tasks()}
+    assert {name for name in names if "ideogram_async" in name} == set()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_cancelled_close_closes(turns: int) -> None:
+    """A close that is cancelled at any moment closes all the same, and is cancelled."""
+    async with scene() as (gateway, client):
+        task, loop = await _hang(gateway, client), asyncio.get_running_loop()
+        core, started = client._core, loop.time()
+        assert core is not None
+        closing = asyncio.create_task(client.close())
+        for _ in range(turns + 1):
+            await asyncio.sleep(0)
+        was_done = closing.done()
+        closing.cancel()
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled() is not was_done
+        assert core._transport._connector.closed
+        assert loop.time() - started < 5
+        await _assert_closed(task, client)
+
+
+async def test_close_twice_at_once() -> None:
+    """Two closes at once under a hanging query both return in time, when all is closed."""
+    async with scene() as (gateway, client):
+        task, loop = await _hang(gateway, client), asyncio.get_running_loop()
+        core, started = client._core, loop.time()
+        assert core is not None
+
+        async def close() -> None:
+            await client.close()
+            assert core is not None
+            assert core._transport._connector.closed
+
+        await asyncio.gather(close(), close())
+        assert loop.time() - started <= 5
+        await _assert_closed(task, client)
+
+
+async def test_another_client_is_independent() -> None:
+    """Closing one of two clients in a loop leaves the other."""
+    async with scene() as (gateway, client), IdeogramClient(gateway.url) as other:
+        request_id = gateway.submit(duration=10.0)
+        both = [asyncio.create_task(one.wait(request_id)) for one in (client, other)]
+        await asyncio.sleep(3)
+        await client.close()
+        assert (await both[1]).is_complete
+        with pytest.raises(ClientClosed):
+            await both[0]
+
+
+# Clocks
+
+
+async def _polled(gateway_seed: int, disturb: Callable[[], None]) -> list[tuple[float, object]]:
+    async with Gateway(seed=gateway_seed) as gateway, IdeogramClient(gateway.url) as client:
+        ids = [gateway.submit() for _ in range(20)]
+        asyncio.get_running_loop().call_later(6, disturb)
+        async for _ in client.as_completed(ids):
+            pass
+        return [(query.at, query.request_id) for query in gateway.queries]
+
+
+@pytest.mark.parametrize("days", [3, -3])
+def test_wall_clock_jumps(days: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wall clock that jumps by days moves no query, by no millisecond."""
+
+    def jump() -> None:
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + days * 86_400)
+
+    random.seed(1)
+    steady = run_in_virtual_time(_polled, 1, lambda: None)
+    random.seed(1)
+    assert run_in_virtual_time(_polled, 1, jump) == steady
+    assert steady[-1][0] > 6
+
+
+@pytest.mark.parametrize("schedule", [FixedInterval(1.0), AdaptiveSchedule()])
+async def test_suspended_for_an_hour(schedule: Any) -> None:
+    """After an hour's gap due polls are spread over the slots, and no id fails for its deadline."""
+    loop = cast("VirtualTimeLoop", asyncio.get_running_loop())
+    async with (
+        Gateway(latency=0.1) as gateway,
+        IdeogramClient(gateway.url, max_in_flight=5, schedule=schedule) as client,
+    ):
+        ids = [gateway.submit(duration=60.0) for _ in range(300)]
+        async with client.as_completed(ids) as completed:
+            await asyncio.sleep(30)
+            loop._now += 3600
+            assert {request.request_id async for request in completed} == set(ids)
+        assert gateway.peak_in_flight <= 5
+        assert loop.time() < 3700
