@@ -32,7 +32,7 @@ class Engine:
     """The tasks and timers of a client."""
 
     def __init__(self, query: Query, ledger: Ledger, pool: Pool, *, max_in_flight: int) -> None:
-        self.stopped = False
+        self.stopped: bool = False
         """Whether its tasks have ended, or are about to: nothing more is asked."""
         self._query = query
         self._ledger = ledger
