@@ -239,8 +239,8 @@ class Feed(Generic[T]):
         self.end(WaitTimeout("the run has not ended within its timeout"))
 
     def _leave(self, error: IdeogramError) -> None:
-        self._left = self._open_ids()
-        self._ledger.leave(self, self.loop.time())
+        left = self._ledger.leave(self, self.loop.time())
+        self._left = [*left, *self._intake.rest()]
         self._intake.stop()
         self._stop_timer()
         error.pending = tuple(self._left)

@@ -49,7 +49,7 @@ class Intake:
     def first_slice(self) -> None:
         """Take in the first ids of an iterable at once; raises what `accept` or it raises."""
         if self._source is not None:
-            self.over = not self._slice(self._source)
+            self.over = not self._slice()
             if self.over:
                 self._seen.clear()
 
@@ -58,7 +58,7 @@ class Intake:
         try:
             with self._scope:
                 if self._source is not None:
-                    await self._by_slices(self._source)
+                    await self._by_slices()
                 elif self._async_source is not None:
                     await self._as_there_is_room(self._async_source)
         except asyncio.CancelledError as error:
@@ -99,15 +99,15 @@ class Intake:
         self._source = iter(tuple(rest))
         return [request_id for request_id in rest if request_id not in self._seen]
 
-    async def _by_slices(self, source: Iterator[str]) -> None:
-        while not self._stopped and self._slice(self._source or source):  # noqa: ASYNC110 - it makes way, and waits for nothing
+    async def _by_slices(self) -> None:
+        while not self._stopped and self._slice():  # noqa: ASYNC110 - it makes way, and waits for nothing
             await asyncio.sleep(0)
 
-    def _slice(self, source: Iterator[str]) -> bool:
-        """Take in one slice; tell whether there may be more."""
+    def _slice(self) -> bool:
+        """Take in one slice of an iterable; tell whether there may be more."""
         until = self._loop.time() + SLICE_SECONDS
         taken = 0
-        for request_id in islice(source, SLICE):
+        for request_id in islice(self._source or (), SLICE):
             self._take(request_id)
             taken += 1
             if self._loop.time() >= until:

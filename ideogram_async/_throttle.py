@@ -15,7 +15,6 @@ GENTLE_SPAN = 10.0
 GENTLE_GROWTH = 0.02
 GENTLE_GROWTH_SPAN = 7.0
 """… and grows by 0.02 · (1 + t / 7 s) a second, t since its start, while a due query waits."""
-LUCKY_GROWTH_MOST = 0.05
 GROWTH = 0.005
 GROWTH_SPAN = 3.0
 """After a cut the rate grows by 0.005 · (1 + t / 3 s) a second, t since then, while one waits."""
@@ -43,7 +42,8 @@ LUCKY_SHARE = 0.12
 MEMORY = 1 / 48
 """The share of refusals, of the last 48 or so, up to which they may be bad luck."""
 LUCKY_GROWTH = 0.0025
-"""Growth a query while refusals are bad luck, up to the gentle growth a second."""
+LUCKY_GROWTH_MOST = 0.05
+"""Growth a query while refusals are bad luck, and its most a second."""
 LUCK_ENDS = 300
 """Queries accepted in a row after which refusals tell of a limit again."""
 
