@@ -224,10 +224,11 @@ class Pool:
         self, session: Session, outcome: Answer | Fault, request_id: str, asked: float, now: float
     ) -> None:
         """Learn from an outcome."""
+        was_broken = isinstance(outcome, Fault) and self._broken
         if session.note(outcome, asked, now) and len(self._sessions) > 1:
             self._spread(session, now)
         if isinstance(outcome, Fault):
-            self._note_failing(request_id, now)
+            self._note_failing(request_id, now, was_broken=was_broken)
             self._note_page(outcome)
         else:
             self._failing_since = None
@@ -242,7 +243,7 @@ class Pool:
         return (
             now - since >= SICK_AFTER
             or (self._failing_id is None and since - self._last_good < WELL_FOR)
-            or all(session.breaker.probing for session in self._sessions)
+            or self._broken
         )
 
     def refusal(self) -> IdeogramError | None:
@@ -271,6 +272,10 @@ class Pool:
         """Give the figures of each session, in the order of the keys."""
         return tuple(session.statistics(now) for session in self._sessions)
 
+    @property
+    def _broken(self) -> bool:
+        return all(session.breaker.probing for session in self._sessions)
+
     def _spread(self, session: Session, now: float) -> None:
         """Let a refusal count for all sessions, where they seem to share the limit."""
         self._sharing.refused(session.index, now)
@@ -281,8 +286,9 @@ class Pool:
                 if other is not session:
                     other.follow(session, now)
 
-    def _note_failing(self, request_id: str, now: float) -> None:
-        if self._failing_since is None or now - self._last_fault >= SICK_AFTER:
+    def _note_failing(self, request_id: str, now: float, *, was_broken: bool) -> None:
+        idle = now - self._last_fault >= SICK_AFTER and not was_broken  # a breaker, too, is silent
+        if self._failing_since is None or idle:
             self._failing_since, self._failing_id = now, request_id
         elif self._failing_id != request_id:
             self._failing_id = None  # more than one

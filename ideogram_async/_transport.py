@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from ideogram_async._attempts import Attempts
 from ideogram_async._connections import (
     DeadConnectionError,
     Request,
@@ -55,9 +57,9 @@ class Transport:
             keepalive_timeout=KEEP_ALIVE,
             ssl=settings.ssl,
         )
-        timeout = aiohttp.ClientTimeout(
-            total=settings.attempt_timeout, connect=settings.connect_timeout
-        )
+        self._attempts = Attempts(settings.attempt_timeout)
+        # The whole attempt is timed above; for a kept connection this one costs nothing.
+        timeout = aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout)
         headers = [
             {**_HEADERS, **settings.headers, **credential.headers()}
             for credential in settings.credentials
@@ -71,6 +73,19 @@ class Transport:
 
     async def query(self, index: int, request_id: str) -> Answer | Fault:
         """Ask for one id in the session of that index; raises nothing but cancellation."""
+        task, in_time = self._attempts.begin(), True
+        try:
+            return await self._attempt(index, request_id)
+        except asyncio.CancelledError:
+            in_time = not self._attempts.end(task)
+            if in_time:
+                raise
+            return self._fault(request_id, TimeoutError())
+        finally:
+            if in_time:
+                self._attempts.end(task)
+
+    async def _attempt(self, index: int, request_id: str) -> Answer | Fault:
         replayed = False
         while True:
             try:
@@ -87,19 +102,23 @@ class Transport:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._attempts.close()
         for session in self._sessions:
             await session.close()
         await self._connector.close()
 
     async def _exchange(self, index: int, request_id: str) -> Answer | Fault:
-        async with self._sessions[index].post(
+        response = await self._sessions[index].post(
             self._url,
             data=encode_query(request_id),
             headers=self._headers[index],
             allow_redirects=False,  # aiohttp would send Access-Token along
             proxy=self._settings.proxy,
-        ) as response:
+        )
+        try:
             body, whole = await self._body(response)
+        finally:
+            response.release()
         if not whole and response.status < HTTPStatus.MULTIPLE_CHOICES:
             return self._too_large(request_id, response.status)
         outcome = read_answer(

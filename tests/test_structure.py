@@ -32,7 +32,7 @@ FLOORS = [
     | {"_settings", "_wire"},
     {"_agenda", "_breaker", "_engine", "_feed", "_intake", "_job", "_ledger", "_run", "_sharing"}
     | {"_sessions", "_throttle", "_waiter"},
-    {"_connections", "_transport"},
+    {"_attempts", "_connections", "_transport"},
     {"_client", "_core", "_lifetime"},
     {"__init__"},
 ]
