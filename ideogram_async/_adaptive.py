@@ -54,7 +54,7 @@ class _Job(msgspec.Struct, gc=False):
 
 
 _UNSEEN, _RESUMED, _FRESH = range(3)
-_LAYOUT = struct.Struct("10d4B")
+_LAYOUT = struct.Struct("10d4B")  # `origin` is the last byte
 
 
 def interval(mu: float, sg: float, w: float, price: float) -> float:
@@ -121,11 +121,11 @@ class AdaptiveSchedule:
         On mixed kinds that gave a third of the lag of those of the kind seen last, and as little
         as weighing all kinds by how often they come.
         """
-        origin, delay = _UNSEEN, 0.0
-        if just_submitted:
-            origin, band = _FRESH, self._pools.all[0]
-            delay = max(interval(band.mean, band.sg, 0.0, self.price), SHORTEST)
-        return JobState(_pack(_Job(now, now, now, now, origin=origin))), delay
+        if not just_submitted:
+            return JobState(_NOT_SEEN), 0.0
+        band = self._pools.all[0]
+        delay = max(interval(band.mean, band.sg, 0.0, self.price), SHORTEST)
+        return JobState(_pack(_Job(now, now, now, now, origin=_FRESH))), delay
 
     def next_delay(self, state: JobState, seen: Observation) -> float:
         """Give the seconds from the answer to the next query."""
@@ -149,9 +149,9 @@ class AdaptiveSchedule:
         against it: with queries up to 10 s late, to weigh by that taught durations a fifth too
         short, the plain middle a twentieth.
         """
-        job = _unpack(state)
-        if job.origin != _FRESH:
+        if state.packed[-1] != _FRESH:
             return
+        job = _unpack(state)
         last = max(job.last, job.t0)
         end = (last + seen.asked) / 2
         self._pools.teach(seen.record, 0, _log(end - job.t0))
@@ -213,6 +213,9 @@ def _unpack(state: JobState) -> _Job:
 
 def _pack(job: _Job) -> bytes:
     return _LAYOUT.pack(*astuple(job))
+
+
+_NOT_SEEN = _pack(_Job(0.0, 0.0, 0.0, 0.0, origin=_UNSEEN))
 
 
 def _log(x: float) -> float:

@@ -122,9 +122,10 @@ class Agenda:
 
     def pop(self, now: float, *, eager: bool = False) -> Job | None:
         """Take the job to ask now, of all or of the eager ones, or None if none is due."""
-        self._ring(now)
-        urgent = self.urgent.pop(eager=eager)
-        if urgent is not None:
+        if self._alarms and self._alarms[0][0] <= now:
+            self._ring(now)
+        first = self.urgent
+        if (first.eager or first.ready) and (urgent := first.pop(eager=eager)) is not None:
             return urgent
         turns = self._eager_turns if eager else self._turns
         while turns:

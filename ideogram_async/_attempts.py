@@ -16,7 +16,7 @@ class Attempts:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._ends: dict[asyncio.Task[object], float] = {}
-        self._cancelled: dict[asyncio.Task[object], int] = {}
+        self._cancelled: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> asyncio.Task[object]:
@@ -30,11 +30,17 @@ class Attempts:
             self._timer = self._loop.call_at(when, self._look)
         return task
 
-    def end(self, task: asyncio.Task[object]) -> bool:
-        """Note that an attempt is over; tell whether it was cancelled for its time alone."""
-        self._ends.pop(task, None)
-        before = self._cancelled.pop(task, None) if self._cancelled else None
-        return before is not None and task.uncancel() <= before
+    def expired(self, task: asyncio.Task[object]) -> bool:
+        """Tell whether a cancellation of the task came from here, and from nowhere else."""
+        if task not in self._cancelled:
+            return False
+        self._cancelled.discard(task)
+        return task.uncancel() == 0
+
+    def end(self, task: asyncio.Task[object]) -> None:
+        """Note that an attempt is over."""
+        if self._ends.pop(task, None) is None:
+            self.expired(task)  # something swallowed the cancellation: it must not linger
 
     def close(self) -> None:
         """Look no more."""
@@ -52,5 +58,5 @@ class Attempts:
                 self._timer = self._loop.call_at(when, self._look)
                 return
             del self._ends[task]
-            self._cancelled[task] = task.cancelling()
+            self._cancelled.add(task)
             task.cancel()

@@ -133,18 +133,28 @@ class Engine:
     # Asking
 
     async def _work(self) -> None:
+        pool, ledger, time = self._pool, self._ledger, self._loop.time
         while True:
-            taken = self._take()
+            asked = time()
+            taken = self._take(asked)
             if taken is None:
                 idler = self._loop.create_future()
                 self._idle.append(idler)
                 await idler
-            else:
-                await self._ask(*taken)
+                continue
+            job, session = taken
+            pool.sent(session, asked, eager=job.eager)
+            ledger.departs(job, asked)
+            try:
+                outcome = await self._query(session.index, job.request_id)
+            finally:
+                pool.back(session)
+            now = time()
+            pool.note(session, outcome, job.request_id, asked, now)
+            ledger.settle(job, outcome, asked, now)
 
-    def _take(self) -> tuple[Job, Session] | None:
+    def _take(self, now: float) -> tuple[Job, Session] | None:
         """Pull what may be asked now, or set the alarm for when something may."""
-        now = self._loop.time()
         agenda, pool = self._ledger.agenda, self._pool
         session = pool.choose(now, eager=False)
         if session is not None:
@@ -171,16 +181,3 @@ class Engine:
             if agenda.has_eager():
                 opens_at = min(opens_at, pool.opens_at(now, eager=True))
         return max(when, opens_at)
-
-    async def _ask(self, job: Job, session: Session) -> None:
-        asked = self._loop.time()
-        self._pool.sent(session, asked, eager=job.eager)
-        self._ledger.departs(job, asked)
-        try:
-            async with self._pool.slots:
-                outcome = await self._query(session.index, job.request_id)
-        finally:
-            session.in_flight -= 1
-        now = self._loop.time()
-        self._pool.note(session, outcome, job.request_id, asked, now)
-        self._ledger.settle(job, outcome, asked, now)

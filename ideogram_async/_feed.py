@@ -80,7 +80,11 @@ class Feed(Generic[T]):
         self._started = False
         self._intake_over = asyncio.Event()
         self._intake = Intake(
-            ids, max_pending=max_pending, accept=self._accept, finished=self._taken_in
+            ids,
+            max_pending=max_pending,
+            accept=self._accept,
+            taken=engine.stir,
+            finished=self._taken_in,
         )
         self._start()
 
@@ -118,8 +122,6 @@ class Feed(Generic[T]):
         self._taken += 1
         now = self.loop.time()
         self._ledger.subscribe(self, checked, now, just_submitted=self._just_submitted)
-        if self._started:
-            self._engine.stir()
 
     async def _take_in(self) -> None:
         try:

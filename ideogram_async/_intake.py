@@ -18,7 +18,10 @@ SLICE_SECONDS = 0.01
 
 
 class Intake:
-    """One source of ids. `accept` takes each distinct one; `finished` is told of the end."""
+    """One source of ids.
+
+    `accept` takes each distinct one, `taken` is told of each portion, `finished` of the end.
+    """
 
     def __init__(
         self,
@@ -26,6 +29,7 @@ class Intake:
         *,
         max_pending: int,
         accept: Callable[[object], None],
+        taken: Callable[[], None],
         finished: Callable[[], None],
     ) -> None:
         self.over = False
@@ -33,6 +37,7 @@ class Intake:
         """What the caller's source raised, if it did."""
         self._stopped = False
         self._accept = accept
+        self._taken = taken
         self._finished = finished
         self._max_pending = max_pending
         self._loop = asyncio.get_running_loop()
@@ -100,8 +105,10 @@ class Intake:
         return [request_id for request_id in rest if request_id not in self._seen]
 
     async def _by_slices(self) -> None:
-        while not self._stopped and self._slice():  # noqa: ASYNC110 - it makes way, and waits for nothing
+        while not self._stopped and self._slice():
+            self._taken()
             await asyncio.sleep(0)
+        self._taken()
 
     def _slice(self) -> bool:
         """Take in one slice of an iterable; tell whether there may be more."""
@@ -127,6 +134,7 @@ class Intake:
             if self._stopped:
                 return  # the source went on in spite of its cancellation
             self._take(request_id)
+            self._taken()
 
     def _take(self, request_id: object) -> None:
         known = len(self._seen)

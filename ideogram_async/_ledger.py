@@ -286,7 +286,7 @@ class Ledger:
             self._close(job)
 
     def _close(self, job: Job) -> None:
-        if job.owner is not None:
+        if job.owner is not None and job.owner.urgent:
             self._singles.pop(job.owner, None)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
@@ -300,11 +300,13 @@ class Ledger:
     # How an id ends, or goes on
 
     def _complete(self, job: Job, record: SamplingRequest) -> None:
-        subscribers = tuple(job.subscribers())
+        owner, guests = job.owner, job.guests
         self._close(job)
         self.completed += 1
-        for subscriber in subscribers:
-            subscriber.completed(job.request_id, record)
+        if owner is not None:
+            owner.completed(job.request_id, record)
+        for guest in guests or ():
+            guest.subscriber.completed(job.request_id, record)
 
     def _fail(self, job: Job, error: RequestError) -> None:
         subscribers = tuple(job.subscribers())

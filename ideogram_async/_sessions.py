@@ -59,6 +59,7 @@ class Session:
         """Until when it sends nothing; kept ready, for it is looked at before each query."""
         self._retry_at = -math.inf
         self._probe_asked: float | None = None
+        self._probing = False
 
     def opens_at(self, *, eager: bool) -> float:
         """Tell when it may send the next query; what a caller asked for now knows no pace yet."""
@@ -75,7 +76,7 @@ class Session:
         self.throttle.sent(now, paced=not eager or self.throttle.limited)
         if self._probing:
             self._probe_asked = now
-            self._settle()
+            self.closed_until = math.inf
 
     def note(self, outcome: Answer | Fault, asked: float, now: float) -> bool:
         """Learn from an outcome; tell whether it was a throttle's that holds the session."""
@@ -90,6 +91,8 @@ class Session:
             self.throttle.accepted(asked, now)
             if self.breaker.succeeded(asked, now):
                 self.room = FIRST_ROOM  # many wait for a gateway that has just come back
+            if not self._probing:
+                return False  # as it was
         self._settle()
         return held
 
@@ -114,10 +117,6 @@ class Session:
             reason=None if self.refusal is None else str(self.refusal.args[0]),
         )
 
-    @property
-    def _probing(self) -> bool:
-        return self.refusal is not None or self.throttle.probing or self.breaker.probing
-
     def _note_fault(self, fault: Fault, asked: float, now: float) -> bool:
         verdict, wait = fault.verdict, fault.error.retry_after
         if verdict is Verdict.TRANSIENT:
@@ -139,6 +138,8 @@ class Session:
         return False
 
     def _settle(self) -> None:
+        """Look at its health anew: what goes well changes nothing of it, most of the time."""
+        self._probing = self.refusal is not None or self.throttle.probing or self.breaker.probing
         if self._probing and self._probe_asked is not None:
             self.closed_until = math.inf
             return
@@ -160,7 +161,7 @@ class Pool:
     """All sessions of a client, and what they have seen of the gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        self.slots: anyio.Semaphore = anyio.Semaphore(settings.max_in_flight, fast_acquire=True)
+        self._slots = anyio.Semaphore(settings.max_in_flight)
         told = settings.max_rate
         gentle = told is None
         self._sessions = [
@@ -184,7 +185,10 @@ class Pool:
     @property
     def rate(self) -> float:
         """Queries a second that may be sent now; inf where nothing limits them."""
-        return min(self._told, sum(session.throttle.rate for session in self._sessions))
+        rate = 0.0
+        for session in self._sessions:  # looked at for each query: no generator, no `sum`
+            rate += session.throttle.rate
+        return min(self._told, rate)
 
     def choose(self, now: float, *, eager: bool) -> Session | None:
         """Give the session with the most room, or None while none may send."""
@@ -215,10 +219,16 @@ class Pool:
             session.throttle.wait()
 
     def sent(self, session: Session, now: float, *, eager: bool) -> None:
-        """Note that a query goes out."""
+        """Take a slot for a query that goes out."""
+        self._slots.acquire_nowait()
         session.sent(now, eager=eager)
         if self._told < math.inf:
             self._told_next = now + 1 / self._told
+
+    def back(self, session: Session) -> None:
+        """Give a query's slot back."""
+        session.in_flight -= 1
+        self._slots.release()
 
     def note(
         self, session: Session, outcome: Answer | Fault, request_id: str, asked: float, now: float

@@ -73,32 +73,26 @@ class Transport:
 
     async def query(self, index: int, request_id: str) -> Answer | Fault:
         """Ask for one id in the session of that index; raises nothing but cancellation."""
-        task, in_time = self._attempts.begin(), True
+        task, replayed = self._attempts.begin(), False
         try:
-            return await self._attempt(index, request_id)
+            while True:
+                try:
+                    return await self._exchange(index, request_id)
+                except StaleConnectionError:
+                    continue  # nothing was sent, and that connection is gone
+                except DeadConnectionError as error:
+                    if replayed:
+                        return self._fault(request_id, error)
+                    replayed = True  # a query is a read: it may go out again at once
+                    self.replays += 1
         except asyncio.CancelledError:
-            in_time = not self._attempts.end(task)
-            if in_time:
+            if not self._attempts.expired(task):
                 raise
             return self._fault(request_id, TimeoutError())
+        except Exception as error:  # noqa: BLE001 - the one boundary of a query
+            return self._fault(request_id, error)
         finally:
-            if in_time:
-                self._attempts.end(task)
-
-    async def _attempt(self, index: int, request_id: str) -> Answer | Fault:
-        replayed = False
-        while True:
-            try:
-                return await self._exchange(index, request_id)
-            except StaleConnectionError:
-                continue  # nothing was sent, and that connection is gone
-            except DeadConnectionError as error:
-                if replayed:
-                    return self._fault(request_id, error)
-                replayed = True  # a query is a read: it may go out again at once
-                self.replays += 1
-            except Exception as error:  # noqa: BLE001 - the one boundary of a query
-                return self._fault(request_id, error)
+            self._attempts.end(task)
 
     async def close(self) -> None:
         """Close every connection."""
