@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
 from itertools import count
 
 from ideogram_async._job import Job
@@ -90,10 +89,18 @@ class Lane:
         self.soonest = min((when for when, _ in expiries if when > before), default=math.inf)
         return [job for when, job in expiries if when <= before]
 
-    def jobs(self) -> Iterator[Job]:
-        """Go through all that wait here."""
-        for heap in (self.eager, self.ready, self.asleep):
-            yield from (job for job in heap if job.owner is not None)
+    def jobs(self) -> list[Job]:
+        """List all that wait here."""
+        return [
+            job
+            for heap in (self.eager, self.ready, self.asleep)
+            for job in heap
+            if job.owner is not None
+        ]
+
+    def clear(self) -> None:
+        """Have nothing wait here any more."""
+        self.asleep, self.ready, self.eager = [], [], []
 
     def _admit(self, job: Job) -> None:
         job.key = job.order

@@ -65,6 +65,11 @@ class Engine:
         else:
             self._set_alarm(when)
 
+    def tidy(self) -> None:
+        """Let go of what a large run has left, a portion in each turn of the loop."""
+        if self._ledger.tidy(self._loop.time()) and not self.stopped:
+            self._loop.call_soon(self.tidy)
+
     def abandon(self) -> None:
         """Stop without waiting."""
         self._supervisor.cancel()

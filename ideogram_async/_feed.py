@@ -107,7 +107,7 @@ class Feed(Generic[T]):
 
     # Ids in
 
-    def _accept(self, request_id: object) -> None:
+    def _accept(self, request_id: object, now: float) -> None:
         """Have one id asked. Once the call has returned, a bad id fails alone."""
         try:
             checked = check_id(request_id)
@@ -120,7 +120,6 @@ class Feed(Generic[T]):
             self.failed(repr(request_id), failure)
             return
         self._taken += 1
-        now = self.loop.time()
         self._ledger.subscribe(self, checked, now, just_submitted=self._just_submitted)
 
     async def _take_in(self) -> None:
@@ -137,16 +136,21 @@ class Feed(Generic[T]):
 
     def changed(self, request_id: str, record: SamplingRequest) -> None:
         """Take a state that is not the last; what the caller has not had yet, it replaces."""
-        self._put(request_id, record)
+        if self._ended is None:
+            self._put(request_id, record)
 
     def completed(self, request_id: str, record: SamplingRequest) -> None:
         """Take the record that ends an id well."""
+        if self._ended is not None:
+            return
         self._completed += 1
         self._put(request_id, record)
         self._check_done()
 
     def failed(self, request_id: str, error: RequestError) -> None:
         """Take the error that ends an id."""
+        if self._ended is not None:
+            return
         self.failures.append(error)
         if self._return_exceptions:
             self._put(request_id, error)
@@ -242,6 +246,7 @@ class Feed(Generic[T]):
 
     def _leave(self, error: IdeogramError) -> None:
         left = self._ledger.leave(self, self.loop.time())
+        self._engine.tidy()
         self._left = [*left, *self._intake.rest()]
         self._intake.stop()
         self._stop_timer()

@@ -12,6 +12,8 @@ def check_id(request_id: object) -> str:
 
     Ids are opaque: 22 characters of URL-safe base64 were seen, and nothing is made of that.
     """
+    if isinstance(request_id, str) and request_id and request_id.isascii():
+        return request_id
     if not isinstance(request_id, str):
         raise TypeError(
             f"request id {request_id!r:.80} is a {type(request_id).__name__}: expected a str"

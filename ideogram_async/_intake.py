@@ -12,7 +12,8 @@ import anyio
 if TYPE_CHECKING:
     from ideogram_async._ids import Ids
 
-SLICE = 500
+FIRST_SLICE = 500
+SLICE = 5_000
 SLICE_SECONDS = 0.01
 """Ids, or seconds, after which taking in makes way for the rest of the loop."""
 
@@ -28,7 +29,7 @@ class Intake:
         ids: Ids,
         *,
         max_pending: int,
-        accept: Callable[[object], None],
+        accept: Callable[[object, float], None],
         taken: Callable[[], None],
         finished: Callable[[], None],
     ) -> None:
@@ -54,7 +55,7 @@ class Intake:
     def first_slice(self) -> None:
         """Take in the first ids of an iterable at once; raises what `accept` or it raises."""
         if self._source is not None:
-            self.over = not self._slice()
+            self.over = not self._slice(FIRST_SLICE)
             if self.over:
                 self._seen.clear()
 
@@ -110,16 +111,22 @@ class Intake:
             await asyncio.sleep(0)
         self._taken()
 
-    def _slice(self) -> bool:
+    def _slice(self, most: int = SLICE) -> bool:
         """Take in one slice of an iterable; tell whether there may be more."""
-        until = self._loop.time() + SLICE_SECONDS
+        time, seen, accept = self._loop.time, self._seen, self._accept
+        now = time()
+        until = now + SLICE_SECONDS
         taken = 0
-        for request_id in islice(self._source or (), SLICE):
-            self._take(request_id)
+        for request_id in islice(self._source or (), most):
+            known = len(seen)
+            seen.add(request_id)
+            if len(seen) > known:
+                accept(request_id, now)
             taken += 1
-            if self._loop.time() >= until:
+            now = time()
+            if now >= until:
                 return True
-        return taken == SLICE
+        return taken == most
 
     async def _as_there_is_room(self, source: AsyncIterable[str]) -> None:
         iterator = aiter(source)
@@ -133,11 +140,7 @@ class Intake:
                 return
             if self._stopped:
                 return  # the source went on in spite of its cancellation
-            self._take(request_id)
+            if request_id not in self._seen:
+                self._seen.add(request_id)
+                self._accept(request_id, self._loop.time())
             self._taken()
-
-    def _take(self, request_id: object) -> None:
-        known = len(self._seen)
-        self._seen.add(request_id)
-        if len(self._seen) > known:
-            self._accept(request_id)

@@ -30,8 +30,8 @@ FLOORS = [
     {"_errors", "_models", "_statistics", "_text", "_version"},
     {"_adaptive", "_credentials", "_ids", "_learned", "_salvage", "_schedule"}
     | {"_settings", "_wire"},
-    {"_agenda", "_breaker", "_engine", "_feed", "_intake", "_job", "_ledger", "_run", "_sharing"}
-    | {"_sessions", "_throttle", "_waiter"},
+    {"_agenda", "_breaker", "_engine", "_feed", "_intake", "_job", "_ledger", "_run"}
+    | {"_sessions", "_sharing", "_subscriptions", "_throttle", "_waiter"},
     {"_attempts", "_connections", "_transport"},
     {"_client", "_core", "_lifetime"},
     {"__init__"},

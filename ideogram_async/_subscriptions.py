@@ -1,0 +1,185 @@
+"""Who awaits which id: callers of one id share its job, and the last to leave takes it along."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from itertools import count
+from typing import Any
+
+from ideogram_async._agenda import Agenda
+from ideogram_async._job import Guest, Job, Subscriber
+from ideogram_async._schedule import Schedule
+from ideogram_async._sessions import Pool
+
+AT_ONCE = 500
+"""Jobs that a run leaves in one go: more of them would stall the loop."""
+
+
+class Subscriptions:
+    """The jobs of all ids, and their subscribers."""
+
+    def __init__(self, pool: Pool, schedule: Schedule[Any]) -> None:
+        self.agenda: Agenda = Agenda()
+        self.pending: int = 0
+        self._pool = pool
+        self._schedule = schedule
+        self._jobs: dict[str, Job] = {}
+        self._flying: dict[int, Job] = {}
+        self._singles: dict[Subscriber, Job] = {}
+        self._twins = count(1)
+        self._unasked = 0
+        self._subscribers: set[Subscriber] = set()
+        self._leaving: deque[tuple[Subscriber, list[Job]]] = deque()
+
+    def subscribe(
+        self, subscriber: Subscriber, request_id: str, now: float, *, just_submitted: bool = False
+    ) -> None:
+        """Have an id asked for a subscriber, or let it share the queries that are under way."""
+        lane = subscriber.lane
+        twin = next(self._twins) if subscriber.urgent else 0
+        if subscriber.once:
+            order = lane.in_line(now)
+            job = Job(now, request_id, twin, subscriber, None, now, order, eager=True)
+            if subscriber.urgent:
+                self._singles[subscriber] = job
+        elif (shared := self._job_of(request_id, now)) is not None:
+            self._share(shared, subscriber, now)
+            return
+        else:
+            state, delay = self._schedule.start(now, just_submitted=just_submitted)
+            release, sweep = now, self._sweep_time()
+            if delay != 0:
+                release = self._first_release(now, checked(delay, self._schedule))
+            order, eager = lane.in_line(release + sweep), not just_submitted
+            job = Job(now, request_id, twin, subscriber, state, release, order, eager=eager)
+            self._jobs[request_id] = job
+        self.pending += 1
+        self._unasked += 1
+        self.agenda.add(job, now)
+
+    def leave(self, subscriber: Subscriber, now: float) -> list[str]:
+        """Let a subscriber go, and hand back its open ids.
+
+        None of them is asked for it any more. Where they are many, `tidy` lets go of the others.
+        """
+        self._subscribers.discard(subscriber)
+        left = self._jobs_of(subscriber)
+        ids = [job.request_id for job in left]
+        if not subscriber.urgent:
+            subscriber.lane.clear()
+            left.reverse()  # those in flight go first, and each is gone with its turn
+            self._leaving.append((subscriber, left))
+            self.tidy(now, max(AT_ONCE, len(self._flying)))
+        else:
+            for job in left:
+                self._drop(job, subscriber, now)
+        return ids
+
+    def tidy(self, now: float, portion: int = AT_ONCE) -> bool:
+        """Let go of a portion of what was left; tell whether there is more."""
+        if self._leaving:
+            subscriber, jobs = self._leaving[-1]
+            for _ in range(min(portion, len(jobs))):
+                self._drop(jobs.pop(), subscriber, now)
+            if not jobs:
+                self._leaving.pop()
+        return bool(self._leaving)
+
+    def open_ids(self, subscriber: Subscriber) -> list[str]:
+        """List the ids that are asked for a subscriber and have not ended."""
+        return [job.request_id for job in self._jobs_of(subscriber)]
+
+    def departs(self, job: Job, now: float) -> None:
+        """Note that a query for a job goes out."""
+        self._flying[id(job)] = job
+        if not job.asked:
+            self._unasked -= 1
+        job.departs(now)
+
+    def _jobs_of(self, subscriber: Subscriber) -> list[Job]:
+        if subscriber.urgent:  # a call for one id, in a lane that it shares with other calls
+            job = self._singles.get(subscriber) or self._jobs.get(subscriber.request_id)
+            return [job] if job is not None and subscriber in job.subscribers() else []
+        flying = [job for job in self._flying.values() if job.owner is subscriber]
+        elsewhere = [self._jobs[request_id] for request_id in subscriber.elsewhere]
+        return [*flying, *subscriber.lane.jobs(), *elsewhere]
+
+    def _job_of(self, request_id: str, now: float) -> Job | None:
+        """Find the job of an id that somebody awaits."""
+        job = self._jobs.get(request_id)
+        if job is not None and self._leaving:
+            for subscriber, _ in self._leaving:
+                self._drop(job, subscriber, now)
+            job = self._jobs.get(request_id)
+        return job
+
+    def _share(self, job: Job, subscriber: Subscriber, now: float) -> None:
+        owner = job.owner
+        if owner is None or subscriber in job.subscribers():
+            return
+        if subscriber.watches and job.record is not None:
+            subscriber.changed(job.request_id, job.record)
+        if subscriber.urgent and not owner.urgent:
+            guest = Guest(owner, job.expires)
+            job = self._hand_over(job, Guest(subscriber), now)
+        else:
+            guest = Guest(subscriber)
+        guest.subscriber.elsewhere.add(job.request_id)
+        job.guests = [*(job.guests or ()), guest]
+
+    def _hand_over(self, job: Job, to: Guest, now: float) -> Job:
+        """Give a job another owner: in its lane, unless it is in flight."""
+        flying = id(job) in self._flying
+        successor = job if flying else job.renewed(next(self._twins))
+        successor.owner, successor.expires = to.subscriber, to.expires
+        to.subscriber.elsewhere.discard(job.request_id)
+        if not flying:
+            self._jobs[job.request_id] = successor
+            self.agenda.add(successor, now)
+        return successor
+
+    def _drop(self, job: Job, subscriber: Subscriber, now: float) -> None:
+        """Let a subscriber go from a job, and the job with the last of them."""
+        subscriber.elsewhere.discard(job.request_id)
+        if job.owner is None:
+            return
+        if job.owner is not subscriber:
+            left = [guest for guest in job.guests or () if guest.subscriber is not subscriber]
+            job.guests = left or None
+        elif job.guests:
+            heir = next((guest for guest in job.guests if guest.subscriber.urgent), job.guests[0])
+            left = [guest for guest in job.guests if guest is not heir]
+            self._hand_over(job, heir, now).guests = left or None
+        else:
+            self._close(job)
+
+    def _close(self, job: Job) -> None:
+        if job.owner is not None and job.owner.urgent:
+            self._singles.pop(job.owner, None)
+        if self._jobs.get(job.request_id) is job:
+            del self._jobs[job.request_id]
+        for guest in job.guests or ():
+            guest.subscriber.elsewhere.discard(job.request_id)
+        job.owner = job.guests = None
+        self.pending -= 1
+        if not job.asked:
+            self._unasked -= 1
+
+    def _sweep_time(self) -> float:
+        """Seconds in which each pending id can be asked once; 0 where no rate limits them."""
+        return self.pending / self._pool.rate
+
+    def _first_release(self, now: float, delay: float) -> float:
+        """When to ask a fresh id first: sooner where many wait for a share of the rate."""
+        rate = self._pool.rate
+        if rate == math.inf:
+            return now + delay
+        return now + max(delay / 4, delay - self._unasked / rate)
+
+
+def checked(delay: float, schedule: object) -> float:
+    """Check the delay that a user's schedule gave."""
+    if not 0 <= delay < math.inf:
+        raise ValueError(f"{schedule!r} gave a delay of {delay!r}: expected finite seconds >= 0")
+    return delay
