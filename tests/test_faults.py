@@ -1,0 +1,165 @@
+"""The fault matrix: a row a fault, the promise that it tests, and what must come of it.
+
+Each row injects its fault over the wire, or into the process, and sees that it fired. Whatever
+the fault, every row also checks that each id has ended exactly once, that no more queries than
+allowed were ever in flight, that the errors can be pickled, that no key stands in them or in the
+logs, and that after closing no query, task or connection is left.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from ideogram_async import (
+    AuthenticationError,
+    BaseURLError,
+    InvalidResponseError,
+    RequestFailed,
+    RequestNotFound,
+)
+from tests import _scripts as scripts
+from tests._canary import CANARY
+from tests._scene import (
+    Row,
+    asked_again,
+    ends_the_run,
+    fails_alone,
+    holds_the_session,
+    read_at_once,
+    staged,
+)
+from tests._scripts import after_a_while, error_of, page, progress
+from tests.raw_server import record, reply
+from tests.wire_faults import BROKEN, LATE
+
+pytestmark = pytest.mark.anyio
+
+_DATE = "Date: Tue, 14 Nov 2023 22:13:20 GMT"
+_LATER = "Retry-After: Tue, 14 Nov 2023 22:13:50 GMT"
+_ELSEWHERE = "Location: https://elsewhere.example/api/ideogram/task-request"
+
+WIRE = [
+    *(asked_again(2, name, *[choice] * 2) for name, choice in {**BROKEN, **scripts.CUT}.items()),
+    *(asked_again(11, name, *[choice] * 2, gap=5.2) for name, choice in LATE.items()),
+    *(asked_again(16, name, *[choice] * 2) for name, choice in scripts.LARGE.items()),
+]
+
+ANSWERS = [
+    *(
+        asked_again(4, name, *[after_a_while(answer)] * 2)
+        for name, answer in {**scripts.NOT_DONE, **scripts.NO_ANSWER}.items()
+    ),
+    asked_again(
+        4, "progress going backwards", *(after_a_while(progress(raw)) for raw in ("60", "33", "99"))
+    ),
+    *(
+        asked_again(3, name, *[after_a_while(answer)] * 2)
+        for name, answer in scripts.NOT_OURS.items()
+    ),
+    *(read_at_once(2, name, after_a_while(a)) for name, a in scripts.GOOD_ENOUGH.items()),
+    fails_alone(
+        1, "is_errored at 100 %", [reply({**record("sick"), "is_errored": True})], 1, RequestFailed
+    ),
+    fails_alone(1, "no answer, again and again", [reply(b"OK")], 5, InvalidResponseError),
+    fails_alone(
+        3, "another id's, again and again", [reply(record("other"))], 5, InvalidResponseError
+    ),
+    fails_alone(
+        16,
+        "too large, again and again",
+        scripts.zip_bomb,
+        5,
+        InvalidResponseError,
+        words="max_body",
+    ),
+]
+
+STATUSES = [
+    *(
+        fails_alone(1, status, after_a_while(error_of(status, "no")), 5, RequestNotFound)
+        for status in ("404 Not Found", "400 Bad Request", "422 Unprocessable Content")
+    ),
+    fails_alone(
+        1, "empty list", after_a_while(reply(b'{"sampling_requests":[]}')), 5, RequestNotFound
+    ),
+    *(
+        asked_again(5, name, *[after_a_while(answer)] * 2)
+        for name, answer in scripts.TRANSIENT.items()
+    ),
+    *(
+        asked_again(5, f"{status}, twice", *[after_a_while(error_of(status, "no such task"))] * 2)
+        for status in ("404 Not Found", "400 Bad Request", "422 Unprocessable Content")
+    ),
+    holds_the_session(8, "429 with 7 s", reply(b"", "429 X", "Retry-After: 7"), 7, 7.7),
+    holds_the_session(8, "503 with 7 s", reply(b"", "503 X", "Retry-After: 7"), 7, 7.7),
+    holds_the_session(8, "429 with a date", reply(b"", "429 X", _DATE, _LATER), 30, 33),
+    holds_the_session(8, "429 with a year", reply(b"", "429 X", "Retry-After: 9999999"), 300, 330),
+    holds_the_session(
+        8, "502 with 7 s", reply(b"", "502 X", "Retry-After: 7"), 7, 7.7, probe=False
+    ),
+    *(
+        holds_the_session(
+            8, f"429 with {wait}", reply(b"", "429 X", f"Retry-After: {wait}"), 0.25, 0.275
+        )
+        for wait in ("nan", "-5", "inf", "1e3", "0", "soon", "5.5")
+    ),
+    holds_the_session(
+        9, "429, empty body", b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n", 0.25, 0.275
+    ),
+    holds_the_session(
+        9, "429, two objects", reply(b'{"error":{"message":"a"}}' * 2, "429 X"), 0.25, 0.275
+    ),
+    holds_the_session(9, "503 HTML, as nginx words it", page("503 X"), 0.25, 0.275),
+    ends_the_run(
+        10,
+        "401 for the only key",
+        error_of("401 X", "bad key"),
+        AuthenticationError,
+        words="the key was refused: 401: bad key",
+    ),
+    ends_the_run(
+        10, "403 for the only key", error_of("403 X", "no"), AuthenticationError, words="403"
+    ),
+    ends_the_run(
+        10,
+        "429 with the quota used up",
+        error_of("429 X", "no quota", "insufficient_user_quota"),
+        AuthenticationError,
+        words="no quota",
+    ),
+    ends_the_run(
+        5,
+        "404 Invalid URL",
+        error_of("404 X", "Invalid URL (POST /)"),
+        BaseURLError,
+        words="takes no queries",
+    ),
+    *(
+        ends_the_run(
+            14,
+            f"{status} to another origin",
+            reply(b"", f"{status} X", _ELSEWHERE),
+            BaseURLError,
+            words="https://elsewhere.example",
+        )
+        for status in (301, 302, 303, 307, 308)
+    ),
+]
+
+ROWS: list[Row] = [*WIRE, *ANSWERS, *STATUSES]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+async def test_fault(row: Row, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault that was seen to fire costs what its row says, and breaks no promise."""
+    caplog.set_level(logging.DEBUG)
+    async with staged(**row.settings) as scene:
+        await row.play(scene)
+    assert CANARY not in caplog.text
+
+
+def test_the_matrix_is_whole() -> None:
+    """Each row has a name of its own."""
+    assert len({str(row) for row in ROWS}) == len(ROWS) >= 45
