@@ -57,8 +57,10 @@ class Core:
     ) -> None:
         self.loop = loop
         self._pid = os.getpid()
-        self._transport = Transport(settings)
         self._pool = Pool(settings)
+        self._transport = Transport(
+            settings, lambda index: self._pool.replayed(index, self.loop.time())
+        )
         self.ledger = Ledger(self._pool, schedule)
         self.engine = Engine(
             self._transport.query, self.ledger, self._pool, max_in_flight=settings.max_in_flight
@@ -77,7 +79,7 @@ class Core:
         """Give the figures as they stand now."""
         sessions = self._pool.statistics(self.loop.time())
         return Statistics(
-            queries=sum(session.queries for session in sessions) + self._transport.replays,
+            queries=sum(session.queries for session in sessions),
             in_flight=sum(session.in_flight for session in sessions),
             pending=self.ledger.pending,
             completed=self.ledger.completed,

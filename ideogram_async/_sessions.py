@@ -78,6 +78,11 @@ class Session:
             self._probe_asked = now
             self.closed_until = math.inf
 
+    def replayed(self, now: float) -> None:
+        """Note that its query went out once more: the pace makes up for it."""
+        self.queries += 1
+        self.throttle.sent(now, paced=True)
+
     def note(self, outcome: Answer | Fault, asked: float, now: float) -> bool:
         """Learn from an outcome; tell whether it was a throttle's that holds the session."""
         held = False
@@ -224,6 +229,12 @@ class Pool:
         session.sent(now, eager=eager)
         if self._told < math.inf:
             self._told_next = now + 1 / self._told
+
+    def replayed(self, index: int, now: float) -> None:
+        """Count a query that went out once more on another connection, in its slot and its turn."""
+        self._sessions[index].replayed(now)
+        if self._told < math.inf:
+            self._told_next = max(self._told_next, now) + 1 / self._told
 
     def back(self, session: Session) -> None:
         """Give a query's slot back."""

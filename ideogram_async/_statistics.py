@@ -13,7 +13,7 @@ class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What the session of one key has done, without the key."""
 
     queries: int = 0
-    """Queries sent."""
+    """Queries sent, replays included."""
     in_flight: int = 0
     """Queries sent and not yet answered."""
     refused: int = 0
