@@ -58,6 +58,7 @@ class Scene:
         self.server = server
         self.client = client
         self.errors: list[BaseException] = []
+        self.limit = LIMIT
 
     async def run(self, *ids: str, **settings: Any) -> Outcome:
         """Poll ids until each has ended, or the run has."""
@@ -112,6 +113,7 @@ async def staged(**settings: Any) -> AsyncIterator[Scene]:
         server.default = answered(server)
         async with _client(settings.pop("base_url", server.url), **settings) as client:
             scene = Scene(server, client)
+            scene.limit = settings.get("max_in_flight", LIMIT)
             yield scene
             await anyio.sleep(LATENCY * 2)
             figures = client.statistics()
@@ -138,7 +140,7 @@ async def _check_left(scene: Scene) -> None:
     asked = len(server.queries)
     await anyio.sleep(120)
     assert len(server.queries) == asked
-    assert server.peak_in_flight <= LIMIT
+    assert server.peak_in_flight <= scene.limit
     for error in scene.errors:
         assert not [text for text in left_by(error) if CANARY in text]
         twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own

@@ -8,7 +8,9 @@ import pytest
 
 from ideogram_async.testing import VirtualTimeLoop
 
-pytest.register_assert_rewrite("tests._scene", "tests._disruptions", "tests._departures")
+pytest.register_assert_rewrite(
+    "tests._scene", "tests._disruptions", "tests._keys", "tests._departures"
+)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ logs, and that after closing no query, task or connection is left.
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 
 import pytest
 
@@ -19,19 +20,23 @@ from ideogram_async import (
     RequestFailed,
     RequestNotFound,
 )
+from tests import _disruptions as d
+from tests import _keys as keys
 from tests import _scripts as scripts
 from tests._canary import CANARY
 from tests._scene import (
+    NO_KEY,
     Row,
     asked_again,
     ends_the_run,
     fails_alone,
     holds_the_session,
     read_at_once,
+    row,
     staged,
 )
 from tests._scripts import after_a_while, error_of, page, progress
-from tests.raw_server import record, reply
+from tests.raw_server import End, record, reply
 from tests.wire_faults import BROKEN, LATE
 
 pytestmark = pytest.mark.anyio
@@ -148,7 +153,87 @@ STATUSES = [
     ),
 ]
 
-ROWS: list[Row] = [*WIRE, *ANSWERS, *STATUSES]
+CONNECTIONS = [
+    *(
+        row(
+            6,
+            f"{end.name} on a reused connection",
+            "replayed once, at once",
+            d.dies_when_reused(end),
+        )
+        for end in (End.CLOSE, End.RESET)
+    ),
+    *(
+        row(6, f"{end.name} on two reused connections", "one replay alone", d.dies_twice(end))
+        for end in (End.CLOSE, End.RESET)
+    ),
+    *(
+        row(6, f"{end.name} right after the answer", "no id waits", d.closed_after_its_answer(end))
+        for end in (End.CLOSE, End.RESET)
+    ),
+    row(6, "one answer in five a reset", "never beyond the limit", d.resets_at_random),
+    *(
+        row(3, f"late extra answer: {name}", "credited to nothing", d.late_extra_answer(extra))
+        for name, extra in d.EXTRA.items()
+    ),
+    row(3, "late extra answer in two parts", "credited to nothing", d.extra_answer_in_two_parts),
+    row(3, "answers one behind", "credited to nothing", d.answers_one_behind),
+    row(11, "no connection", "ended by connect_timeout", d.never_connects),
+    row(11, "stalled handshake", "ended by connect_timeout, no key sent", d.stalled_handshake),
+    row(14, "certificate of nobody", "ends the run, no key sent", d.untrusted()),
+    row(14, "another host's certificate", "as above", d.untrusted(host="other.example")),
+    row(
+        14,
+        "expired certificate",
+        "as above",
+        d.untrusted(not_after=datetime(2020, 1, 1, tzinfo=UTC)),
+    ),
+    row(5, "name not found", "no id fails; all complete soon after", d.name_not_found),
+    row(13, "name moves", "asked there within 300 s", d.name_moves),
+    row(13, "no descriptors left", "goes on when there are", d.no_descriptors),
+    row(13, "300 broken connections", "no descriptor is left", d.connections_come_and_go),
+]
+
+GATEWAYS = [
+    *(
+        row(7, f"ten minutes of a gateway that {kind}", "probes alone, no id fails", d.gone(kind))
+        for kind in ("refuses", "errs", "says nothing")
+    ),
+    row(5, "half of all answers fail", "all complete", d.half_of_all_fail),
+    row(7, "reload storm", "all complete", d.reloads),
+    row(
+        7,
+        "one reload under all that is in flight",
+        "no breaker opens",
+        d.one_reload,
+        max_in_flight=8,
+    ),
+]
+
+KEYS = [
+    *(
+        row(
+            10,
+            f"{kind} for one key of two",
+            "out of use, one probe every 60 s, back in use",
+            keys.one_refused(kind),
+            credentials=keys.TWO,
+            **NO_KEY,
+        )
+        for kind in ("401", "403", "quota")
+    ),
+    row(
+        10,
+        "401 for both keys",
+        "ends promptly; a new run asks at once",
+        keys.all_refused,
+        credentials=keys.TWO,
+        **NO_KEY,
+    ),
+    row(15, "netrc, proxies, a cookie", "none is used", keys.nothing_ambient),
+]
+
+ROWS: list[Row] = [*WIRE, *ANSWERS, *STATUSES, *CONNECTIONS, *GATEWAYS, *KEYS]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
