@@ -88,6 +88,11 @@ class Core:
             sessions=sessions,
         )
 
+    def hold(self, seconds: float, session: int) -> None:
+        """Hold a session for another process's refusal."""
+        self.check_place(asyncio.get_running_loop())
+        self._pool.hold(session, seconds, self.loop.time())
+
     def start_closing(self) -> asyncio.Task[None]:
         """Close in a task of its own, which no cancellation of a caller reaches."""
         self.check_place(asyncio.get_running_loop())
