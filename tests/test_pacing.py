@@ -46,7 +46,7 @@ async def test_a_told_rate_is_hardly_ever_refused() -> None:
 
 async def test_a_refusal_of_another_process() -> None:
     """A client that is told of it holds a little longer than that one, and paces itself anew."""
-    async with Gateway(latency=0.0) as gateway, IdeogramClient(gateway.url) as client:
+    async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
         ids = [gateway.submit(duration=0) for _ in range(60)]
         assert len([r async for r in client.retrieve_many(ids)]) == 60
         client.hold(5.0)
