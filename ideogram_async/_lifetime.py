@@ -91,9 +91,10 @@ class Lifetime:
 
         """
         checked = _settings.check_seconds("seconds", seconds)
-        if checked is None or session not in range(len(self._settings.credentials)):
-            raise ValueError(f"hold({seconds!r}, session={session!r}): no such time, or session")
-        self._started().hold(checked, session)
+        if session not in range(len(self._settings.credentials)):
+            raise ValueError(f"session is {session!r}: expected the place of a key")
+        if checked is not None:
+            self._started().hold(checked, session)
 
     async def close(self) -> None:
         """End every call with `ClientClosed`, and close every connection, within 5 seconds.
