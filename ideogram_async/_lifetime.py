@@ -101,11 +101,16 @@ class Lifetime:
 
         Cancelling it does not stop it: the cancellation comes out once all is closed.
         """
-        if self._core is not None:
-            self._closing = self._core.start_closing()
-            self._last = self._core.statistics()
+        core = self._core
+        if core is not None:
+            self._closing = core.start_closing()
+            self._last = core.statistics()
         self._closed, self._core = True, None
-        await until_done(self._closing)
+        try:
+            await until_done(self._closing)
+        finally:
+            if core is not None:
+                self._last = core.statistics()  # nothing is in flight any more
 
     aclose = close
 
