@@ -29,24 +29,24 @@ def _is_bad(query: Query) -> bool:
 
 
 def one_refused(kind: str) -> Play:
-    """One key of two is refused for five minutes, and then taken again."""
+    """One key of two is refused for three minutes, and then taken again."""
 
     async def play(scene: Scene) -> None:
         def choose(query: Query) -> Iterable[Step]:
-            if _is_bad(query) and query.at < 300:
+            if _is_bad(query) and query.at < 200:
                 return [LATENCY, _OUT[kind]]
             return [LATENCY, scene.server.answer(query.request_id)]
 
         scene.server.default = choose
-        ids = [f"id-{number}" for number in range(20)]  # so many that both keys are needed
-        scene.server.ends.update(dict.fromkeys(ids, 400.0))
+        ids = [f"id-{number}" for number in range(12)]  # so many that both keys are needed
+        scene.server.ends.update(dict.fromkeys(ids, 270.0))
         outcome = await scene.run(*ids)
         assert outcome.done.keys() == set(ids)
         tried = [query.at for query in scene.server.queries if _is_bad(query)]
-        early = [at for at in tried if 1 < at < 300]
-        assert len(early) in {4, 5}
+        early = [at for at in tried if 1 < at < 200]
+        assert len(early) == 3
         assert all(59 <= later - sooner <= 67 for sooner, later in pairwise(early))
-        assert len([at for at in tried if at > 370]) >= 5  # in use again
+        assert len([at for at in tried if at > 265]) >= 5  # in use again
 
     return play
 

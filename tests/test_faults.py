@@ -20,9 +20,11 @@ from ideogram_async import (
     RequestFailed,
     RequestNotFound,
 )
+from tests import _departures as departures
 from tests import _disruptions as d
 from tests import _keys as keys
 from tests import _scripts as scripts
+from tests._calls import CALLS
 from tests._canary import CANARY
 from tests._scene import (
     NO_KEY,
@@ -47,7 +49,7 @@ _ELSEWHERE = "Location: https://elsewhere.example/api/ideogram/task-request"
 
 WIRE = [
     *(asked_again(2, name, *[choice] * 2) for name, choice in {**BROKEN, **scripts.CUT}.items()),
-    *(asked_again(11, name, *[choice] * 2, gap=5.2) for name, choice in LATE.items()),
+    *(asked_again(11, name, *[choice] * 2) for name, choice in LATE.items()),
     *(asked_again(16, name, *[choice] * 2) for name, choice in scripts.LARGE.items()),
 ]
 
@@ -233,7 +235,54 @@ KEYS = [
     row(15, "netrc, proxies, a cookie", "none is used", keys.nothing_ambient),
 ]
 
-ROWS: list[Row] = [*WIRE, *ANSWERS, *STATUSES, *CONNECTIONS, *GATEWAYS, *KEYS]
+CALLERS = [
+    *(
+        row(
+            12,
+            f"{call.__name__} cancelled at every await",
+            "nothing is asked any more",
+            departures.cancelled_at_every_await(call),
+            **departures.PLAIN,
+        )
+        for call in CALLS
+    ),
+    *(
+        row(12, name, "nothing is asked any more", play, **departures.PLAIN)
+        for name, play in departures.LEAVING.items()
+    ),
+    row(12, "closed under hanging queries", "within 5 s, every id listed", departures.closed),
+    row(12, "SIGINT", "ends promptly and quietly", departures.interrupted(1)),
+    row(12, "SIGINT, twice", "ends promptly", departures.interrupted(2)),
+    row(
+        17,
+        "a schedule that raises",
+        "fails its id alone",
+        departures.sick_schedule,
+        schedule=departures.SickSchedule(),
+    ),
+    row(
+        1,
+        "a source of ids that raises",
+        "comes out unwrapped, the ids before it done",
+        departures.sick_source,
+    ),
+    row(1, "bad ids among others", "fail alone", departures.bad_ids),
+    *(
+        row(
+            8, f"the wall clock jumps by {days} days", "moves no query", departures.wall_clock(days)
+        )
+        for days in (3, -3)
+    ),
+    row(5, "suspended for an hour", "due polls are spread, no id fails", departures.suspended),
+    row(19, "another thread", "refused at once", departures.another_thread),
+    row(19, "another loop", "refused at once", departures.another_loop),
+    row(19, "a fork", "refused at once in the child", departures.forked),
+    row(19, "after closing", "refused at once", departures.after_closing),
+    row(20, "a consumer 100 times slower", "loses nothing, stops nobody", departures.slow_consumer),
+    row(20, "a watcher 100 times slower", "has the last of each id", departures.slow_watcher),
+]
+
+ROWS: list[Row] = [*WIRE, *ANSWERS, *STATUSES, *CONNECTIONS, *GATEWAYS, *KEYS, *CALLERS]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
