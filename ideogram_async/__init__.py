@@ -3,6 +3,7 @@
 from ideogram_async._adaptive import AdaptiveSchedule
 from ideogram_async._client import IdeogramClient
 from ideogram_async._credentials import Credential
+from ideogram_async._downloads import Downloads
 from ideogram_async._errors import (
     APIConnectionError,
     APIError,
@@ -12,6 +13,7 @@ from ideogram_async._errors import (
     BaseURLError,
     ClientClosed,
     DeadlineExceeded,
+    DownloadError,
     IdeogramError,
     InternalServerError,
     InvalidResponseError,
@@ -42,6 +44,8 @@ __all__ = [
     "ClientClosed",
     "Credential",
     "DeadlineExceeded",
+    "DownloadError",
+    "Downloads",
     "FixedInterval",
     "IdeogramClient",
     "IdeogramError",

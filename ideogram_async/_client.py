@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any, Literal, overload
 
 from msgspec import UNSET, UnsetType
@@ -11,8 +13,9 @@ from ideogram_async import _settings
 from ideogram_async._errors import RequestError
 from ideogram_async._feed import Feed
 from ideogram_async._ids import Ids, check_id, check_ids
+from ideogram_async._images import Quality, check_prefix, check_quality
 from ideogram_async._lifetime import Lifetime
-from ideogram_async._models import SamplingRequest
+from ideogram_async._models import SamplingRequest, SamplingResponse
 from ideogram_async._run import Run
 from ideogram_async._waiter import Waiter
 
@@ -42,6 +45,7 @@ class IdeogramClient(Lifetime):
         headers: More headers for every query; keys do not belong here.
         user_agent: The User-Agent header.
         allow_http: Send the key in clear to a host that is not loopback.
+        downloads: How images are downloaded.
 
     Raises:
         ValueError: A setting is out of its range, or there is no address; no key is shown.
@@ -103,6 +107,63 @@ class IdeogramClient(Lifetime):
         limit = self._deadline(deadline)
         return await self._one(
             request_id, timeout, once=False, deadline=limit, just_submitted=just_submitted
+        )
+
+    @overload
+    async def download(
+        self,
+        image: SamplingResponse,
+        directory: str | os.PathLike[str],
+        *,
+        quality: Quality = "lossless",
+        prefix: str = "ideogram-",
+    ) -> Path: ...
+    @overload
+    async def download(
+        self,
+        image: SamplingRequest,
+        directory: str | os.PathLike[str],
+        *,
+        quality: Quality = "lossless",
+        prefix: str = "ideogram-",
+    ) -> tuple[Path, ...]: ...
+    async def download(
+        self,
+        image: SamplingRequest | SamplingResponse,
+        directory: str | os.PathLike[str],
+        *,
+        quality: Quality = "lossless",
+        prefix: str = "ideogram-",
+    ) -> Path | tuple[Path, ...]:
+        """Save one image, or all images of a request, in a directory; give their files.
+
+        A file appears whole or not at all, under a name of `prefix`, the image's id and a suffix
+        by its type. Nothing is overwritten: a file that is there already is the image, and is
+        given without a query. No key is sent. Faults that may pass are tried five times more, the
+        404 of a fresh image among them. The client's `downloads` bounds size, time and number.
+
+        Args:
+            image: A request, or one of its `responses`.
+            directory: Where to save; made if it is missing.
+            quality: The lossless image, or the smaller one that `url` names.
+            prefix: What the names of the files begin with.
+
+        Raises:
+            DownloadError: An image could not be saved; `saved` are the others of the request.
+            ClientClosed: The client was closed.
+            ValueError: There is no such quality, or the prefix could lead out of the directory.
+
+        """
+        check_quality(quality)
+        check_prefix(prefix)
+        folder = Path(directory)
+        downloader = self._started().downloader
+        if isinstance(image, SamplingResponse):
+            return await downloader.save(image, folder, quality, prefix)
+        if isinstance(image, SamplingRequest):
+            return await downloader.save_all(image, folder, quality, prefix)
+        raise TypeError(
+            f"image is a {type(image).__name__}: expected a SamplingRequest or SamplingResponse"
         )
 
     # Many ids

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from ideogram_async._downloader import Downloader
 from ideogram_async._engine import Engine
 from ideogram_async._errors import ClientClosed
 from ideogram_async._ledger import Ledger
@@ -56,15 +57,22 @@ class Core:
         self, settings: Settings, schedule: Schedule[Any], loop: asyncio.AbstractEventLoop
     ) -> None:
         self.loop = loop
+        self._settings = settings
+        self._downloader: Downloader | None = None
         self._pid = os.getpid()
+        self._transport = Transport(settings)
         self._pool = Pool(settings)
-        self._transport = Transport(
-            settings, lambda index: self._pool.replayed(index, self.loop.time())
-        )
         self.ledger = Ledger(self._pool, schedule)
         self.engine = Engine(
             self._transport.query, self.ledger, self._pool, max_in_flight=settings.max_in_flight
         )
+
+    @property
+    def downloader(self) -> Downloader:
+        """What downloads images: made when the first is asked for."""
+        if self._downloader is None:
+            self._downloader = Downloader(self._settings)
+        return self._downloader
 
     def check_place(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse another process, thread or loop."""
@@ -79,7 +87,7 @@ class Core:
         """Give the figures as they stand now."""
         sessions = self._pool.statistics(self.loop.time())
         return Statistics(
-            queries=sum(session.queries for session in sessions),
+            queries=sum(session.queries for session in sessions) + self._transport.replays,
             in_flight=sum(session.in_flight for session in sessions),
             pending=self.ledger.pending,
             completed=self.ledger.completed,
@@ -87,11 +95,6 @@ class Core:
             refused=sum(session.refused for session in sessions),
             sessions=sessions,
         )
-
-    def hold(self, seconds: float, session: int) -> None:
-        """Hold a session for another process's refusal."""
-        self.check_place(asyncio.get_running_loop())
-        self._pool.hold(session, seconds, self.loop.time())
 
     def start_closing(self) -> asyncio.Task[None]:
         """Close in a task of its own, which no cancellation of a caller reaches."""
@@ -106,6 +109,8 @@ class Core:
                 await self.engine.close()
             finally:
                 await self._transport.close()
+                if self._downloader is not None:
+                    await self._downloader.close()
 
     def abandon(self) -> None:
         """Close without waiting: the client was dropped."""

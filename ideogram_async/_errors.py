@@ -18,6 +18,7 @@
     ├── PollingFailed                of a run: some ids failed, the rest was yielded
     │                                (an ExceptionGroup of RequestErrors)
     ├── WaitTimeout                  of a call: its timeout has passed (a TimeoutError)
+    ├── DownloadError                of an image that was not saved
     ├── ClientClosed                 of a client: closed before or meanwhile
     └── BaseURLError                 of a client: nothing at this address takes queries
 
@@ -27,6 +28,7 @@ None of them holds a key, and all can be pickled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -176,6 +178,15 @@ class WaitTimeout(IdeogramError, TimeoutError):
     """The call's `timeout` has passed; `pending` lists what it had not finished."""
 
     retryable = True
+
+
+class DownloadError(IdeogramError):
+    """An image could not be saved; the request itself is finished, and lost nothing."""
+
+    response_id: str | None = None
+    """The image's id."""
+    saved: tuple[Path, ...] = ()
+    """The files of the request's other images, which were saved."""
 
 
 class ClientClosed(IdeogramError):

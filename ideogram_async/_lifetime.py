@@ -13,6 +13,7 @@ from ideogram_async import _settings
 from ideogram_async._adaptive import AdaptiveSchedule
 from ideogram_async._core import Core, running, until_done
 from ideogram_async._credentials import Credential
+from ideogram_async._downloads import Downloads
 from ideogram_async._errors import ClientClosed
 from ideogram_async._schedule import Schedule
 from ideogram_async._statistics import Statistics
@@ -40,6 +41,7 @@ class Lifetime:
         headers: Mapping[str, str] | None = None,
         user_agent: str | None = None,
         allow_http: bool = False,
+        downloads: Downloads | None = None,
     ) -> None:
         self._core: Core | None = None
         self._closed = False
@@ -62,6 +64,7 @@ class Lifetime:
                 headers=headers,
                 user_agent=user_agent,
                 allow_http=allow_http,
+                downloads=Downloads() if downloads is None else downloads,
             )
         finally:  # reports of errors may show a frame's locals
             del token, access_token, credentials
@@ -75,42 +78,16 @@ class Lifetime:
         """Give the figures of this client as they stand now."""
         return self._last if self._core is None else self._core.statistics()
 
-    def hold(self, seconds: float, *, session: int = 0) -> None:
-        """Send nothing on a session for so long, and pace it anew, as at a refusal of its own.
-
-        For processes that share a key, and so its limit: what one of them was refused (see `held`
-        in its statistics) is told to the others, who let its probe go first.
-
-        Args:
-            seconds: How long the other one holds.
-            session: Which key, in their order.
-
-        Raises:
-            ValueError: The seconds are not > 0 and finite, or there is no such session.
-            ClientClosed: The client was closed.
-
-        """
-        checked = _settings.check_seconds("seconds", seconds)
-        if session not in range(len(self._settings.credentials)):
-            raise ValueError(f"session is {session!r}: expected the place of a key")
-        if checked is not None:
-            self._started().hold(checked, session)
-
     async def close(self) -> None:
         """End every call with `ClientClosed`, and close every connection, within 5 seconds.
 
         Cancelling it does not stop it: the cancellation comes out once all is closed.
         """
-        core = self._core
-        if core is not None:
-            self._closing = core.start_closing()
-            self._last = core.statistics()
+        if self._core is not None:
+            self._closing = self._core.start_closing()
+            self._last = self._core.statistics()
         self._closed, self._core = True, None
-        try:
-            await until_done(self._closing)
-        finally:
-            if core is not None:
-                self._last = core.statistics()  # nothing is in flight any more
+        await until_done(self._closing)
 
     aclose = close
 

@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 import msgspec
 
-_ASSETS = "https://ideogram.ai/assets"
+ASSETS_URL = "https://ideogram.ai/assets"
+"""What the address of every image that derives from an id starts with (documented)."""
 _DONE = 100
 _LARGEST = sys.float_info.max
 
@@ -65,7 +66,8 @@ class SamplingResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     def _derived(self, quality: str) -> str | None:
         if not self.response_id:
             return None
-        return f"{_ASSETS}/{quality}/response/{quote(self.response_id, safe='', errors='replace')}"
+        name = quote(self.response_id, safe="", errors="replace")
+        return f"{ASSETS_URL}/{quality}/response/{name}"
 
 
 class SamplingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

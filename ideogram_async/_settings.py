@@ -10,12 +10,16 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ideogram_async import _credentials
 from ideogram_async._credentials import Credential
 from ideogram_async._version import __version__
 from ideogram_async._wire import PATH
+
+if TYPE_CHECKING:
+    from ideogram_async._downloads import Downloads
 
 BASE_URL_VARIABLE = "IDEOGRAM_BASE_URL"
 _OURS = frozenset(
@@ -49,6 +53,7 @@ class Settings:
     proxy: str | None
     ssl: SSLContext | bool
     headers: Mapping[str, str]
+    downloads: Downloads
 
     @property
     def url(self) -> str:
@@ -65,6 +70,11 @@ class Settings:
     def has_key(self) -> bool:
         """Whether any key was given at all."""
         return bool(self.secrets)
+
+    @property
+    def user_agent(self) -> str:
+        """What the client calls itself; the other headers are for the gateway alone."""
+        return next(value for name, value in self.headers.items() if name.lower() == "user-agent")
 
 
 def settle(
@@ -84,6 +94,7 @@ def settle(
     headers: Mapping[str, str] | None,
     user_agent: str | None,
     allow_http: bool,
+    downloads: Downloads,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Check every setting at once, and fill in what the environment tells."""
@@ -107,6 +118,7 @@ def settle(
         proxy=_check_proxy(proxy),
         ssl=ssl,
         headers=_check_headers(headers or {}, user_agent),
+        downloads=downloads,
     )
 
 

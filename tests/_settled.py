@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ideogram_async import Downloads
 from ideogram_async._settings import Settings, settle
 
 GATEWAY = "https://gateway.example"
@@ -22,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "headers": None,
     "user_agent": None,
     "allow_http": False,
+    "downloads": Downloads(),
     "environ": {},
 }
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ideogram_async import (
     APIConnectionError,
+    Downloads,
     FixedInterval,
     IdeogramError,
     InvalidResponseError,
@@ -55,6 +56,7 @@ def pool() -> Pool:
             headers=None,
             user_agent=None,
             allow_http=False,
+            downloads=Downloads(),
         )
     )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from ideogram_async import FixedInterval, IdeogramClient, Schedule
+from ideogram_async import Downloads, FixedInterval, IdeogramClient, Schedule
 from ideogram_async.testing import Gateway
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -59,6 +61,19 @@ async def test_failures(name: str) -> None:
         failing = gateway.submit(duration=3, progress="errored")
         scope = _block("at_the_end")
         assert await scope[name](client, [gateway.submit(duration=2), failing]) == [failing]
+
+
+async def test_images(tmp_path: Path) -> None:
+    """The example of images saves them all, and goes on after one that is not there."""
+    async with Gateway() as gateway:
+        downloads = Downloads(assets_url=gateway.assets_url, allow_loopback=True)
+        async with IdeogramClient(gateway.url, downloads=downloads) as client:
+            ids = [gateway.submit(duration=3, images=2) for _ in range(2)]
+            files = await _block("saved")["saved"](client, ids, tmp_path)
+            assert len(set(files)) == 4
+            assert all(map(Path.is_file, files))
+            gateway.route("/assets", lambda _: asyncio.sleep(0, web.Response(status=410)))
+            assert await _block("saved")["saved"](client, ids, tmp_path / "other") == []
 
 
 async def test_two_keys() -> None:
@@ -122,3 +137,5 @@ def test_defaults_are_told_as_they_are() -> None:
     assert "| seconds | 30, 5 |" in README
     assert (settings.attempt_timeout, settings.connect_timeout) == (30, 5)
     assert settings.max_body == 1 << 20
+    assert "Downloads(max_at_once=4, max_bytes=256 << 20, timeout=300)" in README
+    assert settings.downloads == Downloads(max_at_once=4, max_bytes=256 << 20, timeout=300)

@@ -4,6 +4,7 @@ from ._faults import FAULTS, ODD_ANSWERS, RELAY_ERRORS, TRANSPORT_FAULTS, UNAUTH
 from ._gateway import PATH, Gateway
 from ._limits import AtRandom, LeakyBucket, Limit, RateLimit, SlidingWindow, TokenBucket
 from ._loop import VirtualTimeLoop, run_in_virtual_time
+from ._pictures import ImageQuery, picture
 from ._progress import Progress, ProgressFunction, ProgressKind
 from ._queries import Query
 from ._replies import (
@@ -36,6 +37,7 @@ __all__ = [
     "AtRandom",
     "Fault",
     "Gateway",
+    "ImageQuery",
     "LeakyBucket",
     "Limit",
     "Progress",
@@ -51,6 +53,7 @@ __all__ = [
     "VirtualTimeLoop",
     "html_reply",
     "json_reply",
+    "picture",
     "relay_error",
     "run_in_virtual_time",
 ]

@@ -15,6 +15,7 @@ from aiohttp import web
 from ._access import Access, bearer
 from ._faults import UNAUTHORIZED, invalid_url
 from ._listener import Listener, RawResponse, abort
+from ._pictures import ASSETS, ImageQuery, Pictures
 from ._queries import Query
 from ._replies import Altered, Fault, Reply, TransportFault, json_reply, record_wire, relay_error
 from ._requests import Requests
@@ -60,6 +61,7 @@ class Gateway(Requests):
     - `path_prefix`: what precedes the path, as "/relay".
     - `keepalive`: how long an idle connection is kept.
     - `keep_headers`: whether each `Query` keeps its headers.
+    - `image_delay`: seconds in which the images of a request are 404 after it has ended.
 
     Attributes: `queries` holds every query in order, `submissions` every request by id,
     `in_flight` and `peak_in_flight` the queries being answered, `refused` how many the
@@ -83,6 +85,7 @@ class Gateway(Requests):
         port: int = 0,
         keepalive: float = 3600.0,
         keep_headers: bool = False,
+        image_delay: float = 0.0,
     ) -> None:
         super().__init__(epoch=epoch, clock_offset=clock_offset, seed=seed)
         self._access = Access(tokens, access_tokens)
@@ -101,7 +104,9 @@ class Gateway(Requests):
         self._path = self._prefix + PATH
         self._listener = Listener(self._handle, host=host, port=port, keepalive=keepalive)
         self._script = Script()
-        self._routes: dict[str, Route] = {}
+        self._pictures = Pictures(self.submissions, self._loop.time, self._prefix)
+        self._pictures.delay = image_delay
+        self._routes: dict[str, Route] = {self._prefix + ASSETS: self._pictures.serve}
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -121,6 +126,16 @@ class Gateway(Requests):
         host = self._listener.host
         authority = f"[{host}]" if ":" in host else host
         return f"http://{authority}:{self._listener.port}{self._prefix}"
+
+    @property
+    def assets_url(self) -> str:
+        """Where the images are served, for `Downloads(assets_url=…, allow_loopback=True)`."""
+        return self.url + ASSETS
+
+    @property
+    def image_queries(self) -> list[ImageQuery]:
+        """Every query for an image, in order; they are no `queries`."""
+        return self._pictures.queries
 
     @property
     def connections(self) -> int:
@@ -175,8 +190,10 @@ class Gateway(Requests):
         self._script.clear()
 
     def route(self, prefix: str, handler: Route) -> None:
-        """Serve the paths that start so by an aiohttp handler: images, say."""
-        self._routes[self._prefix + prefix] = handler
+        """Serve the paths that start so by an aiohttp handler, rather than as they were."""
+        path = self._prefix + prefix
+        self._routes.pop(path, None)
+        self._routes = {path: handler, **self._routes}
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path

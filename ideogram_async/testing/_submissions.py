@@ -121,6 +121,12 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             ended["cover_response_id"] = ended["responses"][0]["response_id"]
         return ended
 
+    def response_ids(self) -> list[str]:
+        """Return the ids of the images that it ends with."""
+        if self.errored or self.progress in {"errored", "moderated", "never"}:
+            return []
+        return [_derived_id(self.request_id, index) for index in range(self.images)]
+
     def _responses(self) -> list[dict[str, Any]]:
         if self.errored or self.progress == "moderated":
             return []

@@ -1,0 +1,88 @@
+"""The images of completed requests: small valid PNGs, served where their addresses derive."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._submissions import Submission
+
+__all__ = ["ASSETS", "ImageQuery", "Pictures", "picture"]
+
+ASSETS = "/assets"
+_PATHS = (
+    f"{ASSETS}/image/lossless/response/",
+    f"{ASSETS}/progressive-image/balanced/response/",
+)
+_SIDE = 16
+
+
+class ImageQuery(msgspec.Struct, frozen=True):
+    """A query for an image: when it came, on the loop's clock, and what it got."""
+
+    at: float
+    path: str
+    status: int
+    headers: Mapping[str, str]
+
+
+def picture(response_id: str) -> bytes:
+    """Return the PNG of an image: 16 by 16 pixels, of a pattern that its id gives."""
+    digest = blake2b(response_id.encode(), digest_size=_SIDE * 2).digest()
+    rows = b"".join(
+        b"\x00" + b"".join(bytes((a, digest[x] ^ a, b)) for x in range(_SIDE))
+        for a, b in zip(digest[:_SIDE], digest[_SIDE:], strict=True)
+    )
+    head = struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 2, 0, 0, 0)
+    chunks = _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    crc = struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + crc
+
+
+class Pictures:
+    """Serves the images of requests that have ended, once they are as old as `delay` seconds."""
+
+    def __init__(
+        self, submissions: Mapping[str, Submission], clock: Callable[[], float], prefix: str
+    ) -> None:
+        self.delay: float = 0.0
+        self.queries: list[ImageQuery] = []
+        self._submissions = submissions
+        self._clock = clock
+        self._prefix = prefix
+        self._indexed = 0
+        self._index: dict[str, Submission] = {}
+
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one query."""
+        path = request.raw_path.removeprefix(self._prefix)
+        response_id = next((path.removeprefix(one) for one in _PATHS if path.startswith(one)), "")
+        there = request.method == "GET" and self._is_there(response_id)
+        status = HTTPStatus.OK if there else HTTPStatus.NOT_FOUND
+        self.queries.append(ImageQuery(self._clock(), path, status, request.headers))
+        if there:
+            return web.Response(body=picture(response_id), content_type="image/png")
+        return web.Response(status=status, text="not found")
+
+    def _is_there(self, response_id: str) -> bool:
+        submission = self._find(response_id)
+        return submission is not None and self._clock() >= submission.completes_at + self.delay
+
+    def _find(self, response_id: str) -> Submission | None:
+        for submission in list(self._submissions.values())[self._indexed :]:
+            self._index |= dict.fromkeys(submission.response_ids(), submission)
+        self._indexed = len(self._submissions)
+        return self._index.get(response_id)
