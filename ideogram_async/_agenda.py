@@ -24,6 +24,7 @@ class Lane:
     """
 
     __slots__ = (
+        "__weakref__",
         "_last",
         "alarm",
         "asleep",
@@ -131,6 +132,9 @@ class Agenda:
         """Take the job to ask now, of all or of the eager ones, or None if none is due."""
         if self._alarms and self._alarms[0][0] <= now:
             self._ring(now)
+        idle = self._eager_turns
+        while idle and not idle[0].eager:  # all served in the other turn, or left: let go of it
+            idle.popleft().in_eager_turn = False
         first = self.urgent
         if (first.eager or first.ready) and (urgent := first.pop(eager=eager)) is not None:
             return urgent

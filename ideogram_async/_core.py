@@ -60,8 +60,10 @@ class Core:
         self._settings = settings
         self._downloader: Downloader | None = None
         self._pid = os.getpid()
-        self._transport = Transport(settings)
         self._pool = Pool(settings)
+        self._transport = Transport(
+            settings, lambda index: self._pool.replayed(index, self.loop.time())
+        )
         self.ledger = Ledger(self._pool, schedule)
         self.engine = Engine(
             self._transport.query, self.ledger, self._pool, max_in_flight=settings.max_in_flight
@@ -87,7 +89,7 @@ class Core:
         """Give the figures as they stand now."""
         sessions = self._pool.statistics(self.loop.time())
         return Statistics(
-            queries=sum(session.queries for session in sessions) + self._transport.replays,
+            queries=sum(session.queries for session in sessions),
             in_flight=sum(session.in_flight for session in sessions),
             pending=self.ledger.pending,
             completed=self.ledger.completed,
@@ -95,6 +97,11 @@ class Core:
             refused=sum(session.refused for session in sessions),
             sessions=sessions,
         )
+
+    def hold(self, seconds: float, session: int) -> None:
+        """Hold a session for another process's refusal."""
+        self.check_place(asyncio.get_running_loop())
+        self._pool.hold(session, seconds, self.loop.time())
 
     def start_closing(self) -> asyncio.Task[None]:
         """Close in a task of its own, which no cancellation of a caller reaches."""

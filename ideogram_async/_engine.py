@@ -170,8 +170,11 @@ class Engine:
         if session is None or job is None:
             self._set_alarm(self._next_time(now))
             return None
-        if agenda.next_time(now) <= now:
+        when = agenda.next_time(now)
+        if when <= now:
             self._rouse()  # one wakes the next, so that none wakes in vain
+        elif when < self._alarm_at:
+            self._set_alarm(when)  # who took the only due job may be away for long
         return job, session
 
     def _next_time(self, now: float) -> float:

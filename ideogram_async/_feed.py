@@ -197,7 +197,7 @@ class Feed(Generic[T]):
 
     def pending(self) -> tuple[str, ...]:
         """List the ids whose end the caller has not had."""
-        left = self._open_ids() if self._ended is None else self._left
+        left = self._open_ids() if self._ended is None else (*self._left, *self._intake.late)
         results = self._ready.items()
         unheard = (name for name, result in results if not isinstance(result, RequestError))
         return tuple(dict.fromkeys((*unheard, *left)))

@@ -36,6 +36,8 @@ class Intake:
         self.over = False
         self.error: Exception | None = None
         """What the caller's source raised, if it did."""
+        self.late: list[str] = []
+        """What an async source gave when it had been left."""
         self._stopped = False
         self._accept = accept
         self._taken = taken
@@ -138,8 +140,9 @@ class Intake:
                 request_id = await anext(iterator)
             except StopAsyncIteration:
                 return
-            if self._stopped:
-                return  # the source went on in spite of its cancellation
+            if self._stopped:  # the source went on in spite of its cancellation
+                self.late.append(request_id)
+                return
             if request_id not in self._seen:
                 self._seen.add(request_id)
                 self._accept(request_id, self._loop.time())

@@ -78,16 +78,42 @@ class Lifetime:
         """Give the figures of this client as they stand now."""
         return self._last if self._core is None else self._core.statistics()
 
+    def hold(self, seconds: float, *, session: int = 0) -> None:
+        """Send nothing on a session for so long, and pace it anew, as at a refusal of its own.
+
+        For processes that share a key, and so its limit: what one of them was refused (see `held`
+        in its statistics) is told to the others, who let its probe go first.
+
+        Args:
+            seconds: How long the other one holds.
+            session: Which key, in their order.
+
+        Raises:
+            ValueError: The seconds are not > 0 and finite, or there is no such session.
+            ClientClosed: The client was closed.
+
+        """
+        checked = _settings.check_seconds("seconds", seconds)
+        if session not in range(len(self._settings.credentials)):
+            raise ValueError(f"session is {session!r}: expected the place of a key")
+        if checked is not None:
+            self._started().hold(checked, session)
+
     async def close(self) -> None:
         """End every call with `ClientClosed`, and close every connection, within 5 seconds.
 
         Cancelling it does not stop it: the cancellation comes out once all is closed.
         """
-        if self._core is not None:
-            self._closing = self._core.start_closing()
-            self._last = self._core.statistics()
+        core = self._core
+        if core is not None:
+            self._closing = core.start_closing()
+            self._last = core.statistics()
         self._closed, self._core = True, None
-        await until_done(self._closing)
+        try:
+            await until_done(self._closing)
+        finally:
+            if core is not None:
+                self._last = core.statistics()  # nothing is in flight any more
 
     aclose = close
 

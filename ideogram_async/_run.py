@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Awaitable
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from ideogram_async._errors import RequestError
-from ideogram_async._feed import Feed
 from ideogram_async._statistics import RunStatistics
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Results(Protocol[T_co]):
+    """What feeds a run. It never refers to the run, so that dropping that one can end it."""
+
+    @property
+    def loop(self) -> AbstractEventLoop:
+        """Where it belongs."""
+        raise NotImplementedError
+
+    @property
+    def failures(self) -> Sequence[RequestError]:
+        """The errors so far."""
+        raise NotImplementedError
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come, and all that came was yielded."""
+        raise NotImplementedError
+
+    def next(self) -> Awaitable[T_co]:
+        """Wait for the next result; `StopAsyncIteration` at the end."""
+        raise NotImplementedError
+
+    def pending(self) -> tuple[str, ...]:
+        """List the ids whose end was not yielded."""
+        raise NotImplementedError
+
+    def statistics(self) -> RunStatistics:
+        """Give the figures."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop at once."""
+
+    async def aclose(self) -> None:
+        """Stop, and wait until that is done."""
 
 
 class Run(Generic[T]):
@@ -29,7 +67,7 @@ class Run(Generic[T]):
     next result loses nothing. Several tasks may wait for results of one run: each goes to one.
     """
 
-    def __init__(self, feed: Feed[T], client: object) -> None:
+    def __init__(self, feed: Results[T], client: object) -> None:
         self._feed = feed
         self._client = client  # held: a run outlives the name of its client
         self._hold = _Hold()
@@ -110,7 +148,7 @@ class _Hold:
 class RunIterator(Generic[T]):
     """What a loop holds. Where the run has no name, the loop's end is the run's."""
 
-    def __init__(self, feed: Feed[T], client: object, hold: _Hold) -> None:
+    def __init__(self, feed: Results[T], client: object, hold: _Hold) -> None:
         self._feed = feed
         self._client = client
         self._hold = hold
@@ -128,7 +166,7 @@ class RunIterator(Generic[T]):
             _stop(self._feed)
 
 
-def _stop(feed: Feed[T]) -> None:
+def _stop(feed: Results[T]) -> None:
     """Leave from wherever an object is dropped, be it another thread's garbage collection."""
     with suppress(RuntimeError):  # the loop is closed: nothing runs
         feed.loop.call_soon_threadsafe(feed.close)

@@ -78,6 +78,11 @@ class Session:
             self._probe_asked = now
             self.closed_until = math.inf
 
+    def replayed(self, now: float) -> None:
+        """Note that its query went out once more: the pace makes up for it."""
+        self.queries += 1
+        self.throttle.sent(now, paced=True)
+
     def note(self, outcome: Answer | Fault, asked: float, now: float) -> bool:
         """Learn from an outcome; tell whether it was a throttle's that holds the session."""
         held = False
@@ -96,9 +101,9 @@ class Session:
         self._settle()
         return held
 
-    def follow(self, leader: Session, now: float) -> None:
-        """Hold for another session's refusal, until its probe is back."""
-        self.throttle.follow(leader.throttle.held_until + FOLLOWS, now)
+    def follow(self, until: float, now: float) -> None:
+        """Hold for another session's refusal, which holds that one so long, and for its probe."""
+        self.throttle.follow(until + FOLLOWS, now)
         self._settle()
 
     def retry(self, now: float) -> None:
@@ -114,6 +119,7 @@ class Session:
             refused=self.refused,
             rate=self.throttle.rate if self.throttle.limited else None,
             state=self._state(now),
+            held=max(self.throttle.held_until - now, 0.0),
             reason=None if self.refusal is None else str(self.refusal.args[0]),
         )
 
@@ -225,6 +231,12 @@ class Pool:
         if self._told < math.inf:
             self._told_next = now + 1 / self._told
 
+    def replayed(self, index: int, now: float) -> None:
+        """Count a query that went out once more on another connection, in its slot and its turn."""
+        self._sessions[index].replayed(now)
+        if self._told < math.inf:
+            self._told_next = max(self._told_next, now) + 1 / self._told
+
     def back(self, session: Session) -> None:
         """Give a query's slot back."""
         session.in_flight -= 1
@@ -278,6 +290,12 @@ class Pool:
             for session in self._sessions:
                 session.retry(now)
 
+    def hold(self, index: int, seconds: float, now: float) -> None:
+        """Hold a session for a refusal that another process with its limit has had."""
+        session = self._sessions[index]
+        session.throttle.luck.run = math.inf
+        session.follow(now + seconds, now)
+
     def statistics(self, now: float) -> tuple[SessionStatistics, ...]:
         """Give the figures of each session, in the order of the keys."""
         return tuple(session.statistics(now) for session in self._sessions)
@@ -294,7 +312,7 @@ class Pool:
         if self._sharing.shared:
             for other in self._sessions:
                 if other is not session:
-                    other.follow(session, now)
+                    other.follow(session.throttle.held_until, now)
 
     def _note_failing(self, request_id: str, now: float, *, was_broken: bool) -> None:
         idle = now - self._last_fault >= SICK_AFTER and not was_broken  # a breaker, too, is silent

@@ -13,7 +13,7 @@ class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What the session of one key has done, without the key."""
 
     queries: int = 0
-    """Queries sent."""
+    """Queries sent, replays included."""
     in_flight: int = 0
     """Queries sent and not yet answered."""
     refused: int = 0
@@ -22,6 +22,8 @@ class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Queries a second that refusals have left it, or None where no limit has shown."""
     state: SessionState = "open"
     """In use; holding for a throttle; holding for a gateway that is down; its key refused."""
+    held: float = 0.0
+    """Seconds for which a throttle, or what the gateway asked, still holds it."""
     reason: str | None = None
     """What the gateway said when it refused the key."""
 

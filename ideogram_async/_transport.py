@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -44,11 +44,11 @@ _WHY: dict[type[Exception], str] = {
 
 
 class Transport:
-    """The sessions over one pool of connections, one a key."""
+    """The sessions over one pool of connections, one a key; `replayed` is told of each replay."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.replays = 0
+    def __init__(self, settings: Settings, replayed: Callable[[int], None]) -> None:
         self._settings = settings
+        self._replayed = replayed
         self._url = settings.url
         self._secrets = settings.secrets
         self._origin = urlsplit(settings.base_url).netloc
@@ -84,7 +84,7 @@ class Transport:
                     if replayed:
                         return self._fault(request_id, error)
                     replayed = True  # a query is a read: it may go out again at once
-                    self.replays += 1
+                    self._replayed(index)
         except asyncio.CancelledError:
             if not self._attempts.expired(task):
                 raise

@@ -8,6 +8,10 @@ import pytest
 
 from ideogram_async.testing import VirtualTimeLoop
 
+pytest.register_assert_rewrite(
+    "tests._scene", "tests._disruptions", "tests._keys", "tests._departures"
+)
+
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:

@@ -141,6 +141,25 @@ async def test_one_replay_alone() -> None:
         assert client.statistics().queries == 5
 
 
+async def test_a_replay_is_paced_and_counted() -> None:
+    """A replay counts for its session, and the told rate makes up for it."""
+    async with (
+        RawServer(ends={"id": 100.0}) as server,
+        IdeogramClient(server.url, max_rate=0.5, schedule=FixedInterval(0.5)) as client,
+    ):
+        await client.retrieve("id")
+        async with client.as_completed(["id"]):
+            await anyio.sleep(1.5)
+            server.script([End.RESET], request_id="id")
+            await anyio.sleep(6)
+        first, asked, replay, later = (query.at for query in server.queries[:4])
+        assert asked - first == pytest.approx(2, rel=0.05)
+        assert replay == asked
+        assert later - replay == pytest.approx(4, rel=0.05)
+        (session,) = client.statistics().sessions
+        assert session.queries == len(server.queries)
+
+
 @pytest.mark.parametrize("death", [End.CLOSE, End.RESET])
 async def test_no_replay_on_a_new_connection(death: End) -> None:
     """A query whose connection was a new one is asked again after a backoff alone."""

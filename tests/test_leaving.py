@@ -243,6 +243,23 @@ async def test_leaving_does_not_wait_for_the_source() -> None:
         assert left.is_set()
 
 
+async def test_an_id_that_comes_after_leaving_is_listed() -> None:
+    """What a source gives in spite of its cancellation, once the run was left, is pending."""
+
+    async def source() -> AsyncIterator[str]:
+        yield scene.soon
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            yield scene.never[0]
+
+    async with _scene() as scene:
+        async with scene.client.as_completed(source()) as completed:
+            await anext(completed)
+        assert completed.pending == (scene.never[0],)
+        assert [query.request_id for query in scene.gateway.queries].count(scene.never[0]) == 0
+
+
 async def test_client_closed_under_a_run() -> None:
     """Closing the client ends its runs with ClientClosed, what is done yielded before."""
     async with _scene() as scene:

@@ -6,8 +6,6 @@ import asyncio
 import gc
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -24,6 +22,7 @@ from ideogram_async import (
 )
 from ideogram_async.testing import HANG, Gateway, VirtualTimeLoop, run_in_virtual_time
 from tests._calls import Call, each_call, never, scene
+from tests._programs import FORK, POLLS, program
 
 pytestmark = pytest.mark.anyio
 
@@ -106,87 +105,10 @@ async def test_cancelled_engine(call: Call) -> None:
                 await call(client, ids)
 
 
-def _script(body: str, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, *options, "-W", "ignore::DeprecationWarning", "-c", body]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - its own
-
-
-FORK = """
-import asyncio, os
-from ideogram_async import IdeogramClient
-from ideogram_async.testing import Gateway
-
-async def child(client, run):
-    for call in (client.retrieve, client.wait):
-        try:
-            await call("id")
-        except RuntimeError as error:
-            assert "fork" in str(error), error
-        else:
-            raise AssertionError
-    for leave in (client.close, run.aclose, run.__anext__):
-        try:
-            await leave()
-        except RuntimeError:
-            pass
-        else:
-            raise AssertionError
-
-def fork(client, run):
-    pid = os.fork()
-    if pid:
-        return os.waitpid(pid, 0)[1]
-    try:
-        asyncio.events._set_running_loop(None)
-        asyncio.run(child(client, run))
-    except BaseException:
-        import traceback
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-async def main():
-    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no news
-    async with Gateway(latency=0.01) as gateway, IdeogramClient(gateway.url) as client:
-        ids = [gateway.submit(progress="never") for _ in range(3)]
-        await client.retrieve(ids[0])
-        run = client.as_completed(ids)
-        assert fork(client, run) == 0
-        await client.retrieve(ids[0])
-        await run.aclose()
-    print("well")
-
-asyncio.run(main())
-"""
-
-
 def test_fork() -> None:
     """In a forked child every call is refused at once, and the parent goes on."""
-    out, err = _script(FORK, "-X", "dev").communicate(timeout=30)
+    out, err = program(FORK, "-X", "dev").communicate(timeout=30)
     assert (out.strip(), err) == ("well", "")
-
-
-POLLS = """
-import asyncio
-from ideogram_async import FixedInterval, IdeogramClient
-from ideogram_async.testing import Gateway
-
-async def main():
-    async with (
-        Gateway(latency=0.02) as gateway,
-        IdeogramClient(gateway.url, schedule=FixedInterval(0.05)) as client,
-    ):
-        ids = [gateway.submit(progress="never") for _ in range(50)]
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(client.wait(ids[0]))
-            tasks.create_task(asyncio.sleep(0.3)).add_done_callback(
-                lambda _: print("polling", flush=True))
-            async for request in client.as_completed(ids):
-                pass
-
-asyncio.run(main())
-"""
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -194,7 +116,7 @@ def test_interrupted(times: int) -> None:
     """SIGINT, once or twice in quick succession, ends a polling service promptly and quietly."""
     # Under asyncio's debug mode a second signal is apt to be raised within the loop's own Python
     # code, which then loses a callback: of anyone's.
-    process = _script(POLLS, *(("-X", "dev") if times == 1 else ()))
+    process = program(POLLS, *(("-X", "dev") if times == 1 else ()))
     assert process.stdout is not None
     assert process.stdout.readline() == "polling\n"
     started = time.perf_counter()
@@ -224,6 +146,8 @@ async def _assert_closed(task: asyncio.Task[SamplingRequest], client: IdeogramCl
         await task
     with pytest.raises(ClientClosed):
         await client.retrieve("id")
+    figures = client.statistics()
+    assert (figures.in_flight, figures.pending) == (0, 0)
     names = {task.get_name() for task in asyncio.all_tasks()}
     assert {name for name in names if "ideogram_async" in name} == set()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import math
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakSet
 
 import anyio
 import pytest
@@ -15,6 +18,7 @@ from ideogram_async import FixedInterval, IdeogramClient
 from ideogram_async._agenda import Agenda, Lane
 from ideogram_async._job import Job
 from ideogram_async.testing import Gateway
+from tests.raw_server import RawServer
 
 BACKGROUND = 20_000
 
@@ -114,6 +118,35 @@ def test_ids_of_equal_release_keep_their_order() -> None:
     assert ranks[:3] == sorted(set(ranks[:3]))
     assert ranks[3:] == [2.0, ranks[4], 0.5]
     assert 2.0 < ranks[4] < 2.0 + 1e-9
+
+
+def test_lanes_that_were_served_in_the_other_turn_are_let_go_of() -> None:
+    """Runs whose eager jobs were all taken in the common turn leave nothing behind."""
+    agenda = Agenda()
+    lanes: WeakSet[Lane] = WeakSet()
+    for number in range(50):
+        owner = _Owner()
+        lanes.add(owner.lane)
+        agenda.add(_job(owner, number, 0.0), 0.0)
+        del owner
+        assert len(_drain(agenda, 0.0)) == 1
+    gc.collect()
+    assert len(lanes) <= 1
+
+
+@pytest.mark.anyio
+async def test_what_is_due_next_has_its_alarm_while_a_query_lasts() -> None:
+    """The worker that takes the only due id sees to it that the next one is not late."""
+    server = RawServer(ends={"slow": math.inf, "other": math.inf})
+    async with server, IdeogramClient(server.url, schedule=FixedInterval(2.0)) as client:
+        async with client.as_completed(["slow"]):
+            await anyio.sleep(0.5)
+            async with client.as_completed(["other"]):
+                await anyio.sleep(1)
+                server.script([20.0, server.answer("slow")], request_id="slow")
+                await anyio.sleep(10)
+        times = [query.at for query in server.queries if query.request_id == "other"]
+        assert times == pytest.approx([0.5, 2.5, 4.5, 6.5, 8.5, 10.5], abs=0.1)
 
 
 @pytest.mark.anyio

@@ -44,6 +44,23 @@ async def test_a_told_rate_is_hardly_ever_refused() -> None:
         assert pacing.refused(gateway) <= 0.1
 
 
+async def test_a_refusal_of_another_process() -> None:
+    """A client that is told of it holds a little longer than that one, and paces itself anew."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
+        ids = [gateway.submit(duration=0) for _ in range(60)]
+        assert len([r async for r in client.retrieve_many(ids)]) == 60
+        client.hold(5.0)
+        (session,) = client.statistics().sessions
+        assert 5.0 < session.held < 6.0
+        assert session.rate is not None
+        begin = anyio.current_time()
+        await client.retrieve(ids[0])
+        assert 5.0 < anyio.current_time() - begin < 6.0
+        for seconds, which in ((0.0, 0), (math.nan, 0), (math.inf, 0), (1.0, 1)):
+            with pytest.raises(ValueError, match=r"seconds|session"):
+                client.hold(seconds, session=which)
+
+
 @pytest.mark.parametrize("rate", [3.0, 50.0])
 async def test_a_told_rate_is_kept_over_any_span(rate: float) -> None:
     """In any T seconds at most rate · T + 1 queries go out, after idle times as well."""

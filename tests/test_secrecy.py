@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 import ssl
-import traceback
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 import trustme
 
-import ideogram_async
 from ideogram_async import APIError, FixedInterval, IdeogramClient, IdeogramError
+from tests._canary import CANARY, left_by
 from tests.raw_server import Choice, Play, Query, RawServer, reply
 from tests.wire_faults import BROKEN, LATE
 
 pytestmark = pytest.mark.anyio
-
-CANARY = "canary-4711"
-PACKAGE = str(Path(ideogram_async.__file__).parent)
-
-
-def left_by(error: BaseException) -> Iterator[str]:
-    """List what an error, and those behind it, would show."""
-    yield from (repr(error), str(error), repr(error.args), repr(vars(error)))
-    if isinstance(error, IdeogramError):
-        yield repr(pickle.dumps(error))
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    for frame in told.stack:
-        if frame.filename.startswith(PACKAGE):
-            yield repr(frame.locals)
-    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    for other in (error.__cause__, error.__context__, *inner):
-        if other is not None:
-            yield from left_by(other)
 
 
 async def errors_of(client: IdeogramClient) -> list[IdeogramError]:
