@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
+from collections.abc import Iterator
 from itertools import count
 
 from ideogram_async._job import Job
@@ -81,14 +82,28 @@ class Lane:
                 return job
         return None
 
-    def overdue(self, before: float) -> list[Job]:
-        """List the ready jobs that somebody's time was up for before a moment."""
+    def overdue(self, before: float) -> Iterator[list[Job]]:
+        """List the ready jobs that somebody's time was up for before a moment, by portions.
+
+        Whoever takes them tells by `expect` of those that still wait.
+        """
         if self.soonest > before:
-            return []
-        waiting = (job for job in (*self.eager, *self.ready) if job.owner is not None)
-        expiries = [(job.first_expiry(), job) for job in waiting]
-        self.soonest = min((when for when, _ in expiries if when > before), default=math.inf)
-        return [job for when, job in expiries if when <= before]
+            return
+        waiting = (*self.eager, *self.ready)
+        self.soonest = math.inf
+        for start in range(0, len(waiting), _AT_ONCE):
+            late = []
+            for job in waiting[start : start + _AT_ONCE]:
+                if job.owner is not None and job.first_expiry() <= before:
+                    late.append(job)
+                else:
+                    self.expect(job)
+            yield late
+
+    def expect(self, job: Job) -> None:
+        """Remember when the time of a job that waits here is up."""
+        if job.owner is not None:
+            self.soonest = min(self.soonest, job.first_expiry() if job.guests else job.expires)
 
     def jobs(self) -> list[Job]:
         """List all that wait here."""
@@ -106,8 +121,7 @@ class Lane:
     def _admit(self, job: Job) -> None:
         job.key = job.order
         heapq.heappush(self.eager if job.eager else self.ready, job)
-        expiry = job.first_expiry() if job.guests else job.expires
-        self.soonest = min(self.soonest, expiry)
+        self.expect(job)
 
 
 class Agenda:

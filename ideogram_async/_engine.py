@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import anyio
@@ -44,6 +44,7 @@ class Engine:
         self._early: list[tuple[Task, str]] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
+        self._sweeper: asyncio.Handle
         self._loop = asyncio.get_running_loop()
         self._sweep_at = self._grace_until = self._loop.time()
         self._sweep_later()
@@ -128,7 +129,15 @@ class Engine:
         if now > self._sweep_at + SWEEP_EVERY:  # the process was suspended: nothing had a turn
             self._grace_until = now + LAST_CALL
         if now >= self._grace_until:
-            self._ledger.sweep(now)
+            self._sweep_on(self._ledger.sweep(now))
+        else:
+            self._sweep_later()
+
+    def _sweep_on(self, portions: Iterator[None]) -> None:
+        """Sweep a portion in each turn of the loop."""
+        for _ in portions:
+            self._sweeper = self._loop.call_soon(self._sweep_on, portions)
+            return
         self._sweep_later()
 
     def _sweep_later(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import random
+from collections.abc import Iterator
 from typing import Any
 
 from ideogram_async._errors import (
@@ -86,11 +87,14 @@ class Ledger(Subscriptions):
         finally:
             del self._flying[id(job)]
 
-    def sweep(self, now: float) -> None:
-        """Fail the ids whose time is up and whose last query does not get its turn."""
+    def sweep(self, now: float) -> Iterator[None]:
+        """Fail the ids whose time is up and whose last query does not get its turn, by portions."""
         for lane in self.agenda.lanes(now):
-            for job in lane.overdue(now - LAST_CALL):
-                self._give_up(job, now - LAST_CALL, now)
+            for late in lane.overdue(now - LAST_CALL):
+                for job in late:
+                    if id(job) not in self._flying and self._give_up(job, now - LAST_CALL, now):
+                        lane.expect(job)
+                yield
 
     # What an outcome means
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -20,6 +23,7 @@ from ideogram_async import (
     RequestError,
     RequestNotFound,
     SamplingRequest,
+    _agenda,
 )
 from ideogram_async._agenda import Lane
 from ideogram_async._job import Job
@@ -109,6 +113,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.pool, FixedInterval(1.0))
         self.callers: list[_Caller] = []
         self.flying: list[tuple[Job, float]] = []
+        self.sweeping: Iterator[None] = iter(())
+        self.portions = patch.object(_agenda, "_AT_ONCE", 2)
+        self.portions.start()
 
     def _enter(
         self, ids: set[str], *, wait: str | None, once: bool, deadline: float | None
@@ -173,7 +180,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.ledger.sweep(self.now)
+        for _ in self.sweeping:
+            return
+        self.sweeping = self.ledger.sweep(self.now)
 
     @invariant()
     def each_id_ends_at_most_once_for_each_caller(self) -> None:
@@ -195,6 +204,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let everything run to its end: nothing may be left open."""
+        self.portions.stop()
         for _ in range(2000):
             self.now += LAST_CALL / 10
             while (job := self.ledger.agenda.pop(self.now)) is not None:
@@ -215,3 +225,43 @@ LedgerMachine.TestCase.settings = hypothesis_settings(
 )
 TestLedger: Any = LedgerMachine.TestCase
 TestLedger.__doc__ = "No sequence of events loses an id or ends one twice."
+
+
+def test_what_is_asked_during_a_sweep_is_not_failed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An overdue id that goes out for the last time between two portions keeps its chance."""
+    monkeypatch.setattr(_agenda, "_AT_ONCE", 1)
+    ledger = Ledger(pool(), FixedInterval(1.0))
+    run = _Caller(ledger, wait=None, once=False, deadline=5.0)
+    for request_id in IDS[:2]:
+        ledger.subscribe(run, request_id, 0.0)
+    jobs = [job for _ in range(2) if (job := ledger.agenda.pop(0.0)) is not None]
+    for job in jobs:
+        ledger.departs(job, 0.0)
+        ledger.settle(job, _FAULTS["throttled"], 0.0, 0.0)
+    portions = ledger.sweep(100.0)
+    next(portions)
+    assert run.ends.total() == 1
+    last = ledger.agenda.pop(100.0)
+    assert last is not None
+    ledger.departs(last, 100.0)
+    assert not list(portions)[1:]
+    assert run.ends.total() == 1
+    done = SamplingRequest(request_id=last.request_id, is_completed=True)
+    ledger.settle(last, Answer(done, None), 100.0, 100.1)
+    assert ledger.completed == 1
+
+
+@pytest.mark.parametrize("deadlines", [(5.0, 50.0), (50.0, 5.0)])
+def test_who_shares_an_overdue_id_is_swept_at_his_own_time(deadlines: tuple[float, float]) -> None:
+    """When one caller's time is up, the sweep still knows the other's."""
+    ledger = Ledger(pool(), FixedInterval(1.0))
+    runs = [_Caller(ledger, wait=None, once=False, deadline=deadline) for deadline in deadlines]
+    for run in runs:
+        ledger.subscribe(run, IDS[0], 0.0)
+    job = ledger.agenda.pop(0.0)
+    assert job is not None
+    ledger.departs(job, 0.0)
+    ledger.settle(job, _FAULTS["throttled"], 0.0, 0.0)
+    for now in (4.0, 6.0, 51.0):
+        list(ledger.sweep(LAST_CALL + now))
+        assert [run.ends.total() for run in runs] == [deadline < now for deadline in deadlines]

@@ -111,6 +111,20 @@ def test_a_mass_release_is_taken_by_portions() -> None:
     assert len(_drain(agenda, 1.0)) == 4999
 
 
+def test_a_sweep_goes_by_portions() -> None:
+    """Of many that are overdue few are listed in one go, and in the end each of them once."""
+    agenda, run = Agenda(), _Owner()
+    jobs = [_job(run, number, 0.0) for number in range(5000)]
+    for job in jobs:
+        job.expires = 1.0 if int(job.request_id[3:]) % 2 else 9.0
+        agenda.add(job, 0.0)
+    portions = list(run.lane.overdue(2.0))
+    assert max(map(len, portions)) < 1000
+    late = [job.request_id for portion in portions for job in portion]
+    assert sorted(late) == sorted(job.request_id for job in jobs if job.expires == 1.0)
+    assert run.lane.soonest == 9.0
+
+
 def test_ids_of_equal_release_keep_their_order() -> None:
     """A lane ranks new jobs of one release as they came."""
     lane = Lane()

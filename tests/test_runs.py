@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -317,6 +318,22 @@ async def test_past_its_deadline_an_id_is_asked_once_more() -> None:
         assert gateway.queries[-1].at == pytest.approx(gateway.queries[0].at + 7.5)
         late = gateway.submit(duration=20.3)
         assert (await client.wait(late, deadline=20.4)).is_complete
+
+
+async def test_ids_whose_last_query_has_no_turn_fail_all_the_same() -> None:
+    """Behind a long hold, ids that are overdue fail within 40 s of their deadline."""
+    async with Gateway() as gateway, _client(gateway, max_in_flight=200) as client:
+        ids = [gateway.submit(progress="never") for _ in range(1200)]
+        with pytest.raises(PollingFailed) as caught:
+            async with client.as_completed(ids, deadline=20.0) as completed:
+                await anyio.sleep(19)
+                assert {query.request_id for query in gateway.queries} == set(ids)
+                gateway.script(json_reply({}, 429, {"Retry-After": "300"}), times=math.inf)
+                await anext(completed)
+        errors = caught.value.exceptions
+        assert sorted(str(error.request_id) for error in errors) == sorted(ids)
+        assert {type(error) for error in errors} == {DeadlineExceeded}
+        assert anyio.current_time() < 20 + 19 + 40
 
 
 async def test_each_caller_has_its_own_deadline() -> None:
