@@ -26,11 +26,12 @@ from ideogram_async._errors import (
     RequestNotFound,
     WaitTimeout,
 )
+from ideogram_async._hooks import Event, Hook, QueryAnswered, RequestEnded, SessionChanged
 from ideogram_async._learned import Learned
 from ideogram_async._models import SamplingRequest, SamplingResponse, User
 from ideogram_async._run import Run
 from ideogram_async._schedule import FixedInterval, Observation, Schedule
-from ideogram_async._statistics import RunStatistics, Statistics
+from ideogram_async._statistics import RunStatistics, SessionStatistics, Statistics
 from ideogram_async._version import __version__
 
 __all__ = [
@@ -46,7 +47,9 @@ __all__ = [
     "DeadlineExceeded",
     "DownloadError",
     "Downloads",
+    "Event",
     "FixedInterval",
+    "Hook",
     "IdeogramClient",
     "IdeogramError",
     "InternalServerError",
@@ -56,7 +59,9 @@ __all__ = [
     "Observation",
     "PermissionDeniedError",
     "PollingFailed",
+    "QueryAnswered",
     "RateLimitError",
+    "RequestEnded",
     "RequestError",
     "RequestFailed",
     "RequestNotFound",
@@ -65,6 +70,8 @@ __all__ = [
     "SamplingRequest",
     "SamplingResponse",
     "Schedule",
+    "SessionChanged",
+    "SessionStatistics",
     "Statistics",
     "User",
     "WaitTimeout",

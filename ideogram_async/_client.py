@@ -46,6 +46,7 @@ class IdeogramClient(Lifetime):
         user_agent: The User-Agent header.
         allow_http: Send the key in clear to a host that is not loopback.
         downloads: How images are downloaded.
+        hooks: Functions that are told of each `Event`: queries, ends of requests, states of keys.
 
     Raises:
         ValueError: A setting is out of its range, or there is no address; no key is shown.

@@ -113,6 +113,8 @@ class Ledger(Subscriptions):
             seen = Observation(asked, now, late, record, answer.server_time)
             if record.is_complete:
                 self._complete(job, record)
+                if self._pool.hooks is not None:
+                    self._pool.hooks.completed(job.request_id, answer)
                 self._schedule.completed(job.state, seen)
             else:
                 self._running(job, seen)
@@ -205,6 +207,8 @@ class Ledger(Subscriptions):
         self.failed += 1
         for subscriber in subscribers:
             subscriber.failed(job.request_id, _about(job, error))
+        if self._pool.hooks is not None and not subscribers[0].once:
+            self._pool.hooks.failed(job.request_id, _about(job, error))
 
     def _give_up(
         self, job: Job, asked: float, now: float, record: SamplingRequest | None = None
@@ -220,6 +224,8 @@ class Ledger(Subscriptions):
             self._drop(job, subscriber, now)
             error.request = record
             subscriber.failed(job.request_id, _about(job, error))
+            if self._pool.hooks is not None and last:
+                self._pool.hooks.failed(job.request_id, _about(job, error))
         return job.owner is not None
 
     def _again(self, job: Job, delay: float, now: float) -> None:

@@ -15,6 +15,7 @@ from ideogram_async._core import Core, running, until_done
 from ideogram_async._credentials import Credential
 from ideogram_async._downloads import Downloads
 from ideogram_async._errors import ClientClosed
+from ideogram_async._hooks import Hook
 from ideogram_async._schedule import Schedule
 from ideogram_async._statistics import Statistics
 
@@ -42,6 +43,7 @@ class Lifetime:
         user_agent: str | None = None,
         allow_http: bool = False,
         downloads: Downloads | None = None,
+        hooks: Iterable[Hook] = (),
     ) -> None:
         self._core: Core | None = None
         self._closed = False
@@ -65,6 +67,7 @@ class Lifetime:
                 user_agent=user_agent,
                 allow_http=allow_http,
                 downloads=Downloads() if downloads is None else downloads,
+                hooks=hooks,
             )
         finally:  # reports of errors may show a frame's locals
             del token, access_token, credentials

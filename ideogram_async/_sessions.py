@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from collections.abc import Callable
 
 import anyio
 
 from ideogram_async._breaker import Breaker
 from ideogram_async._errors import IdeogramError
+from ideogram_async._hooks import Hooks
 from ideogram_async._settings import Settings
 from ideogram_async._sharing import Sharing
 from ideogram_async._statistics import SessionState, SessionStatistics
@@ -45,8 +47,12 @@ TOLD_SHARE = 0.995
 class Session:
     """One key's state."""
 
-    def __init__(self, index: int, *, gentle: bool) -> None:
+    def __init__(
+        self, index: int, *, gentle: bool, changed: Callable[[Session, SessionState], None]
+    ) -> None:
         self.index = index
+        self.state: SessionState = "open"
+        """As of its last answer, or of the last change that another session made to it."""
         self.in_flight: int = 0
         self.queries: int = 0
         self.refused: int = 0
@@ -60,6 +66,7 @@ class Session:
         self._retry_at = -math.inf
         self._probe_asked: float | None = None
         self._probing = False
+        self._changed = changed
 
     def opens_at(self, *, eager: bool) -> float:
         """Tell when it may send the next query; what a caller asked for now knows no pace yet."""
@@ -96,20 +103,20 @@ class Session:
             self.throttle.accepted(asked, now)
             if self.breaker.succeeded(asked, now):
                 self.room = FIRST_ROOM  # many wait for a gateway that has just come back
-            if not self._probing:
+            if not self._probing and self.state == "open":
                 return False  # as it was
-        self._settle()
+        self._settle(now)
         return held
 
     def follow(self, until: float, now: float) -> None:
         """Hold for another session's refusal, which holds that one so long, and for its probe."""
         self.throttle.follow(until + FOLLOWS, now)
-        self._settle()
+        self._settle(now)
 
     def retry(self, now: float) -> None:
         """Let one query try a refused key again."""
         self._retry_at = min(self._retry_at, now)
-        self._settle()
+        self._settle(now)
 
     def statistics(self, now: float) -> SessionStatistics:
         """Give its figures."""
@@ -120,8 +127,13 @@ class Session:
             rate=self.throttle.rate if self.throttle.limited else None,
             state=self._state(now),
             held=max(self.throttle.held_until - now, 0.0),
-            reason=None if self.refusal is None else str(self.refusal.args[0]),
+            reason=self.reason,
         )
+
+    @property
+    def reason(self) -> str | None:
+        """What the gateway said when it refused the key."""
+        return None if self.refusal is None else str(self.refusal.args[0])
 
     def _note_fault(self, fault: Fault, asked: float, now: float) -> bool:
         verdict, wait = fault.verdict, fault.error.retry_after
@@ -143,8 +155,14 @@ class Session:
             self.throttle.accepted(asked, now)
         return False
 
-    def _settle(self) -> None:
+    def _settle(self, now: float) -> None:
         """Look at its health anew: what goes well changes nothing of it, most of the time."""
+        self._close()
+        former, self.state = self.state, self._state(now)
+        if self.state != former:
+            self._changed(self, former)
+
+    def _close(self) -> None:
         self._probing = self.refusal is not None or self.throttle.probing or self.breaker.probing
         if self._probing and self._probe_asked is not None:
             self.closed_until = math.inf
@@ -170,8 +188,12 @@ class Pool:
         self._slots = anyio.Semaphore(settings.max_in_flight)
         told = settings.max_rate
         gentle = told is None
+        self.hooks: Hooks | None = None
+        if settings.hooks:
+            self.hooks = Hooks(settings.hooks, settings.url)
         self._sessions = [
-            Session(index, gentle=gentle) for index in range(len(settings.credentials))
+            Session(index, gentle=gentle, changed=self._changed)
+            for index in range(len(settings.credentials))
         ]
         self._told = math.inf if told is None else TOLD_SHARE * told
         self._told_next = -math.inf
@@ -246,6 +268,8 @@ class Pool:
         self, session: Session, outcome: Answer | Fault, request_id: str, asked: float, now: float
     ) -> None:
         """Learn from an outcome."""
+        if self.hooks is not None:
+            self.hooks.answered(session.index, outcome, request_id, asked, now)
         was_broken = isinstance(outcome, Fault) and self._broken
         if session.note(outcome, asked, now) and len(self._sessions) > 1:
             self._spread(session, now)
@@ -303,6 +327,14 @@ class Pool:
     @property
     def _broken(self) -> bool:
         return all(session.breaker.probing for session in self._sessions)
+
+    def _changed(self, session: Session, former: SessionState) -> None:
+        """Say that a session has come into another state."""
+        state, reason = session.state, session.reason
+        level = logging.WARNING if state in {"broken", "refused"} else logging.INFO
+        _log.log(level, "session %d: %s%s", session.index, state, f", {reason}" if reason else "")
+        if self.hooks is not None:
+            self.hooks.changed(session.index, state, former, reason)
 
     def _spread(self, session: Session, now: float) -> None:
         """Let a refusal count for all sessions, where they seem to share the limit."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ideogram_async import _credentials
 from ideogram_async._credentials import Credential
+from ideogram_async._hooks import Hook, check_hooks
 from ideogram_async._version import __version__
 from ideogram_async._wire import PATH
 
@@ -54,6 +55,7 @@ class Settings:
     ssl: SSLContext | bool
     headers: Mapping[str, str]
     downloads: Downloads
+    hooks: tuple[Hook, ...]
 
     @property
     def url(self) -> str:
@@ -95,6 +97,7 @@ def settle(
     user_agent: str | None,
     allow_http: bool,
     downloads: Downloads,
+    hooks: Iterable[Hook] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Check every setting at once, and fill in what the environment tells."""
@@ -119,6 +122,7 @@ def settle(
         ssl=ssl,
         headers=_check_headers(headers or {}, user_agent),
         downloads=downloads,
+        hooks=check_hooks(hooks),
     )
 
 

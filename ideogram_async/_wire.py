@@ -62,6 +62,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     record: SamplingRequest
     server_time: float | None
+    status: int = 200
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -112,7 +113,7 @@ def read_answer(
         records = salvaged
     for record in records:
         if record.request_id == request_id:
-            return Answer(record, http_date(headers.get("Date")))
+            return Answer(record, http_date(headers.get("Date")), status)
     return _no_record(request_id, status, empty=not records)
 
 

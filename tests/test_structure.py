@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = [
     {"_address", "_errors", "_models", "_statistics", "_text", "_version"},
-    {"_adaptive", "_credentials", "_ids", "_learned", "_salvage", "_schedule"}
+    {"_adaptive", "_credentials", "_hooks", "_ids", "_learned", "_salvage", "_schedule"}
     | {"_downloads", "_folder", "_images", "_settings", "_wire"},
     {"_agenda", "_breaker", "_engine", "_feed", "_intake", "_job", "_ledger", "_run"}
     | {"_sessions", "_sharing", "_subscriptions", "_throttle", "_waiter"},
