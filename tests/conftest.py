@@ -9,7 +9,7 @@ import pytest
 from ideogram_async.testing import VirtualTimeLoop
 
 pytest.register_assert_rewrite(
-    "tests._scene", "tests._disruptions", "tests._keys", "tests._departures"
+    *(f"tests.{name}" for name in ("_scene", "_disruptions", "_keys", "_departures", "_nginx"))
 )
 
 

@@ -23,6 +23,7 @@ from ideogram_async import (
 from tests import _departures as departures
 from tests import _disruptions as d
 from tests import _keys as keys
+from tests import _nginx as nginx
 from tests import _scripts as scripts
 from tests._calls import CALLS
 from tests._canary import CANARY
@@ -203,6 +204,8 @@ GATEWAYS = [
     ),
     row(5, "half of all answers fail", "all complete", d.half_of_all_fail),
     row(7, "reload storm", "all complete", d.reloads),
+    row(7, "reload storm of a real nginx", "all complete", nginx.reload_storm),
+    row(9, "limit_req of a real nginx", "few are refused, all complete", nginx.limit_req),
     row(
         7,
         "one reload under all that is in flight",
