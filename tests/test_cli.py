@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
-import pty
 import re
 import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
-import threading
-import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,55 +27,26 @@ from ideogram_async.cli._demo import _demo
 from ideogram_async.cli._ending import CommandError
 from ideogram_async.cli._ids import IdStream
 from ideogram_async.cli._log import log_to_stderr
+from ideogram_async.cli._results import Stream
 from ideogram_async.cli._streams import read_some, write_all
 from ideogram_async.cli._terminal import Screen, json_line, printable
-from ideogram_async.cli._watch import _watch
+from ideogram_async.cli._watch import run_watch
 from ideogram_async.testing import Gateway, relay_error
+from tests._commands import Served, environment_for, run, run_in_terminal, start, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Iterator
 
 T = TypeVar("T")
-ROOT = Path(__file__).parents[1]
-TOKEN = "made-up-token"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f \u202egnp.exe\u2066\u200b\U000e0041"
 SANE = re.compile(r"\x1b\[(\?25[hl]|[0-9;]*m|2K|1A)")
 """Escape codes of a bar: the cursor hidden and shown, colours, a line cleared, one line up."""
 
 
-class _Served:
-    """A gateway in real time, in a thread with a loop of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.gateway = self.call(partial(Gateway, tokens=[TOKEN], latency=0.01))
-        self.wait(self.gateway.start())
-
-    def call(self, function: Callable[[], T]) -> T:
-        async def called() -> T:
-            return function()
-
-        return self.wait(called())
-
-    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
-
-    def submit(self, **details: Any) -> str:
-        return self.call(partial(self.gateway.submit, **details))
-
-    def close(self) -> None:
-        self.wait(self.gateway.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
 @pytest.fixture(scope="module")
-def served() -> Iterator[_Served]:
+def served() -> Iterator[Served]:
     """Serve a gateway to other processes."""
-    served = _Served()
+    served = Served()
     yield served
     served.close()
 
@@ -92,59 +56,6 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the environment's own settings out."""
     for name in ("BASE_URL", "TOKEN", "ACCESS_TOKEN", "LOG"):
         monkeypatch.delenv(f"IDEOGRAM_{name}", raising=False)
-
-
-def _environment(served: _Served | None) -> dict[str, str]:
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}
-    }
-    environment |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "TERM": "xterm-256color"}
-    if served is not None:
-        environment |= {"IDEOGRAM_BASE_URL": served.gateway.url, "IDEOGRAM_TOKEN": TOKEN}
-    return environment
-
-
-def _start(
-    served: _Served | None,
-    *arguments: str,
-    stdin: int | None = None,
-    env: dict[str, str] | None = None,
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "ideogram_async", *arguments],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=env or _environment(served),
-    )
-
-
-def _run(
-    served: _Served | None, *arguments: str, env: dict[str, str] | None = None
-) -> tuple[int, str, str]:
-    process = _start(served, *arguments, env=env)
-    output, errors = process.communicate(timeout=20)
-    return process.returncode, output.decode(), errors.decode()
-
-
-def _run_in_terminal(served: _Served | None, *command: str) -> tuple[int, str]:
-    """Run Python in a terminal; give the exit code, and all that the terminal got."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, *command],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=_environment(served),
-    )
-    os.close(slave)
-    output = b""
-    with suppress(OSError):  # EIO: the last holder of the other end has gone
-        while chunk := os.read(master, 65536):
-            output += chunk
-    os.close(master)
-    return process.wait(10), output.decode()
 
 
 def _check_sane(text: str) -> None:
@@ -183,8 +94,8 @@ async def test_demo_delivers_all_in_time(seed: int, capsys: pytest.CaptureFixtur
 
 def test_demo_without_a_terminal_is_plain() -> None:
     """Through a pipe: plain lines, no colour even if it is forced, and any encoding will do."""
-    environment = _environment(None) | {"FORCE_COLOR": "1", "PYTHONIOENCODING": "ascii"}
-    code, output, errors = _run(None, "demo", "--count", "1", "--seed", "79", env=environment)
+    environment = environment_for(None) | {"FORCE_COLOR": "1", "PYTHONIOENCODING": "ascii"}
+    code, output, errors = run(None, "demo", "--count", "1", "--seed", "79", env=environment)
     assert (code, errors) == (0, "")
     assert len(output.splitlines()) == 3
     assert output.replace("\n", "").isprintable()
@@ -199,10 +110,10 @@ def test_demo_in_a_terminal_shows_a_bar_and_no_hostile_text() -> None:
         "_demo.KINDS = [_demo.KINDS[0]._replace(shortest=0.5, longest=1.0)];"
         "from ideogram_async.__main__ import main; main()"
     )
-    code, output = _run_in_terminal(None, "-c", patched, "demo", "--count", "8")
+    code, output = run_in_terminal(None, "-c", patched, "demo", "--count", "8")
     assert code == 0
     _check_sane(output)
-    assert "0 of 8 complete" in output
+    assert "0 of 8" in output
     assert "gnp.exe" in output
     assert "[bold]plain[/bold]" in output
     assert "8 completed" in output
@@ -211,14 +122,14 @@ def test_demo_in_a_terminal_shows_a_bar_and_no_hostile_text() -> None:
 # watch, from end to end
 
 
-def test_watch_delivers_each_as_json_and_tells_of_failures(served: _Served, tmp_path: Path) -> None:
+def test_watch_delivers_each_as_json_and_tells_of_failures(served: Served, tmp_path: Path) -> None:
     """Ids of a file and of arguments, once each: records on stdout, the failure on stderr."""
     done = [served.submit(duration=0, prompt=HOSTILE) for _ in range(3)]
     dashed = served.submit(duration=0, request_id=f"-{done[0][:21]}")
     failed = served.submit(duration=0, progress="errored", errored=True)
     file = tmp_path / "ids"
     file.write_bytes(f"\ufeff{dashed}\r\n\n  {failed}\t\n{done[0]}\n{done[0]}".encode())
-    code, output, errors = _run(served, "watch", "--from", str(file), "--", dashed, *done)
+    code, output, errors = run(served, "watch", "--from", str(file), "--", dashed, *done)
     assert code == 1
     records = [msgspec.json.decode(line) for line in output.splitlines()]
     assert sorted(record["request_id"] for record in records) == sorted([dashed, *done])
@@ -228,10 +139,10 @@ def test_watch_delivers_each_as_json_and_tells_of_failures(served: _Served, tmp_
     assert summary == "4 of 5 complete, 1 failed, 5 queries"
 
 
-def test_watch_reads_standard_input_as_it_comes(served: _Served) -> None:
+def test_watch_reads_standard_input_as_it_comes(served: Served) -> None:
     """An id's record is there before the next id is written, and the end of input ends the run."""
     ids = [served.submit(duration=0) for _ in range(2)]
-    with _start(served, "watch", "--from", "-", stdin=subprocess.PIPE) as process:
+    with start(served, "watch", "--from", "-", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for request_id in ids:
@@ -242,24 +153,24 @@ def test_watch_reads_standard_input_as_it_comes(served: _Served) -> None:
         assert process.wait(10) == 0
 
 
-def test_watch_in_a_terminal_shows_no_hostile_text(served: _Served) -> None:
+def test_watch_in_a_terminal_shows_no_hostile_text(served: Served) -> None:
     """With bar and records on one terminal, a hostile prompt reaches it as JSON escapes alone."""
     request_id = served.submit(duration=0, prompt=HOSTILE)
-    code, output = _run_in_terminal(served, "-m", "ideogram_async", "watch", "--", request_id)
+    code, output = run_in_terminal(served, "-m", "ideogram_async", "watch", "--", request_id)
     assert code == 0
     _check_sane(output)
-    assert "0 of 1 complete" in output
+    assert "0 of 1" in output
     assert "\x1b[2K{" in output, "the bar was not taken away"
     (line,) = re.findall(r"\{.*\}", output)
     assert msgspec.json.decode(line)["user_prompt"] == HOSTILE
 
 
-def test_refused_keys_end_a_run_in_one_clean_line(served: _Served) -> None:
+def test_refused_keys_end_a_run_in_one_clean_line(served: Served) -> None:
     """A refused key is one line without a traceback, exit code 3, with no hostile character."""
     request_id = served.submit(duration=0)
     refusal = relay_error(401, f"{HOSTILE}\n no")
     served.call(partial(served.gateway.script, refusal, request_id=request_id))
-    code, output, errors = _run(served, "watch", "--", request_id)
+    code, output, errors = run(served, "watch", "--", request_id)
     assert (code, output) == (3, "")
     assert errors.count("\n") == 1
     assert errors.removesuffix("\n").isprintable()
@@ -267,11 +178,11 @@ def test_refused_keys_end_a_run_in_one_clean_line(served: _Served) -> None:
     assert "1 pending" in errors
 
 
-def test_ctrl_c_tells_what_is_pending(served: _Served) -> None:
+def test_ctrl_c_tells_what_is_pending(served: Served) -> None:
     """SIGINT ends a run with exit code 130 and one line on what is pending and how to go on."""
     request_id = served.submit(progress="never")
-    with _start(served, "watch", "--", request_id) as process:
-        _until(lambda: any(one.request_id == request_id for one in served.gateway.queries))
+    with start(served, "watch", "--", request_id) as process:
+        until(lambda: any(one.request_id == request_id for one in served.gateway.queries))
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=10)
     assert (process.returncode, output) == (130, b"")
@@ -280,33 +191,26 @@ def test_ctrl_c_tells_what_is_pending(served: _Served) -> None:
 
 
 @pytest.mark.parametrize("command", ["demo", "watch"])
-def test_a_reader_that_leaves_ends_it_quietly(served: _Served, command: str) -> None:
+def test_a_reader_that_leaves_ends_it_quietly(served: Served, command: str) -> None:
     """Where nobody reads standard output any more, it ends at the next line without a word."""
     ids = ["--", served.submit(duration=0)] if command == "watch" else []
-    with _start(served, command, *ids) as process:
+    with start(served, command, *ids) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
         assert (process.wait(10), process.stderr.read()) == (141, b"")
 
 
-def test_without_a_reader_of_its_messages_it_goes_on(served: _Served) -> None:
+def test_without_a_reader_of_its_messages_it_goes_on(served: Served) -> None:
     """Where nobody reads standard error any more, the records are delivered all the same."""
     failed = served.submit(duration=0, progress="errored", errored=True)
     late = served.submit(duration=0.5)
-    with _start(served, "watch", "--", failed, late) as process:
+    with start(served, "watch", "--", failed, late) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stderr.close()
         assert msgspec.json.decode(process.stdout.read())["request_id"] == late
         assert process.wait(10) == 1
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 # watch, on virtual time
@@ -321,7 +225,7 @@ class _Run:
     async def __call__(self, ids: list[str] | IdStream, timeout: float | None = None) -> bytes:
         source, output = os.pipe()
         try:
-            await _watch(self._client, ids, timeout, output)
+            await run_watch(self._client, ids, Stream(output), timeout=timeout)
         finally:
             os.close(output)
             with open(source, "rb") as file:  # noqa: ASYNC230, PTH123 - a pipe that has ended
@@ -362,7 +266,7 @@ async def test_a_full_disk_ends_the_run() -> None:
         output = os.open("/dev/full", os.O_WRONLY)
         client = IdeogramClient(gateway.url)
         with pytest.raises(CommandError, match="standard output") as ended:
-            await _watch(client, [gateway.submit(duration=0)], None, output)
+            await run_watch(client, [gateway.submit(duration=0)], Stream(output))
         os.close(output)
     assert ended.value.code == 3
 
@@ -482,7 +386,7 @@ def test_closed_standard_streams_are_named() -> None:
         capture_output=True,
         check=False,
         timeout=20,
-        env=_environment(None),
+        env=environment_for(None),
     )
     assert (shell.stdout, shell.returncode) == (b"2\n", 2)
     told = re.findall("standard (input|output) is closed", shell.stderr.decode())

@@ -15,6 +15,7 @@ from ideogram_async.cli._streams import read_some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
     from io import FileIO
 
 LONGEST = 1 << 16
@@ -31,16 +32,18 @@ def opened(origin: str | None) -> Iterator[FileIO | None]:
         yield file
 
 
-def gather(arguments: Iterable[str], file: FileIO | None) -> list[str] | IdStream:
-    """Give the ids; a pipe's as they come, and each once."""
+def gather(
+    arguments: Iterable[str], file: FileIO | None, known: AbstractSet[str] = frozenset()
+) -> list[str] | IdStream:
+    """Give the ids that are not known; a pipe's as they come, and each once."""
     given = [argument.strip() for argument in arguments]
     if file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return IdStream(given, file)
+        return IdStream(given, file, known)
     if file is not None:
         given += _whole(file)
     if not given:
         raise no_ids()
-    return given
+    return [request_id for request_id in given if request_id not in known]
 
 
 def no_ids() -> CommandError:
@@ -51,9 +54,11 @@ def no_ids() -> CommandError:
 class IdStream:
     """An async source of distinct ids that reads on only when it is asked for the next."""
 
-    def __init__(self, given: Iterable[str], file: FileIO) -> None:
-        self._ready = list(dict.fromkeys(given))[::-1]
-        self._seen = set(self._ready)
+    def __init__(
+        self, given: Iterable[str], file: FileIO, known: AbstractSet[str] = frozenset()
+    ) -> None:
+        self._ready = [one for one in dict.fromkeys(given) if one not in known][::-1]
+        self._seen = {*self._ready, *known}
         self._file = file
         self._lines = _Lines(file)
         self._rest = b""

@@ -6,35 +6,64 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.live import Live
+
+from ideogram_async.cli._bars import Bars
+from ideogram_async.cli._pace import Pace, left_in_words, rate_in_words
 
 if TYPE_CHECKING:
-    from ideogram_async import IdeogramClient, Run
+    from collections.abc import Callable, Iterable
+
+    from ideogram_async import IdeogramClient, Run, SamplingRequest
     from ideogram_async.cli._terminal import Screen
 
 FRAME = 0.2
-"""Seconds between two looks at the figures, for a bar."""
+"""Seconds between two looks at the figures, for a terminal."""
 
 
 class Meter:
-    """A live bar on a terminal; elsewhere a line each `every` seconds, or nothing.
+    """Live bars on a terminal; elsewhere a line each `every` seconds, or nothing.
 
-    It is drawn from the loop: rich's own thread would outlast a second Ctrl-C.
+    They are drawn from the loop: rich's own thread would outlast a second Ctrl-C.
     """
 
     def __init__(
-        self, screen: Screen, client: IdeogramClient, run: Run[Any], *, every: float | None = None
+        self,
+        screen: Screen,
+        client: IdeogramClient,
+        run: Run[Any],
+        *,
+        every: float | None = None,
+        each: Iterable[str] = (),
+        known_total: bool = True,
+        more: Callable[[], str] | None = None,
     ) -> None:
+        """Set it up.
+
+        Args:
+            screen: Where it is shown.
+            client: Whose queries are counted.
+            run: Whose requests are counted.
+            every: Seconds between two lines, where there is no terminal.
+            each: The ids that have a bar of their own.
+            known_total: Whether no more ids will come, so that a time left can be told.
+            more: Gives more figures in words.
+
+        """
         self.screen = screen
         self._client = client
         self._run = run
-        self._bar = _bar(screen) if screen.is_interactive else None
-        self._every = every if self._bar is None else FRAME
+        self._more = more
+        self._known_total = known_total
+        self._pace = Pace()
+        self._bars = Bars(each)
+        self._live = _live(screen, self._bars) if screen.is_interactive else None
+        self._every = every if self._live is None else FRAME
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._draw(self._bar)
+        if self._live is not None:
+            self._draw(self._live)
         self._wind()
         return self
 
@@ -44,9 +73,21 @@ class Meter:
         self.hide()
 
     def hide(self) -> None:
-        """Take the bar away until the next frame, so that something else can be written."""
-        if self._bar is not None:
-            self._bar.stop()
+        """Take the bars away until the next frame, so that something else can be written."""
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, *parts: str | tuple[str, str]) -> None:
+        """Print a line above the bars."""
+        self.screen.say(*parts)
+
+    def note(self, request: SamplingRequest) -> None:
+        """Take a request's state for its bar."""
+        self._bars.note(request)
+
+    def ended(self, request_id: str | None) -> None:
+        """Take its bar away."""
+        self._bars.drop(request_id)
 
     def describe(self) -> str:
         """Give the figures in words."""
@@ -54,38 +95,59 @@ class Meter:
         told = f"{figures.completed} of {figures.taken} complete"
         if figures.failed:
             told += f", {figures.failed} failed"
-        return f"{told}, {self._client.statistics().queries} queries"
+        told += f", {self._client.statistics().queries} queries"
+        return told + (self._more() if self._more else "")
 
     def _wind(self) -> None:
         if self._every is not None:
             self._timer = asyncio.get_running_loop().call_later(self._every, self._tick)
 
     def _tick(self) -> None:
-        if self._bar is None:
-            self.screen.say(self.describe())
+        if self._live is None:
+            self.screen.say(self.describe() + self._outlook())
         else:
-            self._draw(self._bar)
+            self._draw(self._live)
         self._wind()
 
-    def _draw(self, bar: Progress) -> None:
+    def _draw(self, live: Live) -> None:
         figures = self._run.statistics()
-        (task,) = bar.task_ids
-        ended = figures.completed + figures.failed
-        bar.update(task, completed=ended, total=figures.taken, description=self.describe())
-        bar.start()
-        bar.refresh()
+        self._bars.ended = figures.completed + figures.failed
+        self._bars.total = figures.taken
+        self._bars.figures = self._figures()
+        live.start()
+        live.refresh()
+
+    def _figures(self) -> str:
+        """Tell, for the line below the bar for all, what the bar does not."""
+        figures, queries = self._run.statistics(), self._client.statistics().queries
+        told = f"{queries / max(figures.completed, 1):.1f} queries a request"
+        if not figures.completed:
+            told = f"{queries} queries"
+        if figures.failed:
+            told = f"{figures.failed} failed, {told}"
+        return told + self._outlook() + (self._more() if self._more else "")
+
+    def _outlook(self) -> str:
+        """Tell the rate and the time left, where they are known."""
+        figures = self._run.statistics()
+        now, ended = asyncio.get_running_loop().time(), figures.completed + figures.failed
+        rate = self._pace.look(now, ended)
+        if rate is None:
+            return ""
+        told = f", {rate_in_words(rate)}"
+        left = figures.taken - ended
+        if left and self._known_total:
+            told += f", {left_in_words(left / rate)}"
+        return told
 
 
-def _bar(screen: Screen) -> Progress:
-    bar = Progress(
-        BarColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
+def _live(screen: Screen, bars: Bars) -> Live:
+    return Live(
+        bars,
         console=screen,
         auto_refresh=False,
         transient=True,
         redirect_stdout=False,
         redirect_stderr=sys.stderr.isatty(),
+        vertical_overflow="crop",
     )
-    bar.add_task("", total=None)
-    return bar

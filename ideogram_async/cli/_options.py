@@ -1,6 +1,6 @@
 """Options that several commands have in common."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,4 +18,18 @@ MaxInFlight = Annotated[int, typer.Option(help="Queries in flight at once.")]
 MaxRate = Annotated[
     float | None,
     typer.Option(help="Queries a second; default: found out by itself.", show_default=False),
+]
+QualityName = Literal["lossless", "balanced"]
+Quality = Annotated[
+    QualityName, typer.Option(help="Which images to save: as they are, or smaller.")
+]
+AssetsURL = Annotated[
+    str | None,
+    typer.Option(
+        help="What serves the images, in place of https://ideogram.ai/assets.", show_default=False
+    ),
+]
+AllowLoopback = Annotated[
+    bool,
+    typer.Option("--allow-loopback", help="Let --assets-url be on this machine: for tests."),
 ]

@@ -1,33 +1,34 @@
 """`ideogram-async watch`: ids in, one line of JSON out for each as it completes."""
 
 import asyncio
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from ideogram_async import (
-    AuthenticationError,
-    IdeogramClient,
-    IdeogramError,
-    RequestError,
-    Run,
-    SamplingRequest,
-)
-from ideogram_async.cli._ending import Code, CommandError, exit_codes, usage_errors
+from ideogram_async import Downloads, IdeogramClient, RequestError, Run, SamplingRequest
+from ideogram_async.cli._album import Album
+from ideogram_async.cli._bars import FEW
+from ideogram_async.cli._delivery import deliver, explained
+from ideogram_async.cli._ending import Code, exit_codes, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
 from ideogram_async.cli._meter import Meter
-from ideogram_async.cli._options import AllowHTTP, BaseURL, MaxInFlight, MaxRate
-from ideogram_async.cli._streams import write_all
-from ideogram_async.cli._terminal import Screen, complain, json_line, printable
+from ideogram_async.cli._options import (
+    AllowHTTP,
+    AllowLoopback,
+    AssetsURL,
+    BaseURL,
+    MaxInFlight,
+    MaxRate,
+    Quality,
+    QualityName,
+)
+from ideogram_async.cli._results import Results, results_to
+from ideogram_async.cli._terminal import Screen, printable
 
 EVERY = 10.0
-"""Seconds between two lines on progress, where there is no terminal for a bar."""
-
-Results = Run[SamplingRequest | RequestError]
+"""Seconds between two lines on progress, where there is no terminal for bars."""
 
 
 def watch(
@@ -49,6 +50,23 @@ def watch(
             show_default=False,
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Add to this file of results, and ask only for what it does not hold.",
+            show_default=False,
+        ),
+    ] = None,
+    download: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Save the images there, with an index.html that shows them.",
+            show_default=False,
+        ),
+    ] = None,
+    quality: Quality = "lossless",
     base_url: BaseURL = None,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds until all ends.", show_default=False)
@@ -59,95 +77,124 @@ def watch(
     max_in_flight: MaxInFlight = 20,
     max_rate: MaxRate = None,
     allow_http: AllowHTTP = False,
+    assets_url: AssetsURL = None,
+    allow_loopback: AllowLoopback = False,
 ) -> None:
     """Poll requests until all are complete.
 
-    Each finished request is one line of JSON on standard output; progress and failures go to
-    standard error.
+    Each finished request is one line of JSON on standard output, or in the file of --output;
+    progress and failures go to standard error. Whatever ended it, the same call with the same
+    --output goes on where it was.
 
     The key comes from the environment alone, as IDEOGRAM_TOKEN (Authorization: Bearer) or
     IDEOGRAM_ACCESS_TOKEN (Access-Token): on a command line every process could see it.
 
-    Exit code: 0 all complete, 1 some failed, 2 wrong usage, 3 the run was ended (keys refused,
-    wrong address, timeout, output full), 130 interrupted, 141 standard output was closed.
+    Exit code: 0 all complete, 1 some failed or their images did, 2 wrong usage, 3 the run was
+    ended (keys refused, wrong address, timeout, output full), 130 interrupted, 141 standard output
+    was closed.
     """
-    with exit_codes(), opened(origin) as file:
-        source = gather(ids or (), file)
-        with usage_errors():
-            client = IdeogramClient(
-                base_url,
-                deadline=None if deadline == 0 else deadline,
-                max_in_flight=max_in_flight,
-                max_rate=max_rate,
-                allow_http=allow_http,
-            )
-        asyncio.run(_watch(client, source, timeout, _output()))
+    with exit_codes(), opened(origin) as file, results_to(output) as results:
+        source = gather(ids or (), file, results.known)
+        client = _client(
+            base_url,
+            deadline=None if deadline == 0 else deadline,
+            max_in_flight=max_in_flight,
+            max_rate=max_rate,
+            allow_http=allow_http,
+            downloads=_downloads(assets_url, allow_loopback=allow_loopback),
+        )
+        asyncio.run(
+            run_watch(client, source, results, timeout=timeout, directory=download, quality=quality)
+        )
 
 
-def _output() -> int:
-    if sys.stdout is None:  # its number may be a socket's by now
-        raise CommandError("standard output is closed", Code.USAGE)
-    return sys.stdout.fileno()
+def _client(base_url: str | None, **settings: Any) -> IdeogramClient:
+    with usage_errors():
+        return IdeogramClient(base_url, **settings)
 
 
-async def _watch(
-    client: IdeogramClient, ids: list[str] | IdStream, timeout: float | None, output: int
+def _downloads(assets_url: str | None, *, allow_loopback: bool) -> Downloads:
+    with usage_errors():
+        if assets_url is None:
+            return Downloads()
+        return Downloads(assets_url=assets_url, allow_loopback=allow_loopback)
+
+
+async def run_watch(
+    client: IdeogramClient,
+    ids: list[str] | IdStream,
+    results: Results,
+    *,
+    timeout: float | None = None,
+    directory: Path | None = None,
+    quality: QualityName = "lossless",
 ) -> None:
+    """Watch ids until all have ended, and save their images if there is a directory."""
+    screen = Screen(stderr=True)
     async with client:
-        with usage_errors():
-            run = client.as_completed(ids, timeout=timeout, return_exceptions=True)
+        album = _album(client, directory, quality, screen, results)
+        run = _run(client, ids, timeout, each=_has_bars(screen, ids))
         async with run:
-            with _explained(run), Meter(Screen(stderr=True), client, run, every=EVERY) as meter:
-                await _deliver(run, meter, output)
-            _conclude(run, meter)
+            meter = _meter(screen, client, run, ids, album)
+            with explained(run, results), meter:
+                async with album or nullcontext():
+                    await deliver(run, meter, results, album)
+            _conclude(run, meter, results, album)
 
 
-def _conclude(run: Results, meter: Meter) -> None:
-    if not run.statistics().taken:
+def _has_bars(screen: Screen, ids: list[str] | IdStream) -> bool:
+    return screen.is_interactive and isinstance(ids, list) and len(ids) <= FEW
+
+
+def _run(
+    client: IdeogramClient, ids: list[str] | IdStream, timeout: float | None, *, each: bool
+) -> Run[SamplingRequest | RequestError]:
+    """Poll; changes are asked for where they are shown."""
+    poll = client.watch if each else client.as_completed
+    with usage_errors():
+        return poll(ids, timeout=timeout, return_exceptions=True)
+
+
+def _album(
+    client: IdeogramClient,
+    directory: Path | None,
+    quality: QualityName,
+    screen: Screen,
+    results: Results,
+) -> Album | None:
+    if directory is None:
+        return None
+
+    def told(message: str) -> None:
+        screen.say(("failed: ", "red"), printable(message))
+
+    return Album(client, directory, quality, complain=told, former=results.records())
+
+
+def _meter(
+    screen: Screen,
+    client: IdeogramClient,
+    run: Run[SamplingRequest | RequestError],
+    ids: list[str] | IdStream,
+    album: Album | None,
+) -> Meter:
+    return Meter(
+        screen,
+        client,
+        run,
+        every=EVERY,
+        each=ids if isinstance(ids, list) and _has_bars(screen, ids) else (),
+        known_total=isinstance(ids, list),
+        more=None if album is None else album.describe,
+    )
+
+
+def _conclude(
+    run: Run[SamplingRequest | RequestError], meter: Meter, results: Results, album: Album | None
+) -> None:
+    if not run.statistics().taken and not results.known:
         raise no_ids()
-    meter.screen.say(meter.describe())
-    if run.failures:
+    before = f", {len(results.known)} in {results.name} before" if results.known else ""
+    meter.say(meter.describe() + before)
+    if run.failures or (album is not None and album.failures):
         raise typer.Exit(Code.FAILED)
-
-
-@contextmanager
-def _explained(run: Results) -> Iterator[None]:
-    """Say what ended the run early, and what it left."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        complain(f"interrupted, {_left(run)}")
-        raise
-    except AuthenticationError as error:
-        raise CommandError(f"{error.args[0]}; {_left(run)}", Code.ENDED) from None
-    except IdeogramError as error:
-        raise CommandError(f"{error}; {_left(run)}", Code.ENDED) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        message = f"standard output: {error.strerror}; {_left(run)}"
-        raise CommandError(message, Code.ENDED) from None
-
-
-async def _deliver(run: Results, meter: Meter, output: int) -> None:
-    terminal = os.isatty(output)
-    async for result in run:
-        if isinstance(result, RequestError):
-            meter.screen.say(("failed: ", "red"), printable(_reason(result)))
-        else:
-            if terminal:
-                meter.hide()
-            await write_all(output, json_line(result))
-
-
-def _reason(error: RequestError) -> str:
-    """Say why an id failed; a deadline's cause is what went wrong last."""
-    return f"{error}; last: {error.__cause__}" if error.__cause__ else str(error)
-
-
-def _left(run: Results) -> str:
-    """Say what is open, and how to go on."""
-    pending = len(run.pending)
-    if not pending:
-        return "0 pending"
-    return f"{pending} pending; to go on, give the ids again (a complete one costs one query)"

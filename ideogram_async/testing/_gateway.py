@@ -105,7 +105,7 @@ class Gateway(Requests):
         self._listener = Listener(self._handle, host=host, port=port, keepalive=keepalive)
         self._script = Script()
         self._pictures = Pictures(self.submissions, self._loop.time, self._prefix)
-        self._pictures.delay = image_delay
+        self.image_delay = image_delay
         self._routes: dict[str, Route] = {self._prefix + ASSETS: self._pictures.serve}
 
     async def __aenter__(self) -> Self:
@@ -131,6 +131,15 @@ class Gateway(Requests):
     def assets_url(self) -> str:
         """Where the images are served, for `Downloads(assets_url=…, allow_loopback=True)`."""
         return self.url + ASSETS
+
+    @property
+    def image_delay(self) -> float:
+        """Seconds in which the images of a request are 404 after it has ended."""
+        return self._pictures.delay
+
+    @image_delay.setter
+    def image_delay(self, seconds: float) -> None:
+        self._pictures.delay = seconds
 
     @property
     def image_queries(self) -> list[ImageQuery]:

@@ -1,0 +1,100 @@
+"""What a live display shows: a bar for each open request while they are few, and one for all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.constrain import Constrain
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ideogram_async.cli._terminal import shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from ideogram_async import SamplingRequest
+
+FEW = 50
+"""Requests that may have a bar each; beyond, their changes are not even asked for."""
+WIDEST = 79
+"""Columns: a terminal that is made narrower then seldom breaks a line that stands there."""
+BESIDE = 6
+"""Lines of a terminal that bars leave free."""
+DONE = 100.0
+
+
+class Bars:
+    """The lines of one frame; each is cut rather than broken, at any width."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ended = 0
+        self.total = 0
+        self.figures = ""
+        self._open: dict[str, SamplingRequest | None] = dict.fromkeys(ids)
+
+    def note(self, request: SamplingRequest) -> None:
+        """Take a request's state, where it has a bar."""
+        if request.request_id in self._open:
+            self._open[request.request_id] = request
+
+    def drop(self, request_id: str | None) -> None:
+        """Take away the bar of a request that has ended."""
+        self._open.pop(request_id or "", None)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = max(console.height - BESIDE, 1)
+        rows = [*self._open.items()][:room]
+        lines: list[Table | Text] = [self._requests(rows)] if rows else []
+        hidden = len(self._open) - len(rows)
+        if hidden:
+            lines.append(_line(f"and {hidden} more"))
+        yield Constrain(Group(*lines, self._overall(), _line(self.figures)), WIDEST)
+
+    def _requests(self, rows: list[tuple[str, SamplingRequest | None]]) -> Table:
+        table = _grid(4)
+        for request_id, request in rows:
+            percentage = _percentage(request)
+            table.add_row(
+                Text(shortened(request_id, 22), "cyan"),
+                ProgressBar(total=DONE, completed=percentage or 0.0, width=16),
+                _line(_state(request, percentage)),
+                _line(shortened((request and request.user_prompt) or "", 40)),
+            )
+        return table
+
+    def _overall(self) -> Table:
+        table = _grid(2)
+        table.add_row(
+            ProgressBar(total=max(self.total, 1), completed=self.ended, width=39),
+            _line(f"{self.ended:,} of {self.total:,}"),
+        )
+        return table
+
+
+def _percentage(request: SamplingRequest | None) -> float | None:
+    told = None if request is None else request.completion_percentage
+    return None if told is None else min(max(float(told), 0.0), DONE)
+
+
+def _state(request: SamplingRequest | None, percentage: float | None) -> str:
+    if request is None:
+        return "…"
+    if percentage is None:
+        return "running" if request.has_started else "queued"
+    return f"{percentage:.0f} %"
+
+
+def _grid(columns: int) -> Table:
+    table = Table.grid(padding=(0, 1))
+    for _ in range(columns):
+        table.add_column(no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")

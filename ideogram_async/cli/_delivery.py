@@ -1,0 +1,77 @@
+"""Results on their way out: written, told of, their images saved; and what ends a run early."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ideogram_async import (
+    AuthenticationError,
+    IdeogramError,
+    RequestError,
+    Run,
+    SamplingRequest,
+)
+from ideogram_async.cli._ending import Code, CommandError
+from ideogram_async.cli._terminal import complain, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ideogram_async.cli._album import Album
+    from ideogram_async.cli._meter import Meter
+    from ideogram_async.cli._results import Results
+
+    Stream = Run[SamplingRequest | RequestError]
+
+
+async def deliver(run: Stream, meter: Meter, results: Results, album: Album | None) -> None:
+    """Write each finished request, tell of each failure, and show the others' progress."""
+    async for result in run:
+        if isinstance(result, RequestError):
+            meter.ended(result.request_id)
+            meter.say(("failed: ", "red"), printable(_reason(result)))
+        elif not result.is_complete:
+            meter.note(result)
+        else:
+            meter.ended(result.request_id)
+            if results.on_terminal:
+                meter.hide()
+            await results.add(result)
+            if album is not None:
+                album.add(result)
+
+
+@contextmanager
+def explained(run: Stream, results: Results) -> Iterator[None]:
+    """Say what ended the run early, and what it left."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        complain(f"interrupted, {_left(run, results)}")
+        raise
+    except AuthenticationError as error:
+        raise CommandError(f"{error.args[0]}; {_left(run, results)}", Code.ENDED) from None
+    except IdeogramError as error:
+        raise CommandError(f"{error}; {_left(run, results)}", Code.ENDED) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        message = f"{results.name}: {error.strerror}; {_left(run, results)}"
+        raise CommandError(message, Code.ENDED) from None
+
+
+def _reason(error: RequestError) -> str:
+    """Say why an id failed; a deadline's cause is what went wrong last."""
+    return f"{error}; last: {error.__cause__}" if error.__cause__ else str(error)
+
+
+def _left(run: Stream, results: Results) -> str:
+    """Say what is open, and how to go on."""
+    pending = len(run.pending)
+    if results.resumable:
+        return f"{pending} pending; to go on, call it again with the same {results.name}"
+    if not pending:
+        return "0 pending"
+    return f"{pending} pending; to go on, give the ids again (a complete one costs one query)"

@@ -1,0 +1,185 @@
+"""Where finished requests are written: standard output, or a file to which a later call adds.
+
+A line is written whole, the moment its request is known; what the system has taken outlives a
+killed process. A last line that a kill or a full disk has torn is cut off when the file is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from ideogram_async import SamplingRequest
+from ideogram_async.cli._ending import Code, CommandError
+from ideogram_async.cli._streams import write_all
+from ideogram_async.cli._terminal import json_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+_START = b'{"request_id":"'
+"""What each line starts with: a file of other lines is not ours to cut."""
+
+
+class Results(Protocol):
+    """Takes finished requests."""
+
+    name: str
+    """What it is called in messages."""
+    on_terminal: bool
+    resumable: bool
+    """Whether a later call goes on from it."""
+    known: AbstractSet[str]
+    """Ids whose requests it holds already."""
+
+    async def add(self, request: SamplingRequest) -> None:
+        """Write a line; raise `OSError` where that is not possible."""
+
+    def records(self) -> Iterator[SamplingRequest]:
+        """Go through the requests that it held at first."""
+
+
+@contextmanager
+def results_to(path: Path | None) -> Iterator[Results]:
+    """Open a file of results, and repair it; None stands for standard output."""
+    if path is None:
+        yield Stream(_standard_output())
+        return
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise _unusable(path, error.strerror) from None
+    try:
+        yield _File(fd, path)
+    finally:
+        os.close(fd)
+
+
+def _standard_output() -> int:
+    if sys.stdout is None:  # its number may be a socket's by now
+        raise CommandError("standard output is closed", Code.USAGE)
+    return sys.stdout.fileno()
+
+
+class Stream:
+    """A descriptor that is written to and never read: standard output."""
+
+    name = "standard output"
+    resumable = False
+    known: AbstractSet[str] = frozenset()
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.on_terminal: bool = os.isatty(fd)
+
+    async def add(self, request: SamplingRequest) -> None:
+        await write_all(self._fd, json_line(request))
+
+    def records(self) -> Iterator[SamplingRequest]:
+        return iter(())
+
+
+class _Line(msgspec.Struct):
+    request_id: str
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+class _File:
+    """A file, held by this process alone."""
+
+    on_terminal = False
+    resumable = True
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self.name = str(path)
+        self._fd = fd
+        self._path = path
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise _unusable(path, "is no regular file")
+        self._lock()
+        self.known: AbstractSet[str]
+        self.known, self._end = self._read()
+        if os.fstat(fd).st_size > self._end:
+            os.ftruncate(fd, self._end)
+        self._held = self._end
+
+    async def add(self, request: SamplingRequest) -> None:
+        rest = memoryview(json_line(request))
+        end = self._end + len(rest)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._end)
+            raise
+        self._end = end
+
+    def records(self) -> Iterator[SamplingRequest]:
+        decoder = msgspec.json.Decoder(SamplingRequest)
+        for line, _ in self._lines(self._held):
+            if line.strip():
+                yield decoder.decode(line)
+
+    def _lock(self) -> None:
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _unusable(self._path, "is being written by another process") from None
+        except OSError:
+            return  # a file system without locks
+
+    def _read(self) -> tuple[set[str], int]:
+        """Give the ids in it, and where its last whole line ends."""
+        known, end = set(), 0
+        for number, (line, offset) in enumerate(self._lines(), 1):
+            whole = line.endswith(b"\n")
+            request_id = _id_in(line) if whole else None
+            if request_id:
+                known.add(request_id)
+            elif line.strip() if whole else not _is_torn(line):
+                raise _unusable(self._path, f"line {number} is no finished request")
+            if whole:
+                end = offset
+        return known, end
+
+    def _lines(self, end: int | None = None) -> Iterator[tuple[bytes, int]]:
+        """Go through the lines, each with the place where it ends."""
+        offset = 0
+        with self._path.open("rb") as file:
+            for line in file:
+                offset += len(line)
+                if end is not None and offset > end:
+                    return
+                yield line, offset
+
+
+def _id_in(line: bytes) -> str | None:
+    """Give the id of a line's request, if it is one."""
+    try:
+        return _decoder.decode(line).request_id
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_torn(line: bytes) -> bool:
+    """Tell whether it is the beginning of a line of ours."""
+    return line.startswith(_START) or _START.startswith(line)
+
+
+def _unusable(path: Path, why: str | None) -> CommandError:
+    return CommandError(f"{path}: {why}; it is left as it is", Code.USAGE)

@@ -1,0 +1,116 @@
+"""The command line as others meet it: a process, on a terminal, and a gateway in real time."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ideogram_async.testing import Gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[1]
+TOKEN = "made-up-token"
+
+
+class Served:
+    """A gateway in real time, in a thread with a loop of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.gateway = self.call(partial(Gateway, tokens=[TOKEN], latency=0.01))
+        self.wait(self.gateway.start())
+
+    def call(self, function: Callable[[], T]) -> T:
+        async def called() -> T:
+            return function()
+
+        return self.wait(called())
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    def submit(self, **details: Any) -> str:
+        return self.call(partial(self.gateway.submit, **details))
+
+    def close(self) -> None:
+        self.wait(self.gateway.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def environment_for(served: Served | None) -> dict[str, str]:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}
+    }
+    environment |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "TERM": "xterm-256color"}
+    if served is not None:
+        environment |= {"IDEOGRAM_BASE_URL": served.gateway.url, "IDEOGRAM_TOKEN": TOKEN}
+    return environment
+
+
+def start(
+    served: Served | None,
+    *arguments: str,
+    stdin: int | None = None,
+    env: dict[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", "ideogram_async", *arguments],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env or environment_for(served),
+    )
+
+
+def run(
+    served: Served | None, *arguments: str, env: dict[str, str] | None = None
+) -> tuple[int, str, str]:
+    process = start(served, *arguments, env=env)
+    output, errors = process.communicate(timeout=20)
+    return process.returncode, output.decode(), errors.decode()
+
+
+def run_in_terminal(served: Served | None, *command: str) -> tuple[int, str]:
+    """Run Python in a terminal; give the exit code, and all that the terminal got."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, *command],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=environment_for(served),
+    )
+    os.close(slave)
+    output = b""
+    with suppress(OSError):  # EIO: the last holder of the other end has gone
+        while chunk := os.read(master, 65536):
+            output += chunk
+    os.close(master)
+    return process.wait(10), output.decode()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
