@@ -36,13 +36,13 @@ FLOORS = [
     {"_client", "_core", "_lifetime"},
     {"__init__"},
 ]
-EDGES = {"__main__", "cli", "testing"}
+EDGES = {"__main__", "cli", "ray", "testing"}
 FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 LONGEST = 400
 """Lines of a module: beyond them it holds more than one noun."""
 
 OUTSIDE = {"aiohttp", "anyio", "msgspec"}
-OUTSIDE_OF_CLI = {"anyio", "msgspec", "rich", "typer"}
+OUTSIDE_OF = {"cli": {"anyio", "msgspec", "rich", "typer"}, "ray": {"anyio", "ray"}}
 TOP_LEVEL = {
     ".ci",
     ".git",
@@ -174,6 +174,7 @@ def test_edges_use_public_names_alone() -> None:
         NAME: set(ideogram_async.__all__),
         f"{NAME}.testing": set(ideogram_async.testing.__all__),
         f"{NAME}.cli": {"app", "main"},
+        f"{NAME}.ray": {"RayRun", "ray_as_completed"},
     }
     private = [
         str(one)
@@ -193,12 +194,12 @@ def test_aiohttp_is_imported_by_the_transport_alone() -> None:
 
 
 def test_what_is_needed_from_outside() -> None:
-    """The library needs its three packages, and its command line the two of the extra."""
+    """The library needs its three packages, and an edge what its extra brings."""
     for one in IMPORTS:
         top = one.module.split(".")[0]
         if top == NAME or top in sys.stdlib_module_names:
             continue
-        assert top in (OUTSIDE_OF_CLI if one.importer == "cli" else OUTSIDE), str(one)
+        assert top in OUTSIDE_OF.get(one.importer, OUTSIDE), str(one)
 
 
 def _rank(name: str) -> tuple[int, str]:
