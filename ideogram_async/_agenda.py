@@ -114,9 +114,11 @@ class Lane:
             if job.owner is not None
         ]
 
-    def clear(self) -> None:
-        """Have nothing wait here any more."""
+    def clear(self) -> list[list[Job]]:
+        """Have nothing wait here any more; give what did, and what is void of it, as it stands."""
+        heaps = [self.asleep, self.ready, self.eager]
         self.asleep, self.ready, self.eager = [], [], []
+        return heaps
 
     def _admit(self, job: Job) -> None:
         job.key = job.order

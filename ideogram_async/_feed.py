@@ -245,9 +245,9 @@ class Feed(Generic[T]):
         self.end(WaitTimeout("the run has not ended within its timeout"))
 
     def _leave(self, error: IdeogramError) -> None:
-        left = self._ledger.leave(self, self.loop.time())
+        self._left = self._ledger.leave(self, self.loop.time())
         self._engine.tidy()
-        self._left = [*left, *self._intake.rest()]
+        self._left += self._intake.rest()
         self._intake.stop()
         self._stop_timer()
         error.pending = tuple(self._left)

@@ -30,7 +30,7 @@ class Subscriptions:
         self._twins = count(1)
         self._unasked = 0
         self._subscribers: set[Subscriber] = set()
-        self._leaving: deque[tuple[Subscriber, list[Job]]] = deque()
+        self._leaving: deque[tuple[Subscriber, list[list[Job]]]] = deque()
 
     def subscribe(
         self, subscriber: Subscriber, request_id: str, now: float, *, just_submitted: bool = False
@@ -64,25 +64,34 @@ class Subscriptions:
         None of them is asked for it any more. Where they are many, `tidy` lets go of the others.
         """
         self._subscribers.discard(subscriber)
-        left = self._jobs_of(subscriber)
-        ids = [job.request_id for job in left]
-        if not subscriber.urgent:
-            subscriber.lane.clear()
-            left.reverse()  # those in flight go first, and each is gone with its turn
-            self._leaving.append((subscriber, left))
-            self.tidy(now, max(AT_ONCE, len(self._flying)))
-        else:
+        if subscriber.urgent:
+            left = self._jobs_of(subscriber)
             for job in left:
                 self._drop(job, subscriber, now)
+            return [job.request_id for job in left]
+        lane, others = subscriber.lane, self._others(subscriber)
+        waiting = lane.clear()
+        waiting.append(others)  # those in flight go first, and each is gone with its turn
+        ids = [job.request_id for heap in waiting for job in heap if job.owner is not None]
+        self._leaving.append((subscriber, waiting))
+        self.tidy(now, max(AT_ONCE, len(self._flying)))
         return ids
 
     def tidy(self, now: float, portion: int = AT_ONCE) -> bool:
         """Let go of a portion of what was left; tell whether there is more."""
         if self._leaving:
-            subscriber, jobs = self._leaving[-1]
-            for _ in range(min(portion, len(jobs))):
-                self._drop(jobs.pop(), subscriber, now)
-            if not jobs:
+            subscriber, waiting = self._leaving[-1]
+            while waiting and portion > 0:
+                jobs = waiting[-1]
+                last = jobs[-portion:]
+                del jobs[-portion:]
+                portion -= len(last)
+                for job in last:
+                    if job.owner is not None:
+                        self._drop(job, subscriber, now)
+                if not jobs:
+                    waiting.pop()
+            if not waiting:
                 self._leaving.pop()
         return bool(self._leaving)
 
@@ -101,9 +110,13 @@ class Subscriptions:
         if subscriber.urgent:  # a call for one id, in a lane that it shares with other calls
             job = self._singles.get(subscriber) or self._jobs.get(subscriber.request_id)
             return [job] if job is not None and subscriber in job.subscribers() else []
-        flying = [job for job in self._flying.values() if job.owner is subscriber]
+        return [*subscriber.lane.jobs(), *self._others(subscriber)]
+
+    def _others(self, subscriber: Subscriber) -> list[Job]:
+        """List a run's jobs that do not wait in its lane: another's, and those in flight."""
         elsewhere = [self._jobs[request_id] for request_id in subscriber.elsewhere]
-        return [*flying, *subscriber.lane.jobs(), *elsewhere]
+        flying = [job for job in self._flying.values() if job.owner is subscriber]
+        return elsewhere + flying
 
     def _job_of(self, request_id: str, now: float) -> Job | None:
         """Find the job of an id that somebody awaits."""
