@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from benchmarks._report import Goal, goal
 from benchmarks._simulation import Curve, simulate
 from benchmarks._workloads import LAW, PROGRESS, WORKLOADS, Workload, workload
 from ideogram_async._adaptive import AdaptiveSchedule, JobState
@@ -18,15 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _TRIP = 0.175
-
-
-class Goal(msgspec.Struct, frozen=True):
-    """One figure, and what it may be at most."""
-
-    what: str
-    figure: float
-    limit: float
-    holds: bool
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -64,7 +56,7 @@ def _ratio(ours: Curve, other: Curve, least: float, most: float) -> float:
 def judge(evidence: Evidence) -> list[Goal]:
     """Hold every figure against its goal."""
     goals = [*_curves(evidence), *_default_price(evidence), *_robustness(evidence), *_costs()]
-    return [Goal(what, figure, limit, figure <= limit) for what, figure, limit in goals]
+    return [goal(*one) for one in goals]
 
 
 def _curves(evidence: Evidence) -> Iterator[tuple[str, float, float]]:

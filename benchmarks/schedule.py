@@ -12,16 +12,16 @@ Writes `schedule.json`, and `schedule.png` where matplotlib is installed.
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from benchmarks._goals import Evidence, Goal, judge
+from benchmarks._goals import Evidence, judge
+from benchmarks._report import figure as new_figure
+from benchmarks._report import report, say, write
 from benchmarks._simulation import Curve, optimum, poll_blindly, simulate
 from benchmarks._workloads import LAW, PROGRESS, WORKLOADS, workload
 from ideogram_async._adaptive import AdaptiveSchedule
@@ -134,7 +134,7 @@ def _curve(points: Sequence[Point], policy: str, name: str, kind: str) -> Curve:
 
 def plot(points: Sequence[Point], path: Path) -> None:
     """Draw queries against lag, without progress and with it."""
-    figure = importlib.import_module("matplotlib.figure").Figure((19, 8), layout="constrained")
+    figure = new_figure(width=19, height=8)
     kinds = ("absent", "linear")
     axes = figure.subplots(len(kinds), len(WORKLOADS), sharex=True, sharey="row")
     for kind, row in zip(kinds, axes, strict=True):
@@ -159,14 +159,6 @@ def _panel(ax: Any, points: Sequence[Point], name: str, kind: str) -> None:
     ax.grid(visible=True, which="both", alpha=0.2)
 
 
-def report(goals: Sequence[Goal]) -> Iterator[str]:
-    """Tell of each goal its figure, and whether it holds."""
-    yield "\nGoals (the worst of all seeds)"
-    for goal in goals:
-        verdict = "holds" if goal.holds else "FAILS"
-        yield f"  {verdict}  {goal.figure:8.3f} ≤ {goal.limit:<6g} {goal.what}"
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="one seed, 1,000 jobs a workload")
@@ -183,15 +175,9 @@ def main() -> None:
     curves = [_by_seed(points, seed) for seed in seeds]
     bounds = {name: optimum(name, BOUND_PRICES) for name in LAW}
     goals = judge(Evidence(curves, _worst_p95(points), bounds, seeds))
-    for line in (*table(points), *report(goals)):
-        sys.stdout.write(line + "\n")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    written = msgspec.json.encode({"goals": goals, "points": points})
-    (arguments.output / "schedule.json").write_bytes(msgspec.json.format(written))
-    try:
-        plot(points, arguments.output / "schedule.png")
-    except ImportError:
-        sys.stdout.write("\nNo plot: matplotlib is not installed.\n")
+    say((*table(points), *report(goals, "Goals (the worst of all seeds)")))
+    document = {"goals": goals, "points": points}
+    write(arguments.output, "schedule", document, lambda path: plot(points, path))
 
 
 def _by_seed(points: Sequence[Point], seed: int) -> dict[tuple[str, str, str], Curve]:

@@ -1,0 +1,173 @@
+"""The server that clients are measured against, in a process and on a core of its own.
+
+In C where a compiler is there, so that it is not what limits; over TLS, or without a compiler, an
+asyncio protocol, on uvloop where that is installed. Either is run with pipes: it prints its port,
+and serves until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import shutil
+import ssl
+import subprocess
+import sys
+from contextlib import contextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from benchmarks._answer import COMPLETE, DATE_MARK, ID_LENGTH, ID_MARK, RUNNING, response
+from benchmarks._machine import ROOT, close_malloc_trap, pin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SOURCE = Path(__file__).with_name("_server.c")
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Where it listens, and what it is."""
+
+    base_url: str
+    what: str
+    authority: str | None
+    """The file of the authority that a client of it must trust, or None for plain HTTP."""
+
+
+@contextmanager
+def serving(directory: Path, *, tls: bool, core: int | None) -> Iterator[Server]:
+    """Run a server, with its files in a directory; raises ImportError where TLS needs trustme."""
+    authority = _certify(directory) if tls else None
+    files = [_stored(directory, kind) for kind in (COMPLETE, RUNNING)]
+    program = None if tls else compiled(directory)
+    if program is not None:
+        command, what = [program, *files], "C, epoll"
+    else:
+        certificate = [str(directory / "server.pem")] if tls else []
+        command = [sys.executable, "-m", "benchmarks._server", *files, *certificate]
+        what = f"Python, {_loop_kind()}"
+    with subprocess.Popen(  # noqa: S603 - ours
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            pin(core, process.pid)
+            port = int(process.stdout.readline())
+            scheme = "https" if tls else "http"
+            yield Server(f"{scheme}://127.0.0.1:{port}", what, authority)
+        finally:
+            process.stdin.close()
+            process.wait(10)
+
+
+def compiled(directory: Path) -> str | None:
+    """Compile the C server; None where that cannot be done."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or not sys.platform.startswith("linux"):
+        return None
+    program = str(directory / "server")
+    command = [compiler, "-O2", "-o", program, str(SOURCE)]
+    done = subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - ours
+    return program if done.returncode == 0 else None
+
+
+def _stored(directory: Path, kind: str) -> str:
+    file = directory / kind
+    file.write_bytes(response(kind))
+    return str(file)
+
+
+def _certify(directory: Path) -> str:
+    trustme = importlib.import_module("trustme")
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        str(directory / "server.pem")
+    )
+    authority.cert_pem.write_to_path(str(directory / "authority.pem"))
+    return str(directory / "authority.pem")
+
+
+class _Answer:
+    """One whole answer, cut at its marks."""
+
+    def __init__(self, file: str) -> None:
+        whole = Path(file).read_bytes()
+        self._before, rest = whole.split(DATE_MARK)
+        self._between, self._after = rest.split(ID_MARK)
+
+    def parts(self, date: bytes, request_id: bytes) -> bytes:
+        """Put the answer together."""
+        return b"".join((self._before, date, self._between, request_id, self._after))
+
+
+class _Connection(asyncio.Protocol):
+    """Answers one query after the other."""
+
+    def __init__(self, answers: dict[int, _Answer], date: list[bytes]) -> None:
+        self._answers, self._date = answers, date
+        self._received = b""
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received + data if self._received else data
+        while (end := received.find(b"\r\n\r\n") + 4) > 3:
+            field = received[:end].lower().index(b"content-length:") + 15
+            end += int(received[field : received.index(b"\r", field)])
+            if len(received) < end:
+                break
+            name = received.index(b'"request_id"')
+            start = received.index(b'"', name + 12) + 1
+            request_id = received[start : start + ID_LENGTH]
+            answer = self._answers[request_id[0]]
+            self._transport.write(answer.parts(self._date[0], request_id))
+            received = received[end:]
+        self._received = received
+
+
+async def _serve(files: Sequence[str], certificate: str | None) -> None:
+    loop = asyncio.get_running_loop()
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    answers = {ord(kind): _Answer(file) for kind, file in zip("CR", files, strict=True)}
+    date = [b""]
+    server = await loop.create_server(
+        lambda: _Connection(answers, date), "127.0.0.1", 0, ssl=context, backlog=1024
+    )
+    print(server.sockets[0].getsockname()[1], flush=True)
+    over = asyncio.Event()
+    loop.add_reader(sys.stdin, over.set)
+    while not over.is_set():
+        date[0] = formatdate(usegmt=True).encode()
+        try:
+            await asyncio.wait_for(over.wait(), 0.5)
+        except TimeoutError:
+            continue
+
+
+def _loop_kind() -> str:
+    return "asyncio" if importlib.util.find_spec("uvloop") is None else "uvloop"
+
+
+def main() -> None:
+    """Serve: COMPLETE RUNNING [CERTIFICATE]."""
+    close_malloc_trap()
+    files, rest = sys.argv[1:3], sys.argv[3:]
+    kind = _loop_kind()
+    factory = importlib.import_module(kind).new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(files, rest[0] if rest else None))
+
+
+if __name__ == "__main__":
+    main()

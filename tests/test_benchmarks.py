@@ -1,0 +1,47 @@
+"""The benchmarks run and write what they found; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from benchmarks import throughput
+from benchmarks._rounds import Rounds
+from benchmarks._server import Server, serving
+
+
+def _written(directory: Path, name: str) -> Any:
+    return msgspec.json.decode((directory / f"{name}.json").read_bytes())
+
+
+def test_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of ours is measured against the bare loop, and every goal that can be is judged."""
+    clients = ["bare", "retrieve_many", "as_completed", "polling"]
+    sizes = ["--rounds", "1", "--queries", "70", "--pending", "80"]
+    throughput.main([*sizes, "--only", *clients, "--output", str(tmp_path)])
+    told = _written(tmp_path, "throughput")
+    assert [row["client"] for row in told["rows"]] == clients
+    assert all(row["costs"][0] > 0 for row in told["rows"])
+    assert [goal["limit"] for goal in told["goals"]] == [1.15, 1.15, 1.4]
+    assert "x aiohttp, tuned" in capsys.readouterr().out
+
+
+def test_the_floor_over_tls_without_a_compiler(tmp_path: Path) -> None:
+    """The server in Python answers as the one in C does, over TLS, where that is trusted."""
+    rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
+    with serving(tmp_path, tls=True, core=None) as server:
+        assert server.what.startswith("Python")
+        rounds.run("floor", "asyncio", server)
+    assert rounds.skipped == {}
+    assert len(rounds.rows()[0].costs) == 1
+
+
+def test_what_is_not_installed_is_skipped_with_a_word() -> None:
+    """A client or loop that is not there costs its own rows, and no other's."""
+    rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
+    rounds.run("bare", "no_such_loop", Server("http://127.0.0.1:9", "none", None))
+    assert rounds.skipped == {"bare (no_such_loop)": "no_such_loop is not installed"}
+    assert rounds.rows() == []
