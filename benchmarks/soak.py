@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -141,13 +142,13 @@ class Soak:
 
 
 def _median(samples: list[Sample], name: str) -> float:
-    return statistics.median(getattr(sample, name) for sample in samples)
+    return float(statistics.median(getattr(sample, name) for sample in samples))
 
 
 def _resident() -> float:
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - read at each sample
-        pages = int(file.read().split()[1])
-    return pages * float(resource.getpagesize()) / (1 << 20)
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    size: int = resource.getpagesize()
+    return pages * size / 2**20
 
 
 @asynccontextmanager
