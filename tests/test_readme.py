@@ -29,11 +29,13 @@ def _block(name: str) -> dict[str, Any]:
 
 
 def test_no_block_is_left_out() -> None:
-    """Each block defines something that a test here runs."""
-    tests = Path(__file__).read_text(encoding="utf-8")
+    """Each block defines something that a test here runs, or that of the plug-in."""
+    files = (Path(__file__), Path(__file__).with_name("test_pytest_plugin.py"))
+    tests = "".join(file.read_text(encoding="utf-8") for file in files)
     for block in BLOCKS:
         names = re.findall(r"^(?:async def|def|class) (\w+)", block, flags=re.MULTILINE)
-        assert any(f'_block("{name}")' in tests for name in names), block
+        run = (f'{how}("{name}")' for how in ("_block", "_suite") for name in names)
+        assert any(one in tests for one in run), block
 
 
 async def test_each_as_it_completes(capsys: pytest.CaptureFixture[str]) -> None:

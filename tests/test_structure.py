@@ -49,6 +49,7 @@ TOP_LEVEL = {
     ".gitignore",
     "LICENSE",
     "README.md",
+    "_ideogram_async_pytest.py",
     "benchmarks",
     "ideogram_async",
     "pyproject.toml",

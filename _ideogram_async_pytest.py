@@ -1,0 +1,122 @@
+"""The pytest plug-in: a gateway for a test, in the test's own event loop, and virtual time.
+
+It stands beside the package, for pytest loads it in every run: from within, the whole library
+would come along. Nothing of that is imported before a test asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ideogram_async.testing import Gateway
+
+VIRTUAL_TIME = "ideogram_virtual_time"
+SCOPES = ("function", "class", "module", "package", "session")
+NO_LOOP = (
+    "ideogram_gateway serves coroutine functions on asyncio: mark the test with pytest.mark.anyio,"
+    " whose fixture anyio_backend then gives 'asyncio', or with pytest.mark.asyncio"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take in the one setting."""
+    about = "run every test of anyio and pytest-asyncio on a loop where waiting takes no time"
+    parser.addini(VIRTUAL_TIME, about, type="bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set up what belongs to the plug-ins that run coroutines here."""
+    about = "ideogram_gateway(**settings): what the gateway of this test is made with"
+    config.addinivalue_line("markers", about)
+    plugins = config.pluginmanager
+    if plugins.has_plugin("asyncio"):
+        plugins.register(_asyncio_gateways())
+    if config.getini(VIRTUAL_TIME):
+        if plugins.has_plugin("asyncio") and not hasattr(
+            config.hook, "pytest_asyncio_loop_factories"
+        ):
+            raise pytest.UsageError(f"{VIRTUAL_TIME}: this pytest-asyncio takes no loop factories")
+        plugins.register(_virtual_time())
+
+
+@pytest.fixture
+def ideogram_gateway(request: pytest.FixtureRequest) -> Gateway:
+    """Give a gateway on loopback that lasts as long as the test, and runs in its event loop.
+
+    Its settings are the arguments of the test's mark `ideogram_gateway`, if there is one:
+    `@pytest.mark.ideogram_gateway(tokens=["key"], latency=0.5)`.
+    """
+    mark = request.node.get_closest_marker("asyncio")
+    if "anyio_backend" in request.fixturenames:
+        name = "_ideogram_gateway_anyio"
+    elif mark is not None and request.config.pluginmanager.has_plugin("asyncio"):
+        default = request.config.getini("asyncio_default_test_loop_scope")
+        name = f"_ideogram_gateway_{mark.kwargs.get('loop_scope') or default}"
+    else:
+        pytest.fail(NO_LOOP, pytrace=False)
+    return cast("Gateway", request.getfixturevalue(name))
+
+
+@pytest.fixture
+async def _ideogram_gateway_anyio(
+    request: pytest.FixtureRequest, anyio_backend_name: str
+) -> AsyncIterator[Gateway]:
+    if anyio_backend_name != "asyncio":
+        pytest.fail(NO_LOOP, pytrace=False)
+    async with _made(request) as gateway:
+        yield gateway
+
+
+def _made(request: pytest.FixtureRequest) -> Gateway:
+    from ideogram_async.testing import Gateway  # noqa: PLC0415 - not before it is needed
+
+    mark = request.node.get_closest_marker("ideogram_gateway")
+    return Gateway(**({} if mark is None else mark.kwargs))
+
+
+def _asyncio_gateways() -> ModuleType:
+    """Make the fixtures for pytest-asyncio, one for each scope that a test's loop may have."""
+    import pytest_asyncio  # noqa: PLC0415 - it may not be installed
+
+    fixture: Any = pytest_asyncio.fixture
+    plugin = ModuleType("ideogram_async gateways")
+    for scope in SCOPES:
+
+        async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+            async with _made(request) as one:
+                yield one  # noqa: ASYNC119 - pytest sees to its end
+
+        name = f"_ideogram_gateway_{scope}"
+        setattr(plugin, name, fixture(gateway, loop_scope=scope, name=name))
+    return plugin
+
+
+def _virtual_time() -> ModuleType:
+    """Choose the loop whose clock jumps, for both; what a conftest says goes before it."""
+    plugin = ModuleType("ideogram_async virtual time")
+
+    @pytest.fixture(scope="session")
+    def anyio_backend() -> tuple[str, dict[str, Any]]:
+        return "asyncio", {"loop_factory": _virtual_time_loop}
+
+    @pytest.hookimpl(optionalhook=True, trylast=True)
+    def pytest_asyncio_loop_factories() -> dict[str, Any]:
+        return {"virtual": _virtual_time_loop}
+
+    vars(plugin).update(
+        anyio_backend=anyio_backend, pytest_asyncio_loop_factories=pytest_asyncio_loop_factories
+    )
+    return plugin
+
+
+def _virtual_time_loop() -> asyncio.AbstractEventLoop:
+    from ideogram_async.testing import VirtualTimeLoop  # noqa: PLC0415 - not before it is needed
+
+    return VirtualTimeLoop()
