@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ideogram_async import Downloads, FixedInterval, IdeogramClient, Schedule
+from ideogram_async import (
+    Downloads,
+    FixedInterval,
+    IdeogramClient,
+    RequestError,
+    RequestFailed,
+    SamplingRequest,
+    Schedule,
+    WaitTimeout,
+)
 from ideogram_async.testing import Gateway
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -29,8 +38,11 @@ def _block(name: str) -> dict[str, Any]:
 
 
 def test_no_block_is_left_out() -> None:
-    """Each block defines something that a test here runs, or that of the plug-in."""
-    files = (Path(__file__), Path(__file__).with_name("test_pytest_plugin.py"))
+    """Each block defines something that a test here runs, or in the files that stand beside it."""
+    files = (
+        Path(__file__).with_name(name)
+        for name in ("test_readme.py", "test_pytest_plugin.py", "test_service.py")
+    )
     tests = "".join(file.read_text(encoding="utf-8") for file in files)
     for block in BLOCKS:
         names = re.findall(r"^(?:async def|def|class) (\w+)", block, flags=re.MULTILINE)
@@ -118,6 +130,45 @@ async def test_a_schedule_of_ones_own() -> None:
 def test_an_hour_of_polling() -> None:
     """The example of a user's own test passes."""
     _block("test_an_hour_of_polling")["test_an_hour_of_polling"]()
+
+
+async def test_a_worker_fed_by_a_queue() -> None:
+    """Ids that are put into the queue while the worker runs are delivered, failures among them."""
+    queue: asyncio.Queue[str | None] = asyncio.Queue()
+    delivered: list[SamplingRequest | RequestError] = []
+    async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
+        worker = asyncio.create_task(_block("work")["work"](client, queue, delivered.append))
+        ids = []
+        for duration in (30, 5, 10):
+            ids.append(gateway.submit(duration=duration, errored=duration == 10))
+            queue.put_nowait(ids[-1])
+            await asyncio.sleep(1)
+        await asyncio.sleep(20)
+        assert [result.request_id for result in delivered] == [ids[1], ids[2]]
+        queue.put_nowait(None)
+        await worker
+    assert [result.request_id for result in delivered] == [ids[1], ids[2], ids[0]]
+    assert isinstance(delivered[1], RequestFailed)
+
+
+async def test_a_script_that_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Over three runs, of which one is out of time and one cancelled, each id is printed once."""
+    file = tmp_path / "ids.txt"
+    async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
+        ids = [gateway.submit(duration=20.0 * n) for n in (1, 2, 3, 4, 5)]
+        file.write_text("\n".join(ids))
+        resume = _block("resume")["resume"]
+        with pytest.raises(WaitTimeout):
+            await resume(client, file, 50)
+        cancelled = asyncio.create_task(resume(client, file, 100))
+        await asyncio.sleep(35)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        assert file.read_text().split() == ids[4:]
+        await resume(client, file, 100)
+    assert file.read_text() == ""
+    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ids
 
 
 def test_the_two_commands() -> None:
