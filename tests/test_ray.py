@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
+import pickle
+import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ideogram_async import FixedInterval, PollingFailed, RequestError
+from ideogram_async import (
+    AdaptiveSchedule,
+    AuthenticationError,
+    Credential,
+    FixedInterval,
+    InternalServerError,
+    PollingFailed,
+    RequestError,
+    WaitTimeout,
+)
 from ideogram_async.testing import Reply
-from tests.elsewhere import Elsewhere
-from tests.ray_nodes import nodes
+from tests.elsewhere import PATIENCE, Elsewhere
+from tests.ray_nodes import MEMORY, nodes, shards
 
-ray = pytest.importorskip("ray", reason="Ray is not installed")
+state = pytest.importorskip("ray._private.state", reason="Ray is not installed")
 
-from ideogram_async.ray import RayRun, ray_as_completed  # noqa: E402 - where it is installed
+from ideogram_async.ray import (  # noqa: E402 - where it is installed
+    RayRun,
+    ShardLost,
+    _seat,
+    ray_as_completed,
+)
+from ideogram_async.ray._budget import divide  # noqa: E402 - as above
+from ideogram_async.ray._order import Orders  # noqa: E402 - as above
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("ray")]
 
@@ -49,19 +70,18 @@ def polled(served: Elsewhere, ids: Any, **settings: Any) -> RayRun[Any]:
 
 
 async def test_each_id_is_delivered_once(served: Elsewhere) -> None:
-    """Two shards share the work, and every record comes once, as the gateway told it."""
-    ids = [one for n in range(40) for one in served.submit(5, duration=n / 40)]
-    results = []
-    async with polled(served, [*ids, *ids]) as run:
-        async for request in run:
-            results.append(request)
+    """Two shards share the work; every record comes once, and teaches the schedule once."""
+    ids = [one for n in range(30) for one in served.submit(2, duration=n / 30)]
+    schedule = AdaptiveSchedule()
+    async with polled(served, [*ids, *ids], schedule=schedule, just_submitted=True) as run:
+        results = [request async for request in run]
     assert sorted(request.request_id for request in results) == sorted(ids)
     assert all(request.is_complete and request.responses for request in results)
-    assert run.statistics().yielded == 200
+    assert run.statistics().yielded == 60
     assert run.pending == ()
     sessions = run.client_statistics().sessions
-    assert [session.queries > 50 for session in sessions] == [True, True]
-    assert served.do(lambda gateway: gateway.peak_in_flight) <= 20
+    assert [session.queries >= 30 for session in sessions] == [True, True]
+    assert schedule.save().bands[0].n == 62  # 2 of the prior
 
 
 async def test_failures(served: Elsewhere) -> None:
@@ -69,29 +89,21 @@ async def test_failures(served: Elsewhere) -> None:
     good, bad = served.submit(3, duration=0.3), served.submit(2, progress="errored", duration=0.1)
     got = []
     with pytest.raises(PollingFailed) as caught:
-        async for request in polled(served, [*bad, *good]):
+        async for request in polled(served, [*bad, *good], shards=1):
             got.append(request.request_id)
     assert sorted(got) == sorted(good)
     assert sorted(str(error.request_id) for error in caught.value.exceptions) == sorted(bad)
-    async with polled(served, [7, *bad, *good], return_exceptions=True) as run:
+    (sick,) = served.submit(1)
+    served.do(lambda gateway: gateway.script(Reply(502), times=math.inf, request_id=sick))
+    ids = [7, sick, *bad, *good]
+    async with polled(served, ids, shards=1, return_exceptions=True, deadline=1.5) as run:
         inline = [result async for result in run]
     failed = [result for result in inline if isinstance(result, RequestError)]
-    assert len(inline) == 6
-    assert {error.request_id for error in failed} == {None, *bad}
+    assert len(inline) == 7
+    assert {error.request_id for error in failed} == {None, sick, *bad}
     assert set(run.failures) == set(failed)
-
-
-async def test_the_cause_of_an_error_travels(served: Elsewhere) -> None:
-    """A deadline's error tells what went wrong last, also from another process."""
-    served.do(lambda gateway: setattr(gateway, "on_query", _unavailable))
-    ids = served.submit(1)
-    async with polled(served, ids, deadline=1.0, return_exceptions=True) as run:
-        (error,) = [result async for result in run]
-    assert isinstance(error.__cause__, RequestError)
-
-
-def _unavailable(_: object) -> Any:
-    return Reply(502)
+    (late,) = [error for error in failed if error.request_id == sick]
+    assert isinstance(late.__cause__, InternalServerError)  # pickling alone would lose it
 
 
 async def test_an_endless_source_is_pulled_as_there_is_room(served: Elsewhere) -> None:
@@ -106,9 +118,162 @@ async def test_an_endless_source_is_pulled_as_there_is_room(served: Elsewhere) -
             most = max(most, taken - yielded)
             yield one
 
-    async with polled(served, endless(), max_pending=30) as run:
+    async with polled(served, endless(), shards=1, max_pending=30) as run:
         async for _ in run:
             yielded += 1
             if yielded == 100:
                 break
     assert 10 < most <= 30
+
+
+async def test_killed_shards(served: Elsewhere) -> None:
+    """Three times a shard's process is killed while it polls: nothing is lost, nothing twice."""
+    ids = [one for n in range(150) for one in served.submit(2, duration=0.5 + n / 75)]
+    killed: list[int] = []
+    got = []
+    async with polled(served, ids) as run:
+        async for request in run:
+            got.append(request.request_id)
+            if len(got) in {20, 120, 220}:
+                killed.append(next(one.pid for one in shards() if one.pid not in {0, *killed}))
+                os.kill(killed[-1], signal.SIGKILL)
+    assert len(set(killed)) == 3
+    assert sorted(got) == sorted(ids)
+
+
+async def test_a_node_that_is_gone(served: Elsewhere, cluster: Any) -> None:
+    """A node is removed with the shard that is on it: its ids come from another one's."""
+    node = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    ids = [one for n in range(100) for one in served.submit(2, duration=1 + n / 50)]
+    got: list[str] = []
+    gone = 0
+    async with polled(served, ids) as run:
+        async for request in run:
+            got.append(str(request.request_id))
+            if not gone and node.node_id in {one.node for one in shards()}:
+                cluster.remove_node(node, allow_graceful=False)
+                gone = len(got)
+    assert 0 < gone < 150
+    assert sorted(got) == sorted(ids)
+
+
+async def test_a_shard_that_cannot_come_back(
+    served: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After bounded tries the run ends, and lists the ids that are open."""
+    monkeypatch.setattr(_seat, "STARTS_WITHIN", 0.5)
+    ids = served.submit(3, duration=0.1)
+    options = {"resources": {"nowhere": 1}}
+    with pytest.raises(ShardLost, match="2 times in a row") as caught:
+        async for _ in polled(served, ids, actor_options=options, restarts=1):
+            pass
+    assert sorted(caught.value.pending) == sorted(ids)
+    twin = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - made here
+    assert (type(twin), twin.pending) == (ShardLost, caught.value.pending)
+
+
+async def test_a_timeout(served: Elsewhere) -> None:
+    """It ends the run also where no shard has found a place yet, and lists the ids."""
+    ids, options = served.submit(3), {"resources": {"nowhere": 1}}
+    with pytest.raises(WaitTimeout) as caught:
+        async for _ in polled(served, ids, actor_options=options, timeout=0.2):
+            pass
+    assert sorted(caught.value.pending) == sorted(ids)
+
+
+async def test_limits_hold_for_the_cluster(served: Elsewhere) -> None:
+    """Over all shards no more than `max_in_flight` at any instant, and `max_rate` over any 4 s."""
+    served.do(lambda gateway: setattr(gateway, "latency", 0.3))
+    ids = served.submit(200, progress="never")
+    async with polled(served, ids, max_in_flight=7, max_rate=30) as run:
+        await _queries(served, 50)
+        assert served.do(lambda gateway: gateway.peak_in_flight) == 7
+        served.do(lambda gateway: setattr(gateway, "latency", 0.01))
+        await _queries(served, 200)
+    assert served.do(lambda gateway: gateway.peak_in_flight) == 7
+    times = [query.at for query in served.gateway.queries]
+    assert times[-1] - times[50] > 4
+    for first, begin in enumerate(times):  # a query of each shard may come at either end
+        assert sum(time < begin + 4 for time in times[first:]) <= 30 * 4 + 2
+    assert run.client_statistics().refused == 0
+
+
+async def _queries(served: Elsewhere, count: int) -> None:
+    """Wait until the gateway has had so many."""
+    async with asyncio.timeout(PATIENCE):
+        while len(served.gateway.queries) < count:  # noqa: ASYNC110 - another thread's
+            await asyncio.sleep(0.01)
+
+
+async def test_a_refusal_is_felt_by_all_that_use_the_key(served: Elsewhere) -> None:
+    """What one shard is told to wait, the other one waits, too, and both then go on."""
+    ids = served.submit(40, progress="never")
+    async with polled(served, ids, max_rate=100):
+        await _queries(served, 60)
+        refusal = Reply(429, {"Retry-After": "3"})
+        served.do(lambda gateway: gateway.script(refusal))
+        await _queries(served, 61)
+        refused = await _refused(served)
+        await _queries(served, len(served.gateway.queries) + 40)
+    times = [query.at for query in served.gateway.queries]
+    assert not [time for time in times if refused + 1.5 < time < refused + 3]
+    used = {query.connection for query in served.gateway.queries if query.at >= refused + 3}
+    assert len(used) > 1
+
+
+async def _refused(served: Elsewhere) -> float:
+    """Wait for a refusal; give the loop time at which it was told."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            for query in served.gateway.queries:
+                if query.status == 429:
+                    return query.answered
+            await asyncio.sleep(0.01)
+
+
+async def test_a_shard_whose_key_is_refused(served: Elsewhere) -> None:
+    """It goes on with the other's; when no key is left, the run ends and lists what is open."""
+    ids, never = served.submit(30, duration=0.5), served.submit(10, progress="never")
+    keys = [Credential(token=KEY), Credential(access_token=f"{KEY}-other")]
+    got = []
+    with pytest.raises(AuthenticationError) as caught:
+        async for request in polled(served, [*ids, *never], token=None, credentials=keys):
+            got.append(request.request_id)
+            if len(got) == 30:
+                served.do(lambda gateway: gateway.revoke(KEY))
+    assert sorted(got) == sorted(ids)
+    assert sorted(caught.value.pending) == sorted(never)
+
+
+async def test_leaving_ends_all_polling(served: Elsewhere) -> None:
+    """Break, an exception, a cancellation: no actor is left, and no query comes."""
+    ids = [*served.submit(1, duration=0), *served.submit(50, progress="never")]
+    async for _ in polled(served, ids):
+        break
+    with pytest.raises(ZeroDivisionError):
+        async with polled(served, ids, shards=1) as run:
+            async for _ in run:
+                raise ZeroDivisionError
+    assert sorted(run.pending) == sorted(ids[1:])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5), polled(served, ids, shards=1) as run:
+            async for _ in run:
+                pass
+    async with asyncio.timeout(PATIENCE):
+        while shards():  # noqa: ASYNC110 - other processes'
+            await asyncio.sleep(0.05)
+    before = len(served.gateway.queries)
+    await asyncio.sleep(2)  # ten times the interval
+    assert len(served.gateway.queries) == before
+
+
+def test_keys_are_shown_nowhere(cluster: Any) -> None:
+    """After all of that no log of Ray's, and nothing that it tells of actors, holds the key."""
+    session = Path(cluster.head_node.get_session_dir_path())
+    logs = [path.read_bytes() for path in session.rglob("*") if path.is_file()]
+    assert any(b"Shard" in log for log in logs)
+    assert not [log for log in logs if KEY.encode() in log]
+    assert KEY not in repr(state.actors())
+    orders = Orders("http://127.0.0.1", {"token": KEY, "headers": {"X": KEY}})
+    (share,) = divide(1, 1, 20, None)
+    assert KEY not in repr((orders, orders.order(share)))
