@@ -56,6 +56,7 @@ class Orders:
     """All that the shards are told, checked once, before any of them runs."""
 
     def __init__(self, base_url: str | None, options: Mapping[str, Any]) -> None:
+        self._keys: list[Key] = []
         settings = {"base_url": base_url, "credentials": (), **options}
         try:
             self._settle(settings)

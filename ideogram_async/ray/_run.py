@@ -113,9 +113,9 @@ def ray_as_completed(
             `as_completed`.
 
     """
-    _source.check(ids)
-    schedule = options.get("schedule") or AdaptiveSchedule()
     try:
+        _source.check(ids)
+        schedule = options.get("schedule") or AdaptiveSchedule()
         orders = Orders(base_url, options)
     finally:  # reports of errors may show a frame's locals
         del options

@@ -1,0 +1,186 @@
+"""The parts of the call on Ray that need no cluster: shares, lessons, orders, sources."""
+
+from __future__ import annotations
+
+import pickle
+import ssl
+import subprocess
+import sys
+import traceback
+from collections.abc import AsyncIterator
+from math import inf
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ideogram_async import (
+    AdaptiveSchedule,
+    Credential,
+    FixedInterval,
+    IdeogramClient,
+    Observation,
+    SamplingRequest,
+)
+from ideogram_async.testing import Gateway
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+from ideogram_async.ray import ray_as_completed
+from ideogram_async.ray._budget import divide
+from ideogram_async.ray._lessons import SharedSchedule, copied, learn
+from ideogram_async.ray._order import Order, Orders
+from ideogram_async.ray._source import Source
+
+pytestmark = pytest.mark.anyio
+
+URL = "http://127.0.0.1:1"
+KEY = "canary-0815"
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 500), st.floats(0.1, 1e4))
+def test_shares_add_up(shards: int, keys: int, spare: int, rate: float) -> None:
+    """All keys are used, each shard may send, and the limits are divided without a rest."""
+    shares = divide(shards, keys, shards + spare, rate)
+    assert len(shares) == shards
+    assert {key for share in shares for key in share.keys} == set(range(keys))
+    assert sum(share.max_in_flight for share in shares) == shards + spare
+    assert min(share.max_in_flight for share in shares) >= 1
+    assert sum(share.max_rate or 0 for share in shares) == pytest.approx(rate)
+
+
+def test_keys_are_spread_before_they_are_divided() -> None:
+    """A shard has keys of its own where there are enough, and else a part of one key's limits."""
+    assert [share.keys for share in divide(2, 3, 12, None)] == [(0, 2), (1,)]
+    assert [share.max_in_flight for share in divide(2, 3, 12, None)] == [8, 4]
+    of_one_key = divide(3, 2, 12, 8.0)
+    assert [share.keys for share in of_one_key] == [(0,), (1,), (0,)]
+    assert [share.max_in_flight for share in of_one_key] == [3, 6, 3]
+    assert [share.max_rate for share in of_one_key] == [2.0, 4.0, 2.0]
+    assert [share.max_rate for share in divide(2, 1, 2, inf)] == [inf, inf]
+
+
+def _taught(schedule: Any, start: float, kind: str, duration: float) -> None:
+    """Let a schedule see a fresh request through, on a clock that shows `start`."""
+    state, _ = schedule.start(start, just_submitted=True)
+    for share, percentage in ((0.4, 40), (1.0, 100)):
+        asked = start + share * duration
+        record = SamplingRequest(completion_percentage=percentage, model_version=kind)
+        seen = Observation(asked, asked + 0.1, 0.0, record, None)
+        if percentage < 100:
+            schedule.next_delay(state, seen)
+        else:
+            schedule.completed(state, seen)
+
+
+def test_lessons_teach_what_was_seen() -> None:
+    """A schedule that was sent another one's lessons knows what it would have seen itself."""
+    one, shared, other = AdaptiveSchedule(), SharedSchedule(AdaptiveSchedule()), AdaptiveSchedule()
+    for n in range(20):
+        _taught(one, 100.0 * n, f"V_{n % 2}", 5 + n)
+        _taught(shared, 7e5 + 100.0 * n, f"V_{n % 2}", 5 + n)  # another machine's clock
+    lessons = pickle.loads(pickle.dumps(shared.lessons()))  # noqa: S301 - as Ray does
+    learn(other, lessons)
+    told, seen = other.save(), one.save()
+    assert [kind.model_version for kind in told.kinds] == ["V_0", "V_1"]
+    assert [band.n for band in told.bands] == [band.n for band in seen.bands]
+    assert [band.mean for band in told.bands] == pytest.approx([b.mean for b in seen.bands])
+    assert shared.lessons() == []
+
+
+def test_a_shard_starts_with_what_is_known() -> None:
+    """It gets a schedule with all that was learned by then; one of another kind goes as it is."""
+    schedule = AdaptiveSchedule(0.2)
+    _taught(schedule, 0.0, "V_0", 9)
+    twin = copied(schedule)
+    assert isinstance(twin, AdaptiveSchedule)
+    assert (twin.price, twin.save()) == (0.2, schedule.save())
+    fixed = FixedInterval(3)
+    assert copied(fixed) is fixed
+
+
+async def test_an_order_makes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its end the keys are those of the caller's environment, or none; not the worker's."""
+    for variable, expected in ((KEY, KEY), ("", None)):
+        monkeypatch.setenv("IDEOGRAM_TOKEN", variable)
+        async with Gateway() as gateway:
+            monkeypatch.setenv("IDEOGRAM_BASE_URL", gateway.url)
+            orders = Orders(None, {"headers": {"X": "y"}})
+            monkeypatch.setenv("IDEOGRAM_TOKEN", "the worker's")
+            monkeypatch.delenv("IDEOGRAM_BASE_URL")
+            order: Order = pickle.loads(pickle.dumps(orders.order(divide(1, 1, 20, None)[0])))  # noqa: S301 - as Ray does
+            async with order.client(FixedInterval()) as client:
+                await client.wait(gateway.submit(duration=1))
+            assert gateway.queries[0].token == expected
+
+
+async def test_what_is_refused_at_once() -> None:
+    """Bad settings are told by the call, before anything is started, and show no key."""
+    bad: list[tuple[type[Exception], dict[str, Any]]] = [
+        (ValueError, {"max_in_flight": 1}),
+        (ValueError, {"shards": 0}),
+        (ValueError, {"timeout": 0}),
+        (ValueError, {"deadline": -1}),
+        (ValueError, {"headers": {"Authorization": "x"}}),
+        (TypeError, {"shards": 1.5}),
+        (TypeError, {"ssl": ssl.create_default_context()}),
+        (TypeError, {"credentials": [Credential(token="other")]}),
+        (TypeError, {"ids": "one"}),
+    ]
+    for kind, settings in bad:
+        with pytest.raises(kind) as caught:
+            ray_as_completed(**{"ids": [], "base_url": URL, "token": KEY, **settings})
+        told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        frames = [frame for frame in told.stack if "/ideogram_async/" in frame.filename]
+        assert frames
+        assert not [frame for frame in frames if KEY in repr(frame.locals)]
+
+
+async def test_a_source_as_there_is_room() -> None:
+    """An async source is pulled up to `max_pending`; an id that was yielded may come again."""
+    taken: list[object] = []
+
+    async def endless() -> AsyncIterator[str]:
+        for n in range(10**6):
+            yield f"id {n % 7}"
+
+    source = Source(endless(), 5, taken.append)
+    async with anyio.create_task_group() as group:
+        group.start_soon(source.run)
+        await anyio.sleep(1)
+        assert taken == [f"id {n}" for n in range(5)]
+        for request_id in taken[:4]:
+            source.forget(request_id)
+        await anyio.sleep(1)
+        assert taken[5:] == ["id 5", "id 6", "id 0", "id 1"]
+        group.cancel_scope.cancel()
+
+
+async def test_a_source_that_raises() -> None:
+    """What it raised is kept; what it had given before is taken."""
+    taken: list[object] = []
+
+    def failing() -> Any:
+        yield from ("a", "b", "a")
+        raise ZeroDivisionError
+
+    source = Source(failing(), 5, taken.append)
+    await source.run()
+    assert (taken, source.over) == (["a", "b"], True)
+    assert isinstance(source.error, ZeroDivisionError)
+
+
+def test_what_was_not_taken_yet_is_listed() -> None:
+    """The rest of an iterable is part of what is open, once, and is not lost by looking."""
+    source = Source(iter(["a", "b", "b", "c"]), 5, lambda _: None)
+    assert source.rest() == source.rest() == ["a", "b", "c"]
+
+
+def test_without_ray() -> None:
+    """Where it is not installed, the import says what to install."""
+    script = "import sys; sys.modules['ray'] = None; import ideogram_async.ray"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)  # noqa: S603, PLW1510
+    assert "pip install 'ideogram-async[ray]'" in done.stderr
+    assert IdeogramClient.__name__ not in done.stderr
