@@ -6,17 +6,17 @@ import os
 import re
 import shutil
 import statistics
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from benchmarks._child import ChildError, run
 from benchmarks._competitors import COMPETITORS, Target
-from benchmarks._machine import ROOT
 from benchmarks._round import Measured, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from benchmarks._server import Server
 
 _COLLECTED = re.compile(rb"Collected : (\d+)")
@@ -115,18 +115,11 @@ def _collected(told: bytes) -> int:
     return int(found[1])
 
 
-def _run(task: Task, under: list[str]) -> tuple[Measured, bytes]:
-    """Run a process for a task; what it told on standard error comes along."""
-    told = msgspec.json.encode(task).decode()
-    command = [*under, sys.executable, "-m", "benchmarks._round", told]
-    environment = os.environ | {"PYTHONHASHSEED": "0"}
-    done = subprocess.run(  # noqa: S603 - ours
-        command, check=False, capture_output=True, env=environment, cwd=ROOT
-    )
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise SkippedError(next((line for line in reversed(lines) if "Error" in line), "it failed"))
-    measured = msgspec.json.decode(done.stdout, type=Measured)
+def _run(task: Task, under: Sequence[str]) -> tuple[Measured, bytes]:
+    try:
+        measured, told = run("_round", task, Measured, under=under)
+    except ChildError as error:
+        raise SkippedError(str(error)) from error
     if measured.skipped is not None:
         raise SkippedError(measured.skipped)
-    return measured, done.stderr
+    return measured, told

@@ -29,8 +29,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from benchmarks._competitors import COMPETITORS
 from benchmarks._machine import cores, described
 from benchmarks._report import Goal, about, figure, goal, report, say, spread, table, write
@@ -167,7 +165,7 @@ def main(given: Sequence[str] | None = None) -> None:
     write(
         arguments.output,
         "throughput",
-        {key: msgspec.to_builtins(value) for key, value in document.items()},
+        document,
         lambda path: plot(rows, unit, path),
     )
 

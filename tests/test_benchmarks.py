@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks import throughput
+from benchmarks import scale, throughput
 from benchmarks._rounds import Rounds
 from benchmarks._server import Server, serving
 
@@ -45,3 +45,19 @@ def test_what_is_not_installed_is_skipped_with_a_word() -> None:
     rounds.run("bare", "no_such_loop", Server("http://127.0.0.1:9", "none", None))
     assert rounds.skipped == {"bare (no_such_loop)": "no_such_loop is not installed"}
     assert rounds.rows() == []
+
+
+def test_scale(tmp_path: Path) -> None:
+    """Every source of ids and a task an id go through all phases, at each size."""
+    sizes = ["--rounds", "1", "--sizes", "600", "1200", "--tasks", "700", "--polls", "500"]
+    scale.main([*sizes, "--output", str(tmp_path)])
+    rows = _written(tmp_path, "scale")["rows"]
+    assert [(row["who"], row["source"], row["count"]) for row in rows] == [
+        ("ours", "list", 600),
+        ("tasks", "list", 600),
+        ("ours", "list", 1200),
+        ("ours", "generator", 1200),
+        ("ours", "async", 1200),
+        ("ours", "list, frozen", 1200),
+    ]
+    assert all(set(row["rounds"][0]["stalls"]) == set(scale.PHASES) for row in rows)
