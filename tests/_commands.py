@@ -89,24 +89,67 @@ def run(
     return process.returncode, output.decode(), errors.decode()
 
 
+class Terminal:
+    """A process of Python on a terminal of its own; `text` is all that the terminal got."""
+
+    def __init__(
+        self,
+        served: Served | None,
+        *command: str,
+        rows: int = 24,
+        columns: int = 120,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self._master, slave = pty.openpty()
+        self.text = ""
+        self.resize(rows, columns)
+        self.process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, *command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment_for(served) | (env or {}),
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - the child has one thread
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Make it another size."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def press(self, keys: bytes) -> None:
+        """Type."""
+        os.write(self._master, keys)
+
+    def read_until(self, condition: Callable[[str], bool]) -> None:
+        """Read on until what came fulfils a condition."""
+        until = time.monotonic() + 20
+        while not condition(self.text):
+            assert time.monotonic() < until, self.text
+            self._read()
+
+    def read_all(self) -> int:
+        """Read to the end; give the exit code."""
+        with suppress(OSError):  # EIO: the last holder of the other end has gone
+            while True:
+                self._read()
+        os.close(self._master)
+        return self.process.wait(10)
+
+    def _read(self) -> None:
+        self.text += os.read(self._master, 65536).decode(errors="replace")
+
+
+def _take_terminal() -> None:
+    """Make the new session's terminal the one at its input, so that Ctrl-C reaches it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def run_in_terminal(served: Served | None, *command: str) -> tuple[int, str]:
     """Run Python in a terminal; give the exit code, and all that the terminal got."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, *command],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=environment_for(served),
-    )
-    os.close(slave)
-    output = b""
-    with suppress(OSError):  # EIO: the last holder of the other end has gone
-        while chunk := os.read(master, 65536):
-            output += chunk
-    os.close(master)
-    return process.wait(10), output.decode()
+    terminal = Terminal(served, *command)
+    return terminal.read_all(), terminal.text
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -105,9 +105,9 @@ def test_demo_without_a_terminal_is_plain() -> None:
 def test_demo_in_a_terminal_shows_a_bar_and_no_hostile_text() -> None:
     """On a terminal a bar is drawn by sane codes alone, whatever the prompts hold."""
     patched = (
-        "from ideogram_async.cli import _demo;"
-        f"_demo.PROMPTS = [{HOSTILE!r}, '[bold]plain[/bold]'];"
-        "_demo.KINDS = [_demo.KINDS[0]._replace(shortest=0.5, longest=1.0)];"
+        "from ideogram_async.cli import _samples;"
+        f"_samples.PROMPTS = [{HOSTILE!r}, '[bold]plain[/bold]'];"
+        "_samples.KINDS = [_samples.KINDS[0]._replace(shortest=0.5, longest=1.0)];"
         "from ideogram_async.__main__ import main; main()"
     )
     code, output = run_in_terminal(None, "-c", patched, "demo", "--count", "8")

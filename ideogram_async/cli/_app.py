@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 
 from ideogram_async import __version__
+from ideogram_async.cli._check import check
 from ideogram_async.cli._demo import demo
 from ideogram_async.cli._ending import exit_codes
 from ideogram_async.cli._log import log_to_stderr
+from ideogram_async.cli._serve import serve
 from ideogram_async.cli._watch import watch
 
 app: typer.Typer = typer.Typer(
@@ -23,6 +25,8 @@ app: typer.Typer = typer.Typer(
 )
 app.command()(demo)
 app.command()(watch)
+app.command()(check)
+app.command()(serve)
 
 
 def main() -> None:

@@ -35,7 +35,8 @@ class Meter:
         *,
         every: float | None = None,
         each: Iterable[str] = (),
-        known_total: bool = True,
+        total: int | None = None,
+        done: str = "complete",
         more: Callable[[], str] | None = None,
     ) -> None:
         """Set it up.
@@ -46,7 +47,8 @@ class Meter:
             run: Whose requests are counted.
             every: Seconds between two lines, where there is no terminal.
             each: The ids that have a bar of their own.
-            known_total: Whether no more ids will come, so that a time left can be told.
+            done: What is said of a request that has ended well.
+            total: How many there will be, where that is known.
             more: Gives more figures in words.
 
         """
@@ -54,7 +56,8 @@ class Meter:
         self._client = client
         self._run = run
         self._more = more
-        self._known_total = known_total
+        self._total = total
+        self._done = done
         self._pace = Pace()
         self._bars = Bars(each)
         self._live = _live(screen, self._bars) if screen.is_interactive else None
@@ -92,7 +95,7 @@ class Meter:
     def describe(self) -> str:
         """Give the figures in words."""
         figures = self._run.statistics()
-        told = f"{figures.completed} of {figures.taken} complete"
+        told = f"{figures.completed} of {figures.taken} {self._done}"
         if figures.failed:
             told += f", {figures.failed} failed"
         told += f", {self._client.statistics().queries} queries"
@@ -112,7 +115,7 @@ class Meter:
     def _draw(self, live: Live) -> None:
         figures = self._run.statistics()
         self._bars.ended = figures.completed + figures.failed
-        self._bars.total = figures.taken
+        self._bars.total = self._total or figures.taken
         self._bars.figures = self._figures()
         live.start()
         live.refresh()
@@ -135,9 +138,8 @@ class Meter:
         if rate is None:
             return ""
         told = f", {rate_in_words(rate)}"
-        left = figures.taken - ended
-        if left and self._known_total:
-            told += f", {left_in_words(left / rate)}"
+        if self._total is not None and self._total > ended:
+            told += f", {left_in_words((self._total - ended) / rate)}"
         return told
 
 

@@ -33,3 +33,22 @@ AllowLoopback = Annotated[
     bool,
     typer.Option("--allow-loopback", help="Let --assets-url be on this machine: for tests."),
 ]
+RequestIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="IDS",
+        help="Request ids; put -- before them where one starts with a dash.",
+        show_default=False,
+    ),
+]
+Origin = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="A file with one id a line; - reads standard input as it comes.",
+        show_default=False,
+    ),
+]
+EVERY = 10.0
+"""Seconds between two lines on progress, where there is no terminal for bars."""

@@ -56,6 +56,13 @@ class Screen(Console):
         """Print one line, of texts and of (text, style)."""
         self.print(Text.assemble(*parts), soft_wrap=True)
 
+    def say_cut(self, *parts: str | tuple[str, str]) -> None:
+        """Print one line, of which a terminal shows what it has room for."""
+        if self.is_terminal:
+            self.print(Text.assemble(*parts), no_wrap=True, overflow="ellipsis")
+        else:
+            self.say(*parts)
+
     def on_broken_pipe(self) -> None:
         """End the command where its output has no reader; without its messages it goes on."""
         if not self.stderr:

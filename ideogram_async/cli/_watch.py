@@ -15,41 +15,26 @@ from ideogram_async.cli._ending import Code, exit_codes, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
 from ideogram_async.cli._meter import Meter
 from ideogram_async.cli._options import (
+    EVERY,
     AllowHTTP,
     AllowLoopback,
     AssetsURL,
     BaseURL,
     MaxInFlight,
     MaxRate,
+    Origin,
     Quality,
     QualityName,
+    RequestIds,
 )
 from ideogram_async.cli._results import Results, results_to
 from ideogram_async.cli._terminal import Screen, printable
 
-EVERY = 10.0
-"""Seconds between two lines on progress, where there is no terminal for bars."""
-
 
 def watch(
-    ids: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IDS",
-            help="Request ids; put -- before them where one starts with a dash.",
-            show_default=False,
-        ),
-    ] = None,
+    ids: RequestIds = None,
     *,
-    origin: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="FILE",
-            help="A file with one id a line; - reads standard input as it comes.",
-            show_default=False,
-        ),
-    ] = None,
+    origin: Origin = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -184,7 +169,7 @@ def _meter(
         run,
         every=EVERY,
         each=ids if isinstance(ids, list) and _has_bars(screen, ids) else (),
-        known_total=isinstance(ids, list),
+        total=len(set(ids)) if isinstance(ids, list) else None,
         more=None if album is None else album.describe,
     )
 
