@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
@@ -149,6 +149,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def send(self) -> None:
         job = self.ledger.agenda.pop(self.now)
         if job is not None:
+            assert not all(subscriber.gone for subscriber in cast("Any", job.subscribers()))
             self.ledger.departs(job, self.now)
             self.flying.append((job, self.now))
 
@@ -177,6 +178,10 @@ class LedgerMachine(RuleBasedStateMachine):
             assert handed_back == caller.open()
             caller.gone = True
             caller.taken = Counter(caller.ends)
+
+    @rule()
+    def tidy(self) -> None:
+        self.ledger.tidy(self.now, 1)
 
     @rule()
     def sweep(self) -> None:
