@@ -61,7 +61,9 @@ class Ledger(Subscriptions):
         if subscriber.once and self._pool.held_until(now) > subscriber.until:
             wait = self._pool.held_until(now) - now
             raise RateLimitError(
-                f"the gateway asked to wait, for {wait:.0f} s more", retry_after=wait
+                f"the gateway asked to wait, for {wait:.0f} s more",
+                request_id=subscriber.request_id or None,
+                retry_after=wait,
             )
         self._subscribers.add(subscriber)
 

@@ -400,6 +400,9 @@ async def test_a_long_retry_after_is_told_at_once() -> None:
             await client.retrieve(ids[0])
         assert loop.time() < 1
         assert caught.value.retry_after == pytest.approx(63, abs=4)
+        with pytest.raises(RequestError, match="asked to wait") as refused:
+            await client.retrieve(ids[1])
+        assert refused.value.request_id == ids[1]
         with pytest.raises(RequestError, match="asked to wait"):
             client.retrieve_many(ids)
         assert len([r async for r in client.retrieve_many(ids, timeout=90)]) == 5
