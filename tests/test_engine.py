@@ -1,0 +1,374 @@
+"""The client as a state machine: each id ends exactly once, and nothing is asked for nobody.
+
+Engine, ledger and pool are real, in virtual time; the queries are answered by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ideogram_async import (
+    APIConnectionError,
+    AuthenticationError,
+    BaseURLError,
+    Credential,
+    FixedInterval,
+    IdeogramClient,
+    IdeogramError,
+    InvalidResponseError,
+    PollingFailed,
+    RateLimitError,
+    RequestError,
+    RequestNotFound,
+    Run,
+    SamplingRequest,
+    _subscriptions,
+)
+from ideogram_async._subscriptions import Subscriptions
+from ideogram_async._wire import Answer, Fault, Verdict
+from ideogram_async.testing import VirtualTimeLoop
+
+T = TypeVar("T")
+
+IDS = [f"id-{number}" for number in range(7)]
+LIMIT = 3
+KEYS = [Credential(token="one"), Credential(token="two")]
+_FAULTS: dict[str, Callable[[], Fault]] = {
+    "transient": lambda: Fault(Verdict.TRANSIENT, APIConnectionError("reset")),
+    "throttled": lambda: Fault(Verdict.THROTTLED, RateLimitError("429", status=429)),
+    "held": lambda: Fault(Verdict.THROTTLED, RateLimitError("429", retry_after=20.0)),
+    "unknown": lambda: Fault(Verdict.UNKNOWN_ID, RequestNotFound("404", status=404)),
+    "malformed": lambda: Fault(Verdict.MALFORMED, InvalidResponseError("no list")),
+    "refused": lambda: Fault(Verdict.REFUSED, AuthenticationError("401", status=401)),
+    "address": lambda: Fault(Verdict.ADDRESS, BaseURLError("302", status=302)),
+}
+_OUTCOMES = ["complete"] * 4 + ["running"] * 4 + ["errored", *_FAULTS]
+_WAYS = ["as_completed", "as_completed", "retrieve_many", "watch"]
+
+
+class Flight:
+    """A query that is under way."""
+
+    def __init__(self, request_id: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.request_id = request_id
+        self.outcome: asyncio.Future[Answer | Fault] = loop.create_future()
+
+
+class RunCaller:
+    """A caller of a run: what it handed in, and what it has had."""
+
+    def __init__(self, run: Run[Any], ids: set[str], *, once: bool) -> None:
+        self.run: Run[Any] = run
+        self.ids = ids
+        self.once = once
+        self.done: Counter[str] = Counter()
+        self.fetches: list[asyncio.Future[Any]] = []
+        self.closing: asyncio.Future[None] | None = None
+        self.left = False
+        self.over = False
+        """Whether the run has told its end."""
+
+    def awaits(self, request_id: str) -> bool:
+        """Tell whether an id may be asked for this caller."""
+        return not self.left and not self.over and request_id in self.ids
+
+    def collect(self) -> None:
+        """Take what the waits for a next result have brought."""
+        for fetch in [one for one in self.fetches if one.done()]:
+            self.fetches.remove(fetch)
+            if fetch.cancelled():
+                continue
+            error = fetch.exception()
+            if error is None:
+                self._take(fetch.result())
+            else:
+                assert isinstance(error, StopAsyncIteration | PollingFailed | IdeogramError), error
+                self.over = True
+
+    def _take(self, end: SamplingRequest | RequestError) -> None:
+        if isinstance(end, SamplingRequest) and (self.once or end.is_complete):
+            self.done[str(end.request_id)] += 1
+
+    def check(self) -> None:
+        """Each id that was handed in is done, failed or pending: exactly one of these."""
+        failed = Counter(str(error.request_id) for error in self.run.failures)
+        assert self.done + failed + Counter(self.run.pending) == Counter(self.ids)
+
+
+class CallCaller:
+    """A caller of `wait` or `retrieve`."""
+
+    def __init__(self, request_id: str, call: asyncio.Future[SamplingRequest]) -> None:
+        self.request_id = request_id
+        self.call = call
+
+    def awaits(self, request_id: str) -> bool:
+        """Tell whether an id may be asked for this caller."""
+        return request_id == self.request_id and not self.call.done()
+
+    def check(self) -> None:
+        """What came is of this id, and of the library."""
+        if self.call.done() and not self.call.cancelled():
+            error = self.call.exception()
+            if error is None:
+                assert self.call.result().request_id == self.request_id
+            else:
+                assert isinstance(error, IdeogramError), error
+                assert error.request_id == self.request_id
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Runs and calls over a few ids, answered in every way, left and cancelled at any moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(_subscriptions, "AT_ONCE", 2)
+        self.patch.setattr(Subscriptions.tidy, "__defaults__", (2,))
+        self.loop = VirtualTimeLoop()
+        self.flights: list[Flight] = []
+        self.runs: list[RunCaller] = []
+        self.calls: list[CallCaller] = []
+        self.wrong: list[str] = []
+        self.closed = False
+        self.loop.set_exception_handler(lambda _, told: self.wrong.append(str(told)))
+        self.client = self._do(self._start)
+
+    def _start(self) -> IdeogramClient:
+        client = IdeogramClient(
+            "http://127.0.0.1:9",
+            credentials=KEYS,
+            max_in_flight=LIMIT,
+            schedule=FixedInterval(1.0),
+        )
+        client._started().engine._query = self._query
+        return client
+
+    async def _query(self, _: int, request_id: str) -> Answer | Fault:
+        callers: list[RunCaller | CallCaller] = [*self.runs, *self.calls]
+        if not any(caller.awaits(request_id) for caller in callers):
+            self.wrong.append(f"{request_id} is asked, and nobody awaits it")
+        flight = Flight(request_id, self.loop)
+        self.flights.append(flight)
+        if len(self.flights) > LIMIT:
+            self.wrong.append("more in flight than allowed")
+        try:
+            return await flight.outcome
+        finally:
+            self.flights.remove(flight)
+
+    def _do(self, function: Callable[[], T]) -> T:
+        """Call something within the loop."""
+
+        async def call() -> T:
+            return function()
+
+        return self.loop.run_until_complete(call())
+
+    def _task(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        return self.loop.create_task(coroutine)
+
+    # Callers come
+
+    @precondition(lambda self: not self.closed)
+    @rule(
+        way=st.sampled_from(_WAYS),
+        ids=st.sets(st.sampled_from(IDS), min_size=1),
+        fresh=st.booleans(),
+        deadline=st.sampled_from([None, 3.0]),
+        told=st.booleans(),
+    )
+    def begin_a_run(
+        self, way: str, ids: set[str], fresh: bool, deadline: float | None, told: bool
+    ) -> None:
+        settings: dict[str, Any] = {"return_exceptions": told}
+        if way != "retrieve_many":
+            settings |= {"just_submitted": fresh, "deadline": deadline}
+        once = way == "retrieve_many"
+
+        def begin() -> None:
+            run = getattr(self.client, way)(sorted(ids), **settings)
+            self.runs.append(RunCaller(run, ids, once=once))
+
+        try:
+            self._do(begin)
+        except RateLimitError:
+            assert once  # a throttle holds for longer than it may take
+
+    @precondition(lambda self: not self.closed)
+    @rule(
+        request_id=st.sampled_from(IDS),
+        once=st.booleans(),
+        timeout=st.sampled_from([None, 2.0]),
+        turns=st.integers(0, 3),
+    )
+    def begin_a_call(self, request_id: str, once: bool, timeout: float | None, turns: int) -> None:
+        call = self.client.retrieve if once else self.client.wait
+        task = self._task(call(request_id, timeout=timeout))
+        self.calls.append(CallCaller(request_id, task))
+        self._turn(turns)
+
+    # Time passes, answers come
+
+    @rule(turns=st.integers(1, 5))
+    def turns_pass(self, turns: int) -> None:
+        self._turn(turns)
+
+    @rule(seconds=st.sampled_from([0.0, 0.3, 1.0, 6.0, 70.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.loop.run_until_complete(asyncio.sleep(seconds))
+
+    @precondition(lambda self: self.flights)
+    @rule(data=st.data(), kind=st.sampled_from(_OUTCOMES), turns=st.integers(0, 4))
+    def answer(self, data: st.DataObject, kind: str, turns: int) -> None:
+        self._answer(data.draw(st.sampled_from(self.flights)), kind)
+        self._turn(turns)
+
+    def _answer(self, flight: Flight, kind: str) -> None:
+        if flight.outcome.done():
+            return
+        record = SamplingRequest(
+            request_id=flight.request_id,
+            completion_percentage=100 if kind == "complete" else 50,
+            is_errored=kind == "errored",
+        )
+        fault = _FAULTS.get(kind)
+        flight.outcome.set_result(Answer(record, None) if fault is None else fault())
+
+    # Callers take, cancel, leave
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), turns=st.integers(0, 3))
+    def fetch(self, data: st.DataObject, turns: int) -> None:
+        caller = data.draw(st.sampled_from(self.runs))
+        caller.fetches.append(self._task(_next(caller.run)))
+        self._turn(turns)
+
+    @precondition(lambda self: any(caller.fetches for caller in self.runs))
+    @rule(data=st.data())
+    def cancel_a_fetch(self, data: st.DataObject) -> None:
+        fetches = [fetch for caller in self.runs for fetch in caller.fetches]
+        data.draw(st.sampled_from(fetches)).cancel()
+        self._turn(1)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def cancel_a_call(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.calls)).call.cancel()
+        self._turn(2)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), turns=st.integers(0, 3))
+    def leave(self, data: st.DataObject, turns: int) -> None:
+        caller = data.draw(st.sampled_from(self.runs))
+        if caller.closing is None:
+            caller.closing = self._task(caller.run.aclose())
+            self._turn(1)
+            caller.left = True
+        self._turn(turns)
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        caller = data.draw(st.sampled_from(self.runs))
+        if not caller.fetches:
+            with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+                del caller.run
+                gc.collect(0)
+            self._turn(1)
+            self.runs.remove(caller)
+
+    @precondition(lambda self: self.runs and not self.closed)
+    @rule()
+    def close(self) -> None:
+        self.closed = True
+        self.loop.run_until_complete(self.client.close())
+        assert not self.flights
+
+    def _turn(self, turns: int) -> None:
+        for _ in range(turns):
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+
+    # What holds at any moment
+
+    @invariant()
+    def nothing_is_wrong(self) -> None:
+        assert self.wrong == []
+        assert self.client.statistics().in_flight <= LIMIT
+
+    @invariant()
+    def each_id_ends_exactly_once(self) -> None:
+        for caller in self.runs:
+            caller.collect()
+            caller.check()
+        for call in self.calls:
+            call.check()
+
+    def teardown(self) -> None:
+        """Let everybody have their ends: nobody hangs, and then nothing is asked."""
+        try:
+            if not self.closed:
+                self._finish()
+            self.loop.run_until_complete(self.client.close())
+            self.nothing_is_wrong()
+            self._turn(3)
+            self.each_id_ends_exactly_once()
+            assert not asyncio.all_tasks(self.loop)
+        finally:
+            self.loop.close()
+            self.patch.undo()
+
+    def _finish(self) -> None:
+        readers: list[asyncio.Future[Any]] = [
+            self._task(_read(caller)) for caller in self.runs if not caller.fetches
+        ]
+        readers += [fetch for caller in self.runs for fetch in caller.fetches]
+        readers += [call.call for call in self.calls]
+        for _ in range(4000):
+            if all(reader.done() for reader in readers):
+                break
+            for flight in self.flights:
+                self._answer(flight, "complete")
+            self.loop.run_until_complete(asyncio.sleep(0.2))
+        assert all(reader.done() for reader in readers)
+        for caller in self.runs:
+            self.loop.run_until_complete(caller.run.aclose())
+        for flight in self.flights:
+            self._answer(flight, "running")
+        self.loop.run_until_complete(asyncio.sleep(100.0))
+        assert self.flights == []
+        assert self.client.statistics().pending == 0
+
+
+async def _next(run: Run[Any]) -> Any:
+    try:
+        return await run.__anext__()
+    except StopAsyncIteration:
+        raise PollingFailed("the end", [RequestError("of a run that went well")]) from None
+
+
+async def _read(caller: RunCaller) -> None:
+    """Take all that is left of a run."""
+    while not caller.over:
+        fetch = asyncio.ensure_future(_next(caller.run))
+        await asyncio.wait([fetch])
+        caller.fetches.append(fetch)
+        caller.collect()
+
+
+EngineMachine.TestCase.settings = hypothesis_settings(
+    max_examples=120, stateful_step_count=40, deadline=None
+)
+TestEngine: Any = EngineMachine.TestCase
+TestEngine.__doc__ = "No sequence of events loses an id, ends one twice, or asks for nobody."
