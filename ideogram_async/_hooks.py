@@ -99,6 +99,20 @@ def check_hooks(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
     return checked
 
 
+def hooks_of(hooks: tuple[Hook, ...], url: str) -> Hooks | None:
+    """Give what tells the hooks, the log among them where it is to be told all, or None."""
+    if _log.isEnabledFor(logging.DEBUG):
+        hooks = (*hooks, _log_event)
+    return Hooks(hooks, url) if hooks else None
+
+
+def _log_event(event: Event) -> None:
+    """Log what nothing else does: good answers."""
+    if isinstance(event, QueryAnswered) and event.record is not None:
+        percentage, seconds = event.record.completion_percentage, event.answered - event.asked
+        _log.debug("%s: %s %% (%.3f s)", event.request_id, percentage, seconds)
+
+
 class Hooks:
     """The hooks of a client, of which none can disturb it."""
 

@@ -9,7 +9,7 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
 
-from ideogram_async import _settings
+from ideogram_async import _log, _settings
 from ideogram_async._adaptive import AdaptiveSchedule
 from ideogram_async._core import Core, running, until_done
 from ideogram_async._credentials import Credential
@@ -45,6 +45,7 @@ class Lifetime:
         downloads: Downloads | None = None,
         hooks: Iterable[Hook] = (),
     ) -> None:
+        _log.set_up()
         self._core: Core | None = None
         self._closed = False
         self._closing: asyncio.Task[None] | None = None

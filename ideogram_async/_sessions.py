@@ -15,7 +15,7 @@ import anyio
 
 from ideogram_async._breaker import Breaker
 from ideogram_async._errors import IdeogramError
-from ideogram_async._hooks import Hooks
+from ideogram_async._hooks import Hooks, hooks_of
 from ideogram_async._settings import Settings
 from ideogram_async._sharing import Sharing
 from ideogram_async._statistics import SessionState, SessionStatistics
@@ -188,9 +188,7 @@ class Pool:
         self._slots = anyio.Semaphore(settings.max_in_flight)
         told = settings.max_rate
         gentle = told is None
-        self.hooks: Hooks | None = None
-        if settings.hooks:
-            self.hooks = Hooks(settings.hooks, settings.url)
+        self.hooks: Hooks | None = hooks_of(settings.hooks, settings.url)
         self._sessions = [
             Session(index, gentle=gentle, changed=self._changed)
             for index in range(len(settings.credentials))
@@ -331,7 +329,9 @@ class Pool:
     def _changed(self, session: Session, former: SessionState) -> None:
         """Say that a session has come into another state."""
         state, reason = session.state, session.reason
-        level = logging.WARNING if state in {"broken", "refused"} else logging.INFO
+        # Where every key is refused, it is the callers who are told.
+        loud = state == "broken" or (state == "refused" and self.refusal() is None)
+        level = logging.WARNING if loud else logging.INFO
         _log.log(level, "session %d: %s%s", session.index, state, f", {reason}" if reason else "")
         if self.hooks is not None:
             self.hooks.changed(session.index, state, former, reason)

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from ideogram_async import (
+    AuthenticationError,
     Downloads,
     FixedInterval,
     IdeogramClient,
@@ -169,6 +170,33 @@ async def test_a_script_that_resumes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert file.read_text() == ""
     printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert printed == ids
+
+
+async def test_figures_by_a_hook(capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of a hook counts what happens, and names the place of a key that is refused."""
+    scope = _block("observed_client")
+    figures = scope["Figures"]()
+    async with (
+        Gateway(tokens=["my-key"], latency=0.5) as gateway,
+        scope["observed_client"](gateway.url, figures) as client,
+    ):
+        ids = [gateway.submit(duration=n, errored=n == 3) for n in (1, 2, 3)]
+        results = [r async for r in client.as_completed(ids, return_exceptions=True)]
+        gateway.revoke("my-key")
+        with pytest.raises(AuthenticationError):
+            await client.retrieve(ids[0])
+    assert (len(results), figures.ended, figures.failed) == (3, 3, 1)
+    assert figures.seconds == pytest.approx(0.5 * len(gateway.queries))
+    assert "key 0 is out of use: 401" in capsys.readouterr().out
+
+
+async def test_a_client_that_is_traced() -> None:
+    """The example of OpenTelemetry makes a client that works and can be observed."""
+    async with (
+        Gateway() as gateway,
+        _block("traced_client")["traced_client"](gateway.url) as client,
+    ):
+        assert (await client.wait(gateway.submit(duration=1))).is_complete
 
 
 def test_the_two_commands() -> None:
