@@ -14,10 +14,15 @@ ROOT = Path(__file__).parents[1]
 
 def cores() -> tuple[int | None, int | None]:
     """Choose a core for the client, and another for the server; None where nothing is pinned."""
+    cores = all_cores()
+    return cores[0], cores[-1]
+
+
+def all_cores() -> list[int | None]:
+    """List the cores there are, the client's first; one None where nothing is pinned."""
     if not hasattr(os, "sched_getaffinity"):
-        return None, None
-    allowed = sorted(os.sched_getaffinity(0))
-    return allowed[-1], allowed[0]
+        return [None]
+    return [*sorted(os.sched_getaffinity(0), reverse=True)]
 
 
 def pin(core: int | None, process: int = 0) -> None:

@@ -30,6 +30,8 @@ class Task(msgspec.Struct, frozen=True):
     core: int | None = None
     profile: str | None = None
     """Where to leave a profile, or None for none."""
+    start_together: bool = False
+    """Whether, after the warm-up, to say a line and to wait for one."""
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -48,6 +50,9 @@ async def measure(task: Task) -> Measured:
     warm, timed = ids[: task.warm_up], ids[task.warm_up :]
     async with COMPETITORS[task.client].opened(task.target) as drain:
         await drain(warm)
+        if task.start_together:
+            print("ready", flush=True)
+            sys.stdin.readline()  # nothing is under way that this could hold up
         with nullcontext() if task.profile is None else cProfile.Profile() as profile:
             cpu, wall = time.process_time(), time.perf_counter()
             await drain(timed)
