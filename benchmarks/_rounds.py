@@ -64,7 +64,7 @@ class Rounds:
         name = f"{client} ({loop}{', TLS' if key[2] else ''})"
         if name in self.skipped:
             return
-        task = self._task(client, loop, server)
+        task = self.task(client, loop, server)
         try:
             cost, rate = _instructions(task) if self._callgrind else _time(task)
         except SkippedError as error:
@@ -80,7 +80,8 @@ class Rounds:
         rows = list(self._rows.values())
         return sorted(rows, key=lambda row: (row.tls, row.loop, order.index(row.client)))
 
-    def _task(self, client: str, loop: str, server: Server) -> Task:
+    def task(self, client: str, loop: str, server: Server) -> Task:
+        """Make the task of one round."""
         competitor = COMPETITORS[client]
         flight = competitor.in_flight
         target = Target(server.base_url, server.authority, flight, self._pending)

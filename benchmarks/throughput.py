@@ -17,6 +17,8 @@ does not know (see `_machine`) is closed for all alike. The server is in C where
 there, and says what it is; over TLS it is in Python, so that queries a second tell of it, too.
 
 `--callgrind` counts instructions of user space instead (valgrind): no noise, and no kernel.
+`--profile CLIENT` tells where one client's time goes, by whose code it is; cProfile makes small
+functions look dearer than they are.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _profile
 from benchmarks._competitors import COMPETITORS
 from benchmarks._machine import cores, described
 from benchmarks._report import Goal, about, figure, goal, report, say, spread, table, write
@@ -119,6 +122,17 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     return rounds.rows(), [f"skipped: {name}, {why}" for name, why in rounds.skipped.items()]
 
 
+def profile(arguments: argparse.Namespace) -> Iterator[str]:
+    """Profile one client, on asyncio's own loop, without TLS."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        serving(Path(name), tls=False, core=cores()[1]) as server,
+    ):
+        rounds = Rounds(arguments.queries, arguments.pending, cores()[0], callgrind=False)
+        task = rounds.task(arguments.profile, "asyncio", server)
+        yield from _profile.tell(_profile.profiled(task, Path(name)))
+
+
 def _measure(
     rounds: Rounds, arguments: argparse.Namespace, loops: list[str], directory: Path, *, tls: bool
 ) -> None:
@@ -141,6 +155,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pending", type=int, default=20_000, help="ids of the polling one")
     parser.add_argument("--only", nargs="+", choices=COMPETITORS, help="these clients alone")
     parser.add_argument("--callgrind", action="store_true", help="count instructions (valgrind)")
+    parser.add_argument("--profile", choices=COMPETITORS, help="profile this client, nothing else")
     parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
     arguments = parser.parse_args(given)
     quick = arguments.quick or arguments.callgrind
@@ -156,6 +171,9 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = _arguments(given)
     machine = described(*PACKAGES)
     say(about(machine))
+    if arguments.profile is not None:
+        say(profile(arguments))
+        return
     rows, skipped = measure(arguments)
     unit = "1,000 instr." if arguments.callgrind else "us CPU"
     goals = list(judge(rows))

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks import processes, scale, throughput
+from benchmarks import _profile, processes, scale, throughput
 from benchmarks._rounds import Rounds
 from benchmarks._server import Server, serving
 
@@ -68,3 +68,12 @@ def test_processes(tmp_path: Path) -> None:
     processes.main(sizes)
     rows = _written(tmp_path, "processes")["rows"]
     assert [(row["processes"], len(row["rates"])) for row in rows] == [(1, 1), (2, 1)]
+
+
+def test_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    """A profile tells of each party's share, and finds the parts where they are."""
+    throughput.main(["--profile", "retrieve_many", "--queries", "70"])
+    parties = capsys.readouterr().out.split("\n\n")[1:]
+    assert [party.split(":")[0] for party in parties] == list(_profile.OWNERS)
+    found = ("client.py", "base_events.py", "_engine.py", "msgspec", "")
+    assert all(name in party for name, party in zip(found, parties, strict=True))
