@@ -119,7 +119,7 @@ def _print_row(name: str, costs: list[Cost], ratio: float) -> None:
     seconds = statistics.median(cost.seconds for cost in costs)
     queries = statistics.median(cost.queries for cost in costs)
     each = statistics.median(cost.each for cost in costs)
-    print(f"| {name} | {seconds:.2f} s | {queries:,.0f} | {each * 1e6:.0f} µs | {ratio:.2f} |")
+    print(f"| {name} | {seconds:.2f} s | {queries:,.0f} | {each * 1e6:.0f} μs | {ratio:.2f} |")
 
 
 if __name__ == "__main__":
