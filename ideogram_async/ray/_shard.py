@@ -22,8 +22,8 @@ MOST = 64
 """Results in one piece of news: as bytes they stay below what Ray sends without its store."""
 KEPT = 4 * MOST
 """Results that are taken from the client before they are sent."""
-GATHER = 0.01
-"""Seconds that news waits for more of it: a piece costs some 0.5 ms, be it large or small."""
+GATHER = 0.05
+"""Seconds between two pieces of news that are not full: each costs its reader 1 ms or more."""
 LOOK = 0.05
 """Seconds between two looks at whether the gateway has refused anything."""
 BEAT = 1.0
@@ -40,6 +40,7 @@ class Shard:
         self._polling: set[asyncio.Task[None]] = set()
         self._holds: dict[int, float] = {}
         self._told: dict[int, int] = {}
+        self._sent_at = -GATHER
         self._ended: IdeogramError | None = None
 
     async def open(self, order: Order, schedule: Schedule[object]) -> None:
@@ -47,6 +48,7 @@ class Shard:
         self._schedule = SharedSchedule(schedule)
         self._client: IdeogramClient = order.client(self._schedule)
         self._stir = asyncio.Event()
+        self._full = asyncio.Event()
         self._room = asyncio.Event()
         await self._client.__aenter__()
 
@@ -83,12 +85,17 @@ class Shard:
                     while len(self._results) >= KEPT:
                         self._room.clear()
                         await self._room.wait()
-                    self._results.append(result)
-                    self._stir.set()
+                    self._put(result)
         except IdeogramError as error:
             error.pending = ()  # whoever handed them in knows better
             self._ended = error
             self._stir.set()
+
+    def _put(self, result: Result) -> None:
+        self._results.append(result)
+        self._stir.set()
+        if len(self._results) >= MOST:
+            self._full.set()
 
     async def _something(self) -> None:
         """Wait for news: results, a refusal, or a while without any."""
@@ -98,8 +105,9 @@ class Shard:
             with anyio.move_on_after(LOOK):
                 await self._stir.wait()
             self._look()
-        if len(self._results) < MOST and self._ended is None:
-            await asyncio.sleep(GATHER)
+        with anyio.CancelScope(deadline=self._sent_at + GATHER):
+            await self._full.wait()
+        self._sent_at = loop.time()
 
     def _look(self) -> None:
         """See whether a session was refused since the last look, and holds."""
@@ -112,6 +120,8 @@ class Shard:
     def _gathered(self) -> News:
         taken = [self._results.popleft() for _ in range(min(MOST, len(self._results)))]
         self._room.set()
+        if len(self._results) < MOST:
+            self._full.clear()
         holds, self._holds = self._holds, {}
         if not self._results and self._ended is None:
             self._stir.clear()
