@@ -30,11 +30,12 @@ TOKEN = "made-up-token"
 class Served:
     """A gateway in real time, in a thread with a loop of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self.gateway = self.call(partial(Gateway, tokens=[TOKEN], latency=0.01))
+        settings = {"tokens": [TOKEN], "latency": 0.01, **settings}
+        self.gateway = self.call(partial(Gateway, **settings))
         self.wait(self.gateway.start())
 
     def call(self, function: Callable[[], T]) -> T:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from benchmarks._loopback_ray import MEMORY
@@ -25,7 +26,7 @@ from ideogram_async import (
     WaitTimeout,
 )
 from ideogram_async.testing import Reply
-from tests.elsewhere import PATIENCE, Elsewhere
+from tests._commands import Served, environment_for, start
 from tests.ray_nodes import nodes, shards
 
 state = pytest.importorskip("ray._private.state", reason="Ray is not installed")
@@ -42,6 +43,8 @@ from ideogram_async.ray._order import Orders  # noqa: E402 - as above
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("ray")]
 
 KEY = "canary-0815"
+PATIENCE = 20.0
+"""Seconds after which an event that must come is missed."""
 
 
 @pytest.fixture
@@ -58,21 +61,32 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture
-def served(cluster: object) -> Iterator[Elsewhere]:  # noqa: ARG001 - it must be there
+def served(cluster: object) -> Iterator[Served]:  # noqa: ARG001 - it must be there
     """Start a gateway."""
-    with Elsewhere(tokens=[KEY], latency=0.02) as gateway:
-        yield gateway
+    gateway = Served(tokens=[KEY], latency=0.02)
+    yield gateway
+    gateway.close()
 
 
-def polled(served: Elsewhere, ids: Any, **settings: Any) -> RayRun[Any]:
+def submit(served: Served, count: int, **details: Any) -> list[str]:
+    """Submit so many requests."""
+    return [served.submit(**details) for _ in range(count)]
+
+
+def change(served: Served, **settings: Any) -> None:
+    """Change the gateway, in its own thread."""
+    served.call(lambda: vars(served.gateway).update(settings))
+
+
+def polled(served: Served, ids: Any, **settings: Any) -> RayRun[Any]:
     """Poll ids by two shards, quickly."""
     settings = {"token": KEY, "max_rate": 1000.0, "schedule": FixedInterval(0.2), **settings}
-    return ray_as_completed(ids, served.url, **settings)
+    return ray_as_completed(ids, served.gateway.url, **settings)
 
 
-async def test_each_id_is_delivered_once(served: Elsewhere) -> None:
+async def test_each_id_is_delivered_once(served: Served) -> None:
     """Two shards share the work; every record comes once, and teaches the schedule once."""
-    ids = [one for n in range(30) for one in served.submit(2, duration=n / 30)]
+    ids = [one for n in range(30) for one in submit(served, 2, duration=n / 30)]
     schedule = AdaptiveSchedule()
     async with polled(served, [*ids, *ids], schedule=schedule, just_submitted=True) as run:
         results = [request async for request in run]
@@ -85,17 +99,17 @@ async def test_each_id_is_delivered_once(served: Elsewhere) -> None:
     assert schedule.save().bands[0].n == 62  # 2 of the prior
 
 
-async def test_failures(served: Elsewhere) -> None:
+async def test_failures(served: Served) -> None:
     """An id that fails disturbs no other: raised together at the end, or told in the stream."""
-    good, bad = served.submit(3, duration=0.3), served.submit(2, progress="errored", duration=0.1)
+    good, bad = submit(served, 3, duration=0.3), submit(served, 2, progress="errored", duration=0.1)
     got = []
     with pytest.raises(PollingFailed) as caught:
         async for request in polled(served, [*bad, *good], shards=1):
             got.append(request.request_id)
     assert sorted(got) == sorted(good)
     assert sorted(str(error.request_id) for error in caught.value.exceptions) == sorted(bad)
-    (sick,) = served.submit(1)
-    served.do(lambda gateway: gateway.script(Reply(502), times=math.inf, request_id=sick))
+    (sick,) = submit(served, 1)
+    served.call(lambda: served.gateway.script(Reply(502), times=math.inf, request_id=sick))
     ids = [7, sick, *bad, *good]
     async with polled(served, ids, shards=1, return_exceptions=True, deadline=1.5) as run:
         inline = [result async for result in run]
@@ -107,14 +121,14 @@ async def test_failures(served: Elsewhere) -> None:
     assert isinstance(late.__cause__, InternalServerError)  # pickling alone would lose it
 
 
-async def test_an_endless_source_is_pulled_as_there_is_room(served: Elsewhere) -> None:
+async def test_an_endless_source_is_pulled_as_there_is_room(served: Served) -> None:
     """No more than `max_pending` ids are taken and not yet yielded, at any moment."""
     taken = yielded = most = 0
 
     async def endless() -> AsyncIterator[str]:
         nonlocal taken, most
         while True:
-            (one,) = await asyncio.to_thread(served.submit, 1, duration=0.1)
+            (one,) = await asyncio.to_thread(submit, served, 1, duration=0.1)
             taken += 1
             most = max(most, taken - yielded)
             yield one
@@ -127,9 +141,9 @@ async def test_an_endless_source_is_pulled_as_there_is_room(served: Elsewhere) -
     assert 10 < most <= 30
 
 
-async def test_killed_shards(served: Elsewhere) -> None:
+async def test_killed_shards(served: Served) -> None:
     """Three times a shard's process is killed while it polls: nothing is lost, nothing twice."""
-    ids = [one for n in range(150) for one in served.submit(2, duration=0.5 + n / 75)]
+    ids = [one for n in range(150) for one in submit(served, 2, duration=0.5 + n / 75)]
     killed: list[int] = []
     got = []
     async with polled(served, ids) as run:
@@ -142,10 +156,10 @@ async def test_killed_shards(served: Elsewhere) -> None:
     assert sorted(got) == sorted(ids)
 
 
-async def test_a_node_that_is_gone(served: Elsewhere, cluster: Any) -> None:
+async def test_a_node_that_is_gone(served: Served, cluster: Any) -> None:
     """A node is removed with the shard that is on it: its ids come from another one's."""
     node = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-    ids = [one for n in range(100) for one in served.submit(2, duration=1 + n / 50)]
+    ids = [one for n in range(100) for one in submit(served, 2, duration=1 + n / 50)]
     got: list[str] = []
     gone = 0
     async with polled(served, ids) as run:
@@ -159,11 +173,11 @@ async def test_a_node_that_is_gone(served: Elsewhere, cluster: Any) -> None:
 
 
 async def test_a_shard_that_cannot_come_back(
-    served: Elsewhere, monkeypatch: pytest.MonkeyPatch
+    served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After bounded tries the run ends, and lists the ids that are open."""
     monkeypatch.setattr(_seat, "STARTS_WITHIN", 0.5)
-    ids = served.submit(3, duration=0.1)
+    ids = submit(served, 3, duration=0.1)
     options = {"resources": {"nowhere": 1}}
     with pytest.raises(ShardLost, match="2 times in a row") as caught:
         async for _ in polled(served, ids, actor_options=options, restarts=1):
@@ -173,25 +187,25 @@ async def test_a_shard_that_cannot_come_back(
     assert (type(twin), twin.pending) == (ShardLost, caught.value.pending)
 
 
-async def test_a_timeout(served: Elsewhere) -> None:
+async def test_a_timeout(served: Served) -> None:
     """It ends the run also where no shard has found a place yet, and lists the ids."""
-    ids, options = served.submit(3), {"resources": {"nowhere": 1}}
+    ids, options = submit(served, 3), {"resources": {"nowhere": 1}}
     with pytest.raises(WaitTimeout) as caught:
         async for _ in polled(served, ids, actor_options=options, timeout=0.2):
             pass
     assert sorted(caught.value.pending) == sorted(ids)
 
 
-async def test_limits_hold_for_the_cluster(served: Elsewhere) -> None:
+async def test_limits_hold_for_the_cluster(served: Served) -> None:
     """Over all shards no more than `max_in_flight` at any instant, and `max_rate` over any 4 s."""
-    served.do(lambda gateway: setattr(gateway, "latency", 0.3))
-    ids = served.submit(200, progress="never")
+    change(served, latency=0.3)
+    ids = submit(served, 200, progress="never")
     async with polled(served, ids, max_in_flight=7, max_rate=30) as run:
         await _queries(served, 50)
-        assert served.do(lambda gateway: gateway.peak_in_flight) == 7
-        served.do(lambda gateway: setattr(gateway, "latency", 0.01))
+        assert served.gateway.peak_in_flight == 7
+        change(served, latency=0.01)
         await _queries(served, 200)
-    assert served.do(lambda gateway: gateway.peak_in_flight) == 7
+    assert served.gateway.peak_in_flight == 7
     times = [query.at for query in served.gateway.queries]
     assert times[-1] - times[50] > 4
     for first, begin in enumerate(times):  # a query of each shard may come at either end
@@ -199,20 +213,20 @@ async def test_limits_hold_for_the_cluster(served: Elsewhere) -> None:
     assert run.client_statistics().refused == 0
 
 
-async def _queries(served: Elsewhere, count: int) -> None:
+async def _queries(served: Served, count: int) -> None:
     """Wait until the gateway has had so many."""
     async with asyncio.timeout(PATIENCE):
         while len(served.gateway.queries) < count:  # noqa: ASYNC110 - another thread's
             await asyncio.sleep(0.01)
 
 
-async def test_a_refusal_is_felt_by_all_that_use_the_key(served: Elsewhere) -> None:
+async def test_a_refusal_is_felt_by_all_that_use_the_key(served: Served) -> None:
     """What one shard is told to wait, the other one waits, too, and both then go on."""
-    ids = served.submit(40, progress="never")
+    ids = submit(served, 40, progress="never")
     async with polled(served, ids, max_rate=100):
         await _queries(served, 60)
         refusal = Reply(429, {"Retry-After": "3"})
-        served.do(lambda gateway: gateway.script(refusal))
+        served.call(lambda: served.gateway.script(refusal))
         await _queries(served, 61)
         refused = await _refused(served)
         await _queries(served, len(served.gateway.queries) + 40)
@@ -222,7 +236,7 @@ async def test_a_refusal_is_felt_by_all_that_use_the_key(served: Elsewhere) -> N
     assert len(used) > 1
 
 
-async def _refused(served: Elsewhere) -> float:
+async def _refused(served: Served) -> float:
     """Wait for a refusal; give the loop time at which it was told."""
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -232,23 +246,23 @@ async def _refused(served: Elsewhere) -> float:
             await asyncio.sleep(0.01)
 
 
-async def test_a_shard_whose_key_is_refused(served: Elsewhere) -> None:
+async def test_a_shard_whose_key_is_refused(served: Served) -> None:
     """It goes on with the other's; when no key is left, the run ends and lists what is open."""
-    ids, never = served.submit(30, duration=0.5), served.submit(10, progress="never")
+    ids, never = submit(served, 30, duration=0.5), submit(served, 10, progress="never")
     keys = [Credential(token=KEY), Credential(access_token=f"{KEY}-other")]
     got = []
     with pytest.raises(AuthenticationError) as caught:
         async for request in polled(served, [*ids, *never], token=None, credentials=keys):
             got.append(request.request_id)
             if len(got) == 30:
-                served.do(lambda gateway: gateway.revoke(KEY))
+                served.call(lambda: served.gateway.revoke(KEY))
     assert sorted(got) == sorted(ids)
     assert sorted(caught.value.pending) == sorted(never)
 
 
-async def test_leaving_ends_all_polling(served: Elsewhere) -> None:
+async def test_leaving_ends_all_polling(served: Served) -> None:
     """Break, an exception, a cancellation: no actor is left, and no query comes."""
-    ids = [*served.submit(1, duration=0), *served.submit(50, progress="never")]
+    ids = [*submit(served, 1, duration=0), *submit(served, 50, progress="never")]
     async for _ in polled(served, ids):
         break
     with pytest.raises(ZeroDivisionError):
@@ -280,3 +294,18 @@ def test_keys_are_shown_nowhere(cluster: Any) -> None:
     orders = Orders("http://127.0.0.1", {"token": KEY, "headers": {"X": KEY}})
     (share,) = divide(1, 1, 20, None)
     assert KEY not in repr((orders, orders.order(share)))
+
+
+def test_watch_on_ray(cluster: object, served: Served) -> None:  # noqa: ARG001 - its environment
+    """`watch --ray local` prints the same lines, and nothing of Ray's between them."""
+    done = submit(served, 3, duration=0)
+    (failed,) = submit(served, 1, duration=0, progress="errored")
+    environment = environment_for(served) | {"IDEOGRAM_TOKEN": KEY, "PYTHONWARNINGS": "default"}
+    arguments = ("watch", "--ray", "local", "--shards", "1", "--", failed, *done)
+    with start(served, *arguments, env=environment) as process:
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    records = [msgspec.json.decode(line) for line in output.splitlines()]
+    assert sorted(record["request_id"] for record in records) == sorted(done)
+    assert f"failed: request '{failed}'" in errors.decode()
+    assert "3 of 4 complete, 1 failed, 4 queries" in errors.decode()

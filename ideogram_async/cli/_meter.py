@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ideogram_async import IdeogramClient, Run, SamplingRequest
+    from ideogram_async.cli._shards import Figures
     from ideogram_async.cli._terminal import Screen
 
 FRAME = 0.2
@@ -30,7 +31,7 @@ class Meter:
     def __init__(
         self,
         screen: Screen,
-        client: IdeogramClient,
+        client: IdeogramClient | Figures,
         run: Run[Any],
         *,
         every: float | None = None,

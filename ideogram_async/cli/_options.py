@@ -52,3 +52,13 @@ Origin = Annotated[
 ]
 EVERY = 10.0
 """Seconds between two lines on progress, where there is no terminal for bars."""
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Poll by shards on this Ray cluster; local starts one for this call.",
+        show_default=False,
+    ),
+]
+ShardCount = Annotated[int, typer.Option("--shards", help="Shards, with --ray.")]

@@ -25,9 +25,12 @@ from ideogram_async.cli._options import (
     Origin,
     Quality,
     QualityName,
+    Ray,
     RequestIds,
+    ShardCount,
 )
 from ideogram_async.cli._results import Results, results_to
+from ideogram_async.cli._shards import Figures, Shards, results_alone
 from ideogram_async.cli._terminal import Screen, printable
 
 
@@ -64,6 +67,8 @@ def watch(
     allow_http: AllowHTTP = False,
     assets_url: AssetsURL = None,
     allow_loopback: AllowLoopback = False,
+    ray: Ray = None,
+    shards: ShardCount = 2,
 ) -> None:
     """Poll requests until all are complete.
 
@@ -80,22 +85,32 @@ def watch(
     """
     with exit_codes(), opened(origin) as file, results_to(output) as results:
         source = gather(ids or (), file, results.known)
-        client = _client(
-            base_url,
-            deadline=None if deadline == 0 else deadline,
-            max_in_flight=max_in_flight,
-            max_rate=max_rate,
-            allow_http=allow_http,
-            downloads=_downloads(assets_url, allow_loopback=allow_loopback),
+        settings = {
+            "base_url": base_url,
+            "deadline": None if deadline == 0 else deadline,
+            "max_in_flight": max_in_flight,
+            "max_rate": max_rate,
+            "allow_http": allow_http,
+        }
+        downloads = _downloads(assets_url, allow_loopback=allow_loopback)
+        client = _client(**settings, downloads=downloads)
+        sharded = None if ray is None else Shards(ray, shards, settings)
+        watching = run_watch(
+            client,
+            source,
+            results,
+            timeout=timeout,
+            directory=download,
+            quality=quality,
+            sharded=sharded,
         )
-        asyncio.run(
-            run_watch(client, source, results, timeout=timeout, directory=download, quality=quality)
-        )
+        with results_alone() if sharded else nullcontext():
+            asyncio.run(watching)
 
 
-def _client(base_url: str | None, **settings: Any) -> IdeogramClient:
+def _client(**settings: Any) -> IdeogramClient:
     with usage_errors():
-        return IdeogramClient(base_url, **settings)
+        return IdeogramClient(**settings)
 
 
 def _downloads(assets_url: str | None, *, allow_loopback: bool) -> Downloads:
@@ -113,14 +128,15 @@ async def run_watch(
     timeout: float | None = None,
     directory: Path | None = None,
     quality: QualityName = "lossless",
+    sharded: Shards | None = None,
 ) -> None:
     """Watch ids until all have ended, and save their images if there is a directory."""
     screen = Screen(stderr=True)
     async with client:
         album = _album(client, directory, quality, screen, results)
-        run = _run(client, ids, timeout, each=_has_bars(screen, ids))
+        run = _run(sharded or client, ids, timeout, each=_has_bars(screen, ids))
         async with run:
-            meter = _meter(screen, client, run, ids, album)
+            meter = _meter(screen, Figures(run) if sharded else client, run, ids, album)
             with explained(run, results), meter:
                 async with album or nullcontext():
                     await deliver(run, meter, results, album)
@@ -132,11 +148,17 @@ def _has_bars(screen: Screen, ids: list[str] | IdStream) -> bool:
 
 
 def _run(
-    client: IdeogramClient, ids: list[str] | IdStream, timeout: float | None, *, each: bool
+    client: IdeogramClient | Shards,
+    ids: list[str] | IdStream,
+    timeout: float | None,
+    *,
+    each: bool,
 ) -> Run[SamplingRequest | RequestError]:
-    """Poll; changes are asked for where they are shown."""
-    poll = client.watch if each else client.as_completed
+    """Poll; changes are asked for where they are shown, and where shards would tell them."""
     with usage_errors():
+        if isinstance(client, Shards):
+            return client.as_completed(ids, timeout)
+        poll = client.watch if each else client.as_completed
         return poll(ids, timeout=timeout, return_exceptions=True)
 
 
@@ -158,7 +180,7 @@ def _album(
 
 def _meter(
     screen: Screen,
-    client: IdeogramClient,
+    client: IdeogramClient | Figures,
     run: Run[SamplingRequest | RequestError],
     ids: list[str] | IdStream,
     album: Album | None,

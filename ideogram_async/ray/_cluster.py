@@ -19,14 +19,16 @@ __all__ = ["RayError", "RayTaskError", "actor", "connect", "kill"]
 
 AHEAD = 4
 """Pieces of news that a shard may be ahead of who reads them."""
+STORE = 100 * 1024 * 1024
+"""Bytes of the object store of a cluster of one's own: what shards send is small."""
 
 
 def connect(address: str | None) -> None:
-    """Join a cluster, or start one within this process's machine, where there is none yet."""
+    """Join a cluster, or start one of this process alone, where there is none yet."""
     if ray.is_initialized():
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    alone = {"include_dashboard": False} if address == "local" else {}
+    alone = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
     ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **alone)
 
 

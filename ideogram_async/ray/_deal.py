@@ -24,6 +24,7 @@ from ideogram_async import (
 )
 from ideogram_async.ray import _cluster
 from ideogram_async.ray._budget import divide
+from ideogram_async.ray._errors import ShardLost
 from ideogram_async.ray._lessons import learn
 from ideogram_async.ray._news import unpacked
 from ideogram_async.ray._seat import Seat
@@ -87,7 +88,7 @@ class Deal(Generic[T]):
 
     async def _run(self) -> None:
         try:
-            await anyio.to_thread.run_sync(_cluster.connect, self.plan.address)
+            await self._connect()
             async with anyio.create_task_group() as group:
                 for seat in self._seats:
                     group.start_soon(seat.work)
@@ -102,6 +103,13 @@ class Deal(Generic[T]):
             self.end(error)
         finally:
             self._kill()
+
+    async def _connect(self) -> None:
+        try:
+            await anyio.to_thread.run_sync(_cluster.connect, self.plan.address)
+        except Exception as error:
+            told = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ShardLost(f"no shard could be started, for want of a cluster: {told}") from error
 
     def deliver(self, seat: Seat, result: Result, cause: IdeogramError | None) -> None:
         """Take an id's end, unless it is not this shard's to tell, or was told before."""

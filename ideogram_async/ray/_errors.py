@@ -6,6 +6,6 @@ from ideogram_async import IdeogramError
 
 
 class ShardLost(IdeogramError):  # noqa: N818 - named as the others are
-    """A shard's process was lost, and could not be brought back; `pending` lists what was open."""
+    """A shard could not be started, or brought back; `pending` lists what was open."""
 
     retryable = True

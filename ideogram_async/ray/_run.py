@@ -108,7 +108,8 @@ def ray_as_completed(
     Raises:
         ValueError: A setting is out of its range.
         TypeError: A setting is of another type.
-        ShardLost: A shard could not be brought back; `pending` lists what was open.
+        ShardLost: There is no cluster, or a shard could not be brought back; `pending` lists what
+            was open.
         PollingFailed, AuthenticationError, BaseURLError, WaitTimeout, ClientClosed: As in
             `as_completed`.
 

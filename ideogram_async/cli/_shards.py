@@ -1,0 +1,58 @@
+"""Polling by shards on Ray, in place of the command's own client: `--ray`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ideogram_async.cli._ending import Code, CommandError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ideogram_async import RequestError, SamplingRequest, Statistics
+    from ideogram_async.cli._ids import IdStream
+    from ideogram_async.ray import RayRun
+
+
+class Shards(NamedTuple):
+    """How many, on which cluster, and the settings of their clients."""
+
+    address: str
+    number: int
+    settings: dict[str, Any]
+
+    def as_completed(
+        self, ids: list[str] | IdStream, timeout: float | None
+    ) -> RayRun[SamplingRequest | RequestError]:
+        """Poll as a client would."""
+        try:
+            from ideogram_async.ray import ray_as_completed  # noqa: PLC0415 - an extra's
+        except ImportError as error:
+            raise CommandError(f"--ray {error}", Code.USAGE) from None
+        return ray_as_completed(
+            ids,
+            shards=self.number,
+            address=self.address,
+            timeout=timeout,
+            return_exceptions=True,
+            **self.settings,
+        )
+
+
+class Figures(NamedTuple):
+    """What a meter reads of a client, of all shards."""
+
+    run: Any
+    """A `RayRun`."""
+
+    def statistics(self) -> Statistics:
+        """Give the figures."""
+        figures: Statistics = self.run.client_statistics()
+        return figures
+
+
+def results_alone() -> AbstractContextManager[object]:
+    """Keep what Ray prints out of standard output, which is for results."""
+    return redirect_stdout(sys.stderr)
