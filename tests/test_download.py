@@ -323,6 +323,14 @@ async def test_too_large_is_not_read(tmp_path: Path) -> None:
         assert server.queries[0].sent < 20 << 20
 
 
+async def test_told_to_be_too_large(tmp_path: Path) -> None:
+    """A length beyond max_bytes is refused before a byte of the body has come."""
+    head = answer(b"", "200 OK", f"Content-Length: {1 << 40}")
+    async with scene(head, End.HANG) as (_, client):
+        await refused(client, tmp_path, "larger than max_bytes")
+        assert anyio.current_time() == 0
+
+
 # Where it may connect
 
 

@@ -165,12 +165,10 @@ def test_a_time_left_is_told_where_it_is_known() -> None:
     assert pace.look(0, 0) is None
     assert pace.look(2, 100) is None
     assert pace.look(10, 100) == 10
-    for second in range(11, 200):
-        rate = pace.look(second, 100 + second - 10)
-    assert rate == pytest.approx(1, abs=0.05)
-    for second in range(200, 300):
-        rate = pace.look(second, 289)
-    assert rate is None
+    rates = [pace.look(second, 100 + second - 10) for second in range(11, 200)]
+    assert rates[-1] == pytest.approx(1, abs=0.05)
+    rates = [pace.look(second, 289) for second in range(200, 300)]
+    assert rates[-1] is None
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,7 @@ async def test_it_is_written_as_results_come_and_not_too_often(tmp_path: Path) -
     keeping = asyncio.create_task(sheet.keep())
     for number in range(1001):
         sheet.add(FOREIGN, [tmp_path / f"{number}.png"])
-        if not number:
-            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1 if not number else 0.0005)
     await asyncio.sleep(60)
     sheet.add(FOREIGN, [tmp_path / "7.png"])
     await asyncio.sleep(60)

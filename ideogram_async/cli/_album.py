@@ -42,7 +42,7 @@ class Album:
         """Requests whose images are not all there yet."""
         self._client = client
         self._directory = directory
-        self._quality = quality
+        self._quality: QualityName = quality
         self._complain = complain
         self._former = iter(former)
         self._queue: deque[SamplingRequest] = deque()

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from statistics import fmean
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from ideogram_async.cli._ending import exit_codes
 from ideogram_async.cli._meter import Meter
 from ideogram_async.cli._samples import submit_samples
 from ideogram_async.cli._terminal import Screen, shortened
-from ideogram_async.testing import Gateway
+
+if TYPE_CHECKING:
+    from ideogram_async.testing import Gateway
 
 LATENCY = (0.02, 0.1)
 
@@ -32,6 +34,8 @@ def demo(
 
 
 async def _demo(screen: Screen, count: int, seed: int) -> None:
+    from ideogram_async.testing import Gateway  # noqa: PLC0415 - `watch` need not load a server
+
     token = secrets.token_urlsafe()
     async with Gateway(tokens=[token], latency=LATENCY, seed=seed) as gateway:
         ids = submit_samples(gateway, count, seed)
@@ -42,7 +46,7 @@ async def _demo(screen: Screen, count: int, seed: int) -> None:
 
 
 async def _poll(
-    screen: Screen, client: IdeogramClient, gateway: Gateway, ids: list[str]
+    screen: Screen, client: IdeogramClient, gateway: "Gateway", ids: list[str]
 ) -> list[float]:
     """Print each request as it completes; give each one's lag in seconds."""
     loop = asyncio.get_running_loop()

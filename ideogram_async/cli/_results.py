@@ -47,6 +47,7 @@ class Results(Protocol):
 
     def records(self) -> Iterator[SamplingRequest]:
         """Go through the requests that it held at first."""
+        raise NotImplementedError
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ideogram_async.testing import Gateway, ProgressKind
+if TYPE_CHECKING:
+    from ideogram_async.testing import Gateway, ProgressKind
 
 PROMPTS = (
     "a lighthouse at dawn",

@@ -10,7 +10,6 @@ import typer
 from ideogram_async.cli._ending import exit_codes
 from ideogram_async.cli._samples import submit_samples
 from ideogram_async.cli._terminal import Screen
-from ideogram_async.testing import Gateway
 
 LATENCY = (0.02, 0.1)
 
@@ -31,6 +30,8 @@ def serve(
 
 
 async def _serve(port: int, count: int, seed: int) -> None:
+    from ideogram_async.testing import Gateway  # noqa: PLC0415 - `watch` need not load a server
+
     gateway = Gateway(
         tokens=_key("IDEOGRAM_TOKEN"),
         access_tokens=_key("IDEOGRAM_ACCESS_TOKEN"),
