@@ -69,6 +69,7 @@ class Rounds:
             cost, rate = _instructions(task) if self._callgrind else _time(task)
         except SkippedError as error:
             self.skipped[name] = str(error)
+            self._rows.pop(key, None)  # rounds are compared one by one: it has all or none
             return
         row = self._rows.setdefault(key, Row(*key, [], []))
         row.costs.append(cost)

@@ -47,6 +47,17 @@ def test_what_is_not_installed_is_skipped_with_a_word() -> None:
     assert rounds.rows() == []
 
 
+def test_what_fails_in_a_later_round_is_skipped_whole(tmp_path: Path) -> None:
+    """A client that has failed once has no figures, for rounds are compared one by one."""
+    rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
+    with serving(tmp_path, tls=False, core=None) as server:
+        rounds.run("floor", "asyncio", server)
+    assert len(rounds.rows()) == 1
+    rounds.run("floor", "asyncio", server)
+    assert "ConnectionRefusedError" in rounds.skipped["floor (asyncio)"]
+    assert rounds.rows() == []
+
+
 def test_scale(tmp_path: Path) -> None:
     """Every source of ids and a task an id go through all phases."""
     sizes = ["--rounds", "1", "--sizes", "1200", "--polls", "500"]
