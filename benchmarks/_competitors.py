@@ -310,6 +310,8 @@ class Competitor(NamedTuple):
     share: float = 1.0
     """Of the queries: the dear ones are asked for fewer, so that a round takes them no longer."""
     in_flight: int = 64
+    malloc_trap: bool = False
+    """Whether glibc's trap is left open, as it is where nobody knows of it (see `_machine`)."""
 
 
 COMPETITORS = {
@@ -319,6 +321,7 @@ COMPETITORS = {
     "as_completed": Competitor("ours, as_completed", as_completed),
     "polling": Competitor("ours, polling what stays pending", polling),
     "tutorial": Competitor("aiohttp, as its tutorial has it", tutorial),
+    "tutorial_trapped": Competitor("the same, malloc's trap open", tutorial, malloc_trap=True),
     "pyreqwest": Competitor("pyreqwest (Rust)", pyreqwest),
     "primp": Competitor("primp (Rust)", primp),
     "aiosonic": Competitor("aiosonic", aiosonic),

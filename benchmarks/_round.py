@@ -66,7 +66,8 @@ def main() -> None:
     """Measure the task of the command line."""
     task = msgspec.json.decode(sys.argv[1], type=Task)
     pin(task.core)
-    close_malloc_trap()
+    if not COMPETITORS[task.client].malloc_trap:
+        close_malloc_trap()
     try:
         factory = importlib.import_module(task.loop).new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
