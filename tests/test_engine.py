@@ -9,7 +9,7 @@ import asyncio
 import gc
 import warnings
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
@@ -251,7 +251,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(data=st.data(), turns=st.integers(0, 3))
     def fetch(self, data: st.DataObject, turns: int) -> None:
         caller = data.draw(st.sampled_from(self.runs))
-        caller.fetches.append(self._task(_next(caller.run)))
+        caller.fetches.append(self._task(_next(caller.run.__anext__())))
         self._turn(turns)
 
     @precondition(lambda self: any(caller.fetches for caller in self.runs))
@@ -351,9 +351,10 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.client.statistics().pending == 0
 
 
-async def _next(run: Run[Any]) -> Any:
+async def _next(result: Awaitable[Any]) -> Any:
+    """Wait for a result, without holding its run."""
     try:
-        return await run.__anext__()
+        return await result
     except StopAsyncIteration:
         raise PollingFailed("the end", [RequestError("of a run that went well")]) from None
 
@@ -361,7 +362,7 @@ async def _next(run: Run[Any]) -> Any:
 async def _read(caller: RunCaller) -> None:
     """Take all that is left of a run."""
     while not caller.over:
-        fetch = asyncio.ensure_future(_next(caller.run))
+        fetch = asyncio.ensure_future(_next(caller.run.__anext__()))
         await asyncio.wait([fetch])
         caller.fetches.append(fetch)
         caller.collect()

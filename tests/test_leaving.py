@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -353,3 +354,29 @@ async def test_body_of_the_client_block_raises() -> None:
                 await client.wait(gateway.submit(duration=1.0))
                 raise _UserError
     assert _strangers() == set()
+
+
+async def test_leaving_a_large_run_by_portions() -> None:
+    """What a large run leaves goes by portions, and a new run over the same ids takes it over."""
+    async with (
+        Gateway(latency=0.1) as gateway,
+        IdeogramClient(gateway.url, max_rate=math.inf, schedule=FixedInterval(2.0)) as client,
+    ):
+        ids = [gateway.submit(duration=5.0) for _ in range(3000)]
+        first = client.as_completed(ids)
+        await anyio.sleep(1)
+        assert len(gateway.queries) < 1000
+        closing = asyncio.create_task(first.aclose())
+        await asyncio.sleep(0)
+        assert set(first.pending) == set(ids)
+        assert client.statistics().pending >= 2000  # most of it is let go of by and by
+        second = client.as_completed(ids[::2])
+        asked = len(gateway.queries)
+        done = {str(request.request_id) async for request in second}
+        assert done == set(ids[::2])
+        assert not {query.request_id for query in gateway.queries[asked + 20 :]} - done
+        await closing
+        assert client.statistics().pending == 0
+        before = len(gateway.queries)
+        await anyio.sleep(60)
+        assert len(gateway.queries) == before

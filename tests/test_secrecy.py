@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
+import pickle
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,8 +17,11 @@ import pytest
 import trustme
 
 from ideogram_async import APIError, FixedInterval, IdeogramClient, IdeogramError
+from ideogram_async._sessions import Session
+from ideogram_async._settings import Settings
+from ideogram_async._transport import Transport
 from tests._canary import CANARY, left_by
-from tests.raw_server import Choice, Play, Query, RawServer, reply
+from tests.raw_server import Choice, End, Play, Query, RawServer, reply
 from tests.wire_faults import BROKEN, LATE
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +141,39 @@ async def test_where_a_proxy_fails(status: str, caplog: pytest.LogCaptureFixture
         url = proxy.url.replace("//", f"//user:{CANARY}@")
         async with keyed("https://gateway.example", proxy=url, connect_timeout=2) as client:
             check(await errors_of(client), caplog)
+
+
+async def test_what_a_running_client_is_made_of() -> None:
+    """No object of the package, seen while queries are under way, prints the key."""
+    async with (
+        RawServer(default=lambda _: [End.HANG]) as server,
+        keyed(server.url) as client,
+        client.as_completed([f"id-{number}" for number in range(9)]) as run,
+    ):
+        await anyio.sleep(1)
+        assert server.in_flight == 8
+        ours = [one for one in gc.get_objects() if _is_ours(type(one).__module__)]
+        assert {IdeogramClient, Settings, Transport, Session} <= {type(one) for one in ours}
+        printed = [repr(one) for one in (*ours, asyncio.all_tasks(), run, client.statistics())]
+        assert not [text for text in printed if CANARY in text]
+
+
+def _is_ours(module: object) -> bool:
+    return isinstance(module, str) and module.startswith("ideogram_async")
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_a_client_is_not_pickled(*, started: bool) -> None:
+    """Neither a client nor its settings can be pickled: the key would go along."""
+    client = IdeogramClient("https://gateway.example", token=CANARY)
+    if started:
+        client._started()
+    for one in (client, client._settings, client._settings.credentials):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(TypeError) as caught:
+                pickle.dumps(one, protocol)
+            assert CANARY not in str(caught.value)
+    await client.close()
 
 
 def test_the_search_itself() -> None:
