@@ -157,12 +157,14 @@ class Subscriptions:
         subscriber.elsewhere.discard(job.request_id)
         if job.owner is None:
             return
+        left = [guest for guest in job.guests or () if guest.subscriber is not subscriber]
         if job.owner is not subscriber:
-            left = [guest for guest in job.guests or () if guest.subscriber is not subscriber]
             job.guests = left or None
-        elif job.guests:
-            heir = next((guest for guest in job.guests if guest.subscriber.urgent), job.guests[0])
-            left = [guest for guest in job.guests if guest is not heir]
+            return
+        left = [guest for guest in left if guest.subscriber in self._subscribers]  # others go, too
+        if left:
+            heir = next((guest for guest in left if guest.subscriber.urgent), left[0])
+            left.remove(heir)
             self._hand_over(job, heir, now).guests = left or None
         else:
             self._close(job)

@@ -380,3 +380,21 @@ async def test_leaving_a_large_run_by_portions() -> None:
         before = len(gateway.queries)
         await anyio.sleep(60)
         assert len(gateway.queries) == before
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_leaving_two_large_runs_at_once(order: int) -> None:
+    """Of large runs over the same ids that are left together, none inherits them from another."""
+    async with (
+        Gateway(latency=0.1) as gateway,
+        IdeogramClient(gateway.url, max_rate=math.inf, schedule=FixedInterval(2.0)) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(1500)]
+        runs = [client.as_completed(ids) for _ in range(3)]
+        await anyio.sleep(1)
+        await asyncio.gather(*(run.aclose() for run in runs[::order]))
+        await anyio.sleep(1)
+        assert client.statistics().pending == 0
+        before = len(gateway.queries)
+        await anyio.sleep(60)
+        assert len(gateway.queries) == before

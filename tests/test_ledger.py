@@ -262,6 +262,7 @@ def test_who_shares_an_overdue_id_is_swept_at_his_own_time(deadlines: tuple[floa
     ledger = Ledger(pool(), FixedInterval(1.0))
     runs = [_Caller(ledger, wait=None, once=False, deadline=deadline) for deadline in deadlines]
     for run in runs:
+        ledger.enter(run, 0.0)
         ledger.subscribe(run, IDS[0], 0.0)
     job = ledger.agenda.pop(0.0)
     assert job is not None
