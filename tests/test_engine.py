@@ -9,7 +9,7 @@ import asyncio
 import gc
 import warnings
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
@@ -34,6 +34,7 @@ from ideogram_async import (
     SamplingRequest,
     _subscriptions,
 )
+from ideogram_async._feed import Feed
 from ideogram_async._subscriptions import Subscriptions
 from ideogram_async._wire import Answer, Fault, Verdict
 from ideogram_async.testing import VirtualTimeLoop
@@ -251,7 +252,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(data=st.data(), turns=st.integers(0, 3))
     def fetch(self, data: st.DataObject, turns: int) -> None:
         caller = data.draw(st.sampled_from(self.runs))
-        caller.fetches.append(self._task(_next(caller.run.__anext__())))
+        caller.fetches.append(self._task(_next(caller.run._feed)))
         self._turn(turns)
 
     @precondition(lambda self: any(caller.fetches for caller in self.runs))
@@ -351,10 +352,10 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.client.statistics().pending == 0
 
 
-async def _next(result: Awaitable[Any]) -> Any:
-    """Wait for a result, without holding its run."""
+async def _next(feed: Feed[Any]) -> Any:
+    """Wait for a result without holding its run: tracebacks hold this frame."""
     try:
-        return await result
+        return await feed.next()
     except StopAsyncIteration:
         raise PollingFailed("the end", [RequestError("of a run that went well")]) from None
 
@@ -362,7 +363,7 @@ async def _next(result: Awaitable[Any]) -> Any:
 async def _read(caller: RunCaller) -> None:
     """Take all that is left of a run."""
     while not caller.over:
-        fetch = asyncio.ensure_future(_next(caller.run.__anext__()))
+        fetch = asyncio.ensure_future(_next(caller.run._feed))
         await asyncio.wait([fetch])
         caller.fetches.append(fetch)
         caller.collect()
