@@ -34,7 +34,6 @@ from ideogram_async import (
     SamplingRequest,
     _subscriptions,
 )
-from ideogram_async._feed import Feed
 from ideogram_async._subscriptions import Subscriptions
 from ideogram_async._wire import Answer, Fault, Verdict
 from ideogram_async.testing import VirtualTimeLoop
@@ -352,7 +351,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.client.statistics().pending == 0
 
 
-async def _next(feed: Feed[Any]) -> Any:
+async def _next(feed: Any) -> Any:
     """Wait for a result without holding its run: tracebacks hold this frame."""
     try:
         return await feed.next()
