@@ -31,6 +31,10 @@ from tests.ray_nodes import nodes, shards
 
 state = pytest.importorskip("ray._private.state", reason="Ray is not installed")
 
+from ray.util.scheduling_strategies import (  # noqa: E402 - where it is installed
+    NodeAffinitySchedulingStrategy,
+)
+
 from ideogram_async.ray import (  # noqa: E402 - where it is installed
     RayRun,
     ShardLost,
@@ -157,18 +161,17 @@ async def test_killed_shards(served: Served) -> None:
 
 
 async def test_a_node_that_is_gone(served: Served, cluster: Any) -> None:
-    """A node is removed with the shard that is on it: its ids come from another one's."""
+    """A node is removed with the shards that are on it: they go on elsewhere, with their ids."""
     node = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    there = NodeAffinitySchedulingStrategy(node.node_id, soft=True)
     ids = [one for n in range(100) for one in submit(served, 2, duration=1 + n / 50)]
     got: list[str] = []
-    gone = 0
-    async with polled(served, ids) as run:
+    async with polled(served, ids, actor_options={"scheduling_strategy": there}) as run:
         async for request in run:
             got.append(str(request.request_id))
-            if not gone and node.node_id in {one.node for one in shards()}:
+            if len(got) == 20:
+                assert node.node_id in {one.node for one in shards()}
                 cluster.remove_node(node, allow_graceful=False)
-                gone = len(got)
-    assert 0 < gone < 150
     assert sorted(got) == sorted(ids)
 
 
