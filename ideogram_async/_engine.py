@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 import anyio
@@ -41,19 +43,23 @@ class Engine:
         self._idle: list[asyncio.Future[None]] = []
         self._workers = 0
         self._group: asyncio.TaskGroup | None = None
-        self._early: list[tuple[Task, str]] = []
+        self._early: list[tuple[Task, str, Context]] = []
+        # Of its own: what goes on here outlives the call that began it, and serves others.
+        self._context = Context()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._sweeper: asyncio.Handle
         self._loop = asyncio.get_running_loop()
         self._sweep_at = self._grace_until = self._loop.time()
         self._sweep_later()
-        self._supervisor = self._loop.create_task(self._supervise(), name="ideogram_async engine")
+        self._supervisor = self._loop.create_task(
+            self._supervise(), name="ideogram_async engine", context=self._context
+        )
 
     def spawn(self, function: Task, name: str) -> None:
-        """Run a task beside the workers; it must not raise."""
+        """Run a task beside the workers, in the caller's context; it must not raise."""
         if self._group is None:
-            self._early.append((function, name))
+            self._early.append((function, name, copy_context()))
         else:
             self._group.create_task(function(), name=name)
 
@@ -85,8 +91,7 @@ class Engine:
         try:
             # Not anyio's: workers are started from timers, too, where it may see no task.
             async with asyncio.TaskGroup() as self._group:
-                for function, name in self._early:
-                    self._group.create_task(function(), name=name)
+                self._spawn_early(self._group)
                 self.stir()
                 try:
                     await anyio.sleep_forever()
@@ -99,6 +104,11 @@ class Engine:
                 self._alarm.cancel()
             self._ledger.end_all(ClientClosed("the client's engine has stopped"))
 
+    def _spawn_early(self, group: asyncio.TaskGroup) -> None:
+        for function, name, context in self._early:
+            group.create_task(function(), name=name, context=context)
+        self._early.clear()
+
     # Waking up
 
     def _rouse(self) -> None:
@@ -110,7 +120,8 @@ class Engine:
         if self._group is not None and not self.stopped and self._workers < self._max_in_flight:
             self._workers += 1
             name = f"ideogram_async worker {self._workers}"
-            self._group.create_task(self._work(), name=name)
+            # Run in it, for the group's callback keeps the context that it was added in.
+            Context().run(partial(self._group.create_task, self._work(), name=name))
 
     def _set_alarm(self, when: float) -> None:
         if when >= self._alarm_at:
@@ -142,7 +153,7 @@ class Engine:
 
     def _sweep_later(self) -> None:
         self._sweep_at = self._loop.time() + SWEEP_EVERY
-        self._sweeper = self._loop.call_at(self._sweep_at, self._sweep)
+        self._sweeper = self._loop.call_at(self._sweep_at, self._sweep, context=self._context)
 
     # Asking
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Any, cast
 
 import pytest
@@ -240,3 +244,44 @@ def test_events_are_frozen() -> None:
     event = SessionChanged(session=0, state="open", former="throttled", reason=None)
     with pytest.raises(AttributeError):
         event.session = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+_caller: ContextVar[object] = ContextVar("_caller", default=None)
+
+
+class _Caller:
+    """What a caller keeps in its context."""
+
+
+async def test_the_context_of_a_caller_is_its_own() -> None:
+    """What a caller has in its context reaches no hook and is not held; its source sees it."""
+    seen: list[object] = []
+    sourced: list[object] = []
+
+    def hook(_: Event) -> None:
+        seen.append(_caller.get())
+
+    async with Gateway() as gateway:
+        client = client_of(gateway, hook)
+
+        async def ids() -> AsyncIterator[str]:
+            sourced.append(_caller.get())
+            yield gateway.submit(duration=3.0)
+
+        async def call(who: object) -> None:
+            _caller.set(who)
+            async for _ in client.as_completed(ids()):
+                pass
+
+        first, second = _Caller(), _Caller()
+        for who in (first, second):
+            await asyncio.create_task(call(who))
+        assert sourced == [first, second]
+        assert set(seen) == {None}
+        sourced.clear()
+        held = [weakref.ref(first), weakref.ref(second)]
+        del first, second, who
+        await asyncio.sleep(30)
+        gc.collect()
+        assert [one() for one in held] == [None, None]
+        await client.close()
