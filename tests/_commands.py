@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ideogram_async.testing import Gateway
+from ideogram_async.testing import Gateway, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -49,6 +49,17 @@ class Served:
 
     def submit(self, **details: Any) -> str:
         return self.call(partial(self.gateway.submit, **details))
+
+    def open(self, count: int) -> list[str]:
+        """Submit requests that stay halfway until they are told to end."""
+        half = Progress(50)
+        submit = partial(self.gateway.submit, progress=lambda *_: half)
+        return self.call(lambda: [submit() for _ in range(count)])
+
+    def end(self, *ids: str) -> None:
+        """Let requests be complete from now on."""
+        submit = partial(self.gateway.submit, duration=0)
+        self.call(lambda: [submit(request_id=one) for one in ids])
 
     def close(self) -> None:
         self.wait(self.gateway.close())

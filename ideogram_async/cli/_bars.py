@@ -23,6 +23,8 @@ FEW = 50
 """Requests that may have a bar each; beyond, their changes are not even asked for."""
 WIDEST = 79
 """Columns: a terminal that is made narrower then seldom breaks a line that stands there."""
+NARROW = 60
+"""Columns that are too few for whole ids and for prompts."""
 BESIDE = 6
 """Lines of a terminal that bars leave free."""
 DONE = 100.0
@@ -48,30 +50,37 @@ class Bars:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         room = max(console.height - BESIDE, 1)
+        width = min(options.max_width, WIDEST)
         rows = [*self._open.items()][:room]
-        lines: list[Table | Text] = [self._requests(rows)] if rows else []
+        lines: list[Table | Text] = [self._requests(rows, width)] if rows else []
         hidden = len(self._open) - len(rows)
         if hidden:
             lines.append(_line(f"and {hidden} more"))
-        yield Constrain(Group(*lines, self._overall(), _line(self.figures)), WIDEST)
+        yield Constrain(Group(*lines, self._overall(width), _line(self.figures)), width)
 
-    def _requests(self, rows: list[tuple[str, SamplingRequest | None]]) -> Table:
+    def _requests(self, rows: list[tuple[str, SamplingRequest | None]], width: int) -> Table:
         table = _grid(4)
+        narrow = width < NARROW
         for request_id, request in rows:
             percentage = _percentage(request)
+            prompt = "" if narrow or request is None else request.user_prompt or ""
             table.add_row(
-                Text(shortened(request_id, 22), "cyan"),
-                ProgressBar(total=DONE, completed=percentage or 0.0, width=16),
+                Text(shortened(request_id, 6 if narrow else 22), "cyan"),
+                ProgressBar(total=DONE, completed=percentage or 0.0, width=4 if narrow else 16),
                 _line(_state(request, percentage)),
-                _line(shortened((request and request.user_prompt) or "", 40)),
+                _line(shortened(prompt, 40)),
             )
         return table
 
-    def _overall(self) -> Table:
-        table = _grid(2)
+    def _overall(self, width: int) -> Table:
+        table, told = _grid(2), f"{self.ended:,} of {self.total:,}"
         table.add_row(
-            ProgressBar(total=max(self.total, 1), completed=self.ended, width=39),
-            _line(f"{self.ended:,} of {self.total:,}"),
+            ProgressBar(
+                total=max(self.total, 1),
+                completed=self.ended,
+                width=max(min(39, width - len(told) - 1), 1),
+            ),
+            _line(told),
         )
         return table
 
