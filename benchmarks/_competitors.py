@@ -23,7 +23,7 @@ from benchmarks._answer import RUNNING, decode, make_ids
 from benchmarks._floor import Flight
 from benchmarks._pydantic import reader
 from benchmarks._restless import Restless
-from ideogram_async import IdeogramClient
+from ideogram_async import Hook, IdeogramClient
 
 Drain = Callable[[Sequence[str]], Awaitable[None]]
 Ask = Callable[[str], Awaitable[Any]]
@@ -164,15 +164,54 @@ async def retrieve_many(target: Target) -> AsyncIterator[Drain]:
 
 
 @asynccontextmanager
-async def as_completed(target: Target) -> AsyncIterator[Drain]:
+async def as_completed(target: Target, hooks: Sequence[Hook] = ()) -> AsyncIterator[Drain]:
     """Ours, of ids that are complete at once."""
-    async with _ours(target) as client:
+    async with _ours(target, hooks=hooks) as client:
 
         async def drain(ids: Sequence[str]) -> None:
             taken = {request.request_id async for request in client.as_completed(ids)}
             assert taken == set(ids)
 
         yield drain
+
+
+def hook(target: Target) -> AbstractAsyncContextManager[Drain]:
+    """The same, told to a hook that does nothing."""
+    return as_completed(target, [lambda _: None])
+
+
+def metrics(target: Target) -> AbstractAsyncContextManager[Drain]:
+    """The same, told to OpenTelemetry's SDK as metrics."""
+    return as_completed(target, [_telemetry(spans=False)])
+
+
+def spans(target: Target) -> AbstractAsyncContextManager[Drain]:
+    """The same, told to OpenTelemetry's SDK as metrics and spans."""
+    return as_completed(target, [_telemetry(spans=True)])
+
+
+def _telemetry(*, spans: bool) -> Hook:
+    """Set the SDK up as services do, with an exporter that drops what it gets."""
+    module = importlib.import_module
+    exported = module("opentelemetry.sdk.trace.export")
+
+    class Dropping:
+        """An exporter that keeps nothing."""
+
+        def export(self, _: object) -> Any:
+            return exported.SpanExportResult.SUCCESS
+
+        def shutdown(self) -> None:
+            """Have nothing to do."""
+
+    tracers = module("opentelemetry.sdk.trace").TracerProvider()
+    tracers.add_span_processor(exported.BatchSpanProcessor(Dropping()))
+    reader = module("opentelemetry.sdk.metrics.export").InMemoryMetricReader()
+    meters = module("opentelemetry.sdk.metrics").MeterProvider([reader])
+    telemetry: Hook = module("ideogram_async.telemetry").Telemetry(
+        tracer_provider=tracers, meter_provider=meters, spans=spans
+    )
+    return telemetry
 
 
 @asynccontextmanager
@@ -330,3 +369,11 @@ COMPETITORS = {
     "niquests": Competitor("niquests", niquests, share=0.2),
     "httpx": Competitor("httpx, pydantic, 8 in flight", httpx, share=0.2, in_flight=8),
 }
+
+OBSERVED = {
+    "hook": Competitor("ours, a hook that does nothing", hook),
+    "metrics": Competitor("ours, OpenTelemetry: metrics", metrics),
+    "spans": Competitor("ours, OpenTelemetry: metrics and spans", spans),
+}
+"""Ours once more, observed: measured against itself, in `benchmarks.hooks`."""
+EVERY = {**COMPETITORS, **OBSERVED}

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 import msgspec
 
 from benchmarks._answer import COMPLETE, make_ids
-from benchmarks._competitors import COMPETITORS, Target
+from benchmarks._competitors import EVERY, Target
 from benchmarks._machine import close_malloc_trap, pin
 
 
@@ -48,7 +48,7 @@ async def measure(task: Task) -> Measured:
     """Open, warm up, and time the queries."""
     ids = make_ids(task.warm_up + task.queries, COMPLETE)
     warm, timed = ids[: task.warm_up], ids[task.warm_up :]
-    async with COMPETITORS[task.client].opened(task.target) as drain:
+    async with EVERY[task.client].opened(task.target) as drain:
         await drain(warm)
         if task.start_together:
             print("ready", flush=True)
@@ -66,7 +66,7 @@ def main() -> None:
     """Measure the task of the command line."""
     task = msgspec.json.decode(sys.argv[1], type=Task)
     pin(task.core)
-    if not COMPETITORS[task.client].malloc_trap:
+    if not EVERY[task.client].malloc_trap:
         close_malloc_trap()
     try:
         factory = importlib.import_module(task.loop).new_event_loop

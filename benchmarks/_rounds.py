@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks._child import ChildError, run
-from benchmarks._competitors import COMPETITORS, Target
+from benchmarks._competitors import EVERY, Target
 from benchmarks._round import Measured, Task
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ class Rounds:
 
     def rows(self) -> list[Row]:
         """Give what was measured, in the order of the competitors."""
-        order = list(COMPETITORS)
+        order = list(EVERY)
         rows = list(self._rows.values())
         return sorted(rows, key=lambda row: (row.tls, row.loop, order.index(row.client)))
 
     def task(self, client: str, loop: str, server: Server) -> Task:
         """Make the task of one round."""
-        competitor = COMPETITORS[client]
+        competitor = EVERY[client]
         flight = competitor.in_flight
         target = Target(server.base_url, server.authority, flight, self._pending)
         queries = int(self._queries * competitor.share)

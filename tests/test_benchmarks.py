@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks import _profile, processes, scale, throughput
+from benchmarks import _profile, hooks, processes, scale, throughput
 from benchmarks._rounds import Rounds
 from benchmarks._server import Server, serving
 
@@ -27,6 +27,16 @@ def test_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["costs"][0] > 0 for row in told["rows"])
     assert [goal["limit"] for goal in told["goals"]] == [1.15, 1.4]
     assert "x aiohttp, tuned" in capsys.readouterr().out
+
+
+def test_hooks() -> None:
+    """A client that is observed is measured, and told as a ratio to one that is not."""
+    rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
+    rows = hooks.measure(rounds, 1, ["as_completed", "spans"])
+    assert rounds.skipped == {}
+    told = list(hooks.tell(rows))
+    assert sum("ours, " in line for line in told) == 2
+    assert "1.00" in next(line for line in told if "hooks off" in line)
 
 
 def test_the_floor_over_tls_without_a_compiler(tmp_path: Path) -> None:

@@ -134,6 +134,12 @@ async def test_requests_and_sessions_are_counted() -> None:
     ]
 
 
+async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
 async def test_what_is_pending_is_observed() -> None:
     """Of the clients that are observed, the sum of what is pending and in flight is told."""
     async with Gateway(tokens=[CANARY], latency=0.5) as gateway:
@@ -150,10 +156,9 @@ async def test_what_is_pending_is_observed() -> None:
             points = scene.points()
             assert [point.value for point in points["ideogram.requests.pending"]] == [3]
             assert [point.value for point in points["http.client.active_requests"]] == [3]
-            for wait in waits:
-                wait.cancel()
-        await asyncio.wait(waits)
-        del waits, wait, other
+            await _cancelled(waits)
+        waits.clear()
+        del other
         scene.client = IdeogramClient(gateway.url)
         gc.collect()
         assert "ideogram.requests.pending" not in scene.points()
