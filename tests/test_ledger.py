@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -24,6 +25,7 @@ from ideogram_async import (
     RequestNotFound,
     SamplingRequest,
     _agenda,
+    _subscriptions,
 )
 from ideogram_async._agenda import Lane
 from ideogram_async._job import Job
@@ -114,8 +116,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.callers: list[_Caller] = []
         self.flying: list[tuple[Job, float]] = []
         self.sweeping: Iterator[None] = iter(())
-        self.portions = patch.object(_agenda, "_AT_ONCE", 2)
-        self.portions.start()
+        self.portions = ExitStack()  # what is overdue, and what is left, goes by portions
+        self.portions.enter_context(patch.object(_agenda, "_AT_ONCE", 2))
+        self.portions.enter_context(patch.object(_subscriptions, "AT_ONCE", 2))
 
     def _enter(
         self, ids: set[str], *, wait: str | None, once: bool, deadline: float | None
@@ -193,7 +196,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def each_id_ends_at_most_once_for_each_caller(self) -> None:
         for caller in self.callers:
             assert caller.ends <= caller.taken
-            assert not caller.elsewhere or not caller.gone
+            assert not (caller.gone and caller.elsewhere) or self.ledger._leaving
 
     @invariant()
     def what_is_open_is_listed(self) -> None:
@@ -205,11 +208,19 @@ class LedgerMachine(RuleBasedStateMachine):
     def what_is_pending_is_asked_or_in_flight(self) -> None:
         polled = {i for c in self.callers if not c.gone and not c.once for i in c.open()}
         once = sum(c.open().total() for c in self.callers if not c.gone and c.once)
-        assert self.ledger.pending == len(polled) + once
+        assert self.ledger.pending == len(polled) + once + len(self._left())
+
+    def _left(self) -> set[int]:
+        """Find what nobody awaits any more, and what is let go of by and by."""
+        heaps = (heap for _, heaps in self.ledger._leaving for heap in heaps)
+        left = (job for heap in heaps for job in heap if job.owner is not None)
+        return {id(job) for job in left if all(one.gone for one in cast("Any", job.subscribers()))}
 
     def teardown(self) -> None:
         """Let everything run to its end: nothing may be left open."""
-        self.portions.stop()
+        self.portions.close()
+        while self.ledger.tidy(self.now, 1):
+            pass
         for _ in range(2000):
             self.now += LAST_CALL / 10
             while (job := self.ledger.agenda.pop(self.now)) is not None:
