@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from benchmarks import _profile, hooks, processes, scale, throughput
 from benchmarks._rounds import Rounds
 from benchmarks._server import Server, serving
+from benchmarks._stalls import Heartbeat
 
 
 def _written(directory: Path, name: str) -> Any:
@@ -98,3 +100,16 @@ def test_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
     assert [party.split(":")[0] for party in parties] == list(_profile.OWNERS)
     found = ("client.py", "base_events.py", "_engine.py", "msgspec", "")
     assert all(name in party for name, party in zip(found, parties, strict=True))
+
+
+@pytest.mark.anyio
+async def test_a_stall_is_seen() -> None:
+    """Work that holds up the loop counts in full, and no longer once it was told."""
+    heart = Heartbeat()
+    until = time.process_time() + 0.02
+    while time.process_time() < until:
+        pass
+    seen = heart.longest()
+    assert seen.work >= 20
+    assert heart.longest().work < seen.work
+    heart.stop()
