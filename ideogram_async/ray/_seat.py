@@ -34,7 +34,7 @@ class Seat:
     """One shard. What it was handed and has not delivered is its own, whatever befalls an actor."""
 
     def __init__(self, place: int, share: Share, deal: Deal[Any]) -> None:
-        self.share = share
+        self.share: Share = share
         self.open: dict[str, None] = {}
         """The ids that are its, in the order in which they came."""
         self.delivered: int = 0
