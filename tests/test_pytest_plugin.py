@@ -59,10 +59,11 @@ def test_what_is_loaded(request):
 """
 
 
-def test_unused_it_costs_nothing(tmp_path: Path) -> None:
+@each_way
+def test_unused_it_costs_nothing(way: str, tmp_path: Path) -> None:
     """Where no test asks for a gateway neither the library nor aiohttp is imported."""
     ini = "ideogram_virtual_time = true\n"
-    assert "1 passed" in (told := run(tmp_path, UNUSED, "no:anyio", ini=ini)), told
+    assert "1 passed" in (told := run(tmp_path, UNUSED, ONE_OF[way], ini=ini)), told
 
 
 USED = """

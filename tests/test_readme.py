@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+import ideogram_async
 from ideogram_async import (
     AuthenticationError,
     Downloads,
@@ -197,6 +199,34 @@ async def test_a_client_that_is_traced() -> None:
         _block("traced_client")["traced_client"](gateway.url) as client,
     ):
         assert (await client.wait(gateway.submit(duration=1))).is_complete
+
+
+SETTINGS = list(inspect.signature(IdeogramClient).parameters)
+ARGUMENTS = {
+    name
+    for call in (IdeogramClient.wait, IdeogramClient.as_completed, IdeogramClient.retrieve_many)
+    for name in inspect.signature(call).parameters
+} - {"self", "ids", "request_id"}
+ERRORS = [
+    name
+    for name in ideogram_async.__all__
+    if inspect.isclass(kind := getattr(ideogram_async, name)) and issubclass(kind, Exception)
+]
+
+
+def _table(head: str) -> str:
+    return README.split(f"\n| {head} |", 1)[1].split("\n\n", 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [("setting", name) for name in SETTINGS]
+    + [("argument of calls", name) for name in sorted(ARGUMENTS)]
+    + [("error", name) for name in ERRORS if name not in {"IdeogramError", "RequestError"}],
+)
+def test_the_tables_are_complete(head: str, name: str) -> None:
+    """Each setting, each argument of a call and each error stands in its table."""
+    assert re.search(rf"`{name}[`=]", _table(head))
 
 
 def test_the_two_commands() -> None:
