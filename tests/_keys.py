@@ -65,6 +65,7 @@ async def all_refused(scene: Scene) -> None:
     assert len(scene.server.queries) <= asked + 2
     scene.server.default = lambda query: [LATENCY, scene.server.answer(query.request_id)]
     assert (await scene.client.wait("sick")).is_complete
+    assert anyio.current_time() < 6  # not after the minute that a refused key rests
 
 
 async def nothing_ambient(scene: Scene) -> None:
