@@ -19,7 +19,7 @@ from ideogram_async.testing import VirtualTimeLoop
 from tests import _programs as programs
 from tests._calls import Call
 from tests._scene import IDS, LATENCY, LIMIT, WELL, Play, Scene, answered
-from tests.raw_server import End
+from tests.raw_server import End, Query, Step, record, reply
 
 PLAIN: dict[str, Any] = {"max_in_flight": LIMIT}
 NEVER = [f"never-{number}" for number in range(12)]
