@@ -39,6 +39,11 @@ class Bars:
         self.figures = ""
         self._open: dict[str, SamplingRequest | None] = dict.fromkeys(ids)
 
+    @property
+    def has_requests(self) -> bool:
+        """Whether any request has a bar of its own."""
+        return bool(self._open)
+
     def note(self, request: SamplingRequest) -> None:
         """Take a request's state, where it has a bar."""
         if request.request_id in self._open:

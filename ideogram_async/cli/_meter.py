@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ideogram_async.cli._terminal import Screen
 
 FRAME = 0.2
-"""Seconds between two looks at the figures, for a terminal."""
+"""Seconds between two frames, where requests have bars."""
+CALM = 0.5
+"""The same where one bar is for all."""
 
 
 class Meter:
@@ -61,8 +63,9 @@ class Meter:
         self._done = done
         self._pace = Pace()
         self._bars = Bars(each)
+        frame = FRAME if self._bars.has_requests else CALM
         self._live = _live(screen, self._bars) if screen.is_interactive else None
-        self._every = every if self._live is None else FRAME
+        self._every = every if self._live is None else frame
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
