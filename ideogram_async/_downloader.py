@@ -41,6 +41,7 @@ class Downloader:
             user_agent=settings.user_agent,
         )
         self._opened: set[Path] = set()
+        self._opening = anyio.Lock()
         self._running: set[anyio.CancelScope] = set()
         self._idle = anyio.Event()
 
@@ -98,9 +99,10 @@ class Downloader:
             await self._fetcher.close()
 
     async def _until_saved(self, image: Image, folder: Folder) -> Path:
-        if folder.path not in self._opened:
-            await self._run(folder.open)
-            self._opened.add(folder.path)
+        async with self._opening:
+            if folder.path not in self._opened:
+                await self._run(folder.open)
+                self._opened.add(folder.path)
         path = await self._run(folder.find, image.stem)
         if path is not None:
             return path

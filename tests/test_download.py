@@ -6,12 +6,11 @@ import asyncio
 import gc
 import os
 import pickle
-import resource
 import ssl
 import subprocess
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from ideogram_async import (
 from ideogram_async._downloader import DELAYS
 from ideogram_async._folder import Part
 from ideogram_async.testing import Gateway, picture
+from tests._disk import largest_file
 from tests.raw_server import End, Play, Query, RawServer
 
 pytestmark = pytest.mark.anyio
@@ -548,17 +548,6 @@ async def test_ended_from_outside(how: str, tmp_path: Path) -> None:
 
 
 # A full disk
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def test_a_file_that_cannot_grow(tmp_path: Path) -> None:

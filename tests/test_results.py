@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from ideogram_async.cli._terminal import json_line
 from ideogram_async.cli._watch import run_watch
 from ideogram_async.testing import Gateway, picture
 from tests._commands import Served, start
+from tests._disk import largest_file
 
 pytestmark = pytest.mark.anyio
 
@@ -145,17 +144,6 @@ def test_blank_lines_do_not_matter(tmp_path: Path) -> None:
     with results_to(file) as results:
         assert results.known == {"id-0", "id-1"}
         assert len(list(results.records())) == 2
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def test_a_full_disk_ends_the_run_with_whole_lines(tmp_path: Path) -> None:

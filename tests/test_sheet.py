@@ -123,6 +123,22 @@ async def test_it_is_written_as_results_come_and_not_too_often(tmp_path: Path) -
     assert versions == [1, 1001]
 
 
+@pytest.mark.anyio
+async def test_a_page_that_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    """What a full disk has kept off the page is there once there is room, or at the end."""
+    directory = tmp_path / "images"
+    sheet = Sheet(directory)
+    keeping = asyncio.create_task(sheet.keep())
+    sheet.add(FOREIGN, [directory / "a.png"])
+    await asyncio.sleep(1)
+    with pytest.raises(OSError, match="No such file"):
+        sheet.finish()
+    directory.mkdir()
+    await asyncio.sleep(60)
+    keeping.cancel()
+    assert (directory / NAME).exists()
+
+
 def _browser() -> str:
     names = ("chromium", "chromium-browser", "google-chrome", "chrome-headless-shell")
     found = next(filter(None, map(shutil.which, names)), None)

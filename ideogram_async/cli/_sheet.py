@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -76,8 +75,10 @@ class Sheet:
             await self._changed.wait()
             self._changed.clear()
             began = time.perf_counter()
-            with suppress(OSError):  # told at the end, if it lasts
+            try:
                 await to_thread.run_sync(self._write, self._page())
+            except OSError:
+                self._changed.set()  # tried again, and told at the end if it lasts
             await asyncio.sleep(max(PAUSE, (time.perf_counter() - began) / SHARE))
 
     def finish(self) -> None:
