@@ -123,4 +123,5 @@ async def test_shutdown_under_open_connections(monkeypatch: pytest.MonkeyPatch) 
         await asyncio.sleep(10)
     await asyncio.wait([caller.task for caller in callers])
     assert asyncio.all_tasks() == before
-    assert {type(caller.task.exception()).__name__ for caller in callers} == {"ClientClosed"}
+    # In a group, where starlette's is not yet one that collapses.
+    assert all("ClientClosed" in repr(caller.task.exception()) for caller in callers)
