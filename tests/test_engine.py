@@ -320,6 +320,8 @@ class EngineMachine(RuleBasedStateMachine):
         try:
             if not self.closed:
                 self._finish()
+            for caller in self.runs:
+                self.loop.run_until_complete(caller.run.aclose())
             self.loop.run_until_complete(self.client.close())
             self.nothing_is_wrong()
             self._turn(3)

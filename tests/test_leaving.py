@@ -261,6 +261,28 @@ async def test_an_id_that_comes_after_leaving_is_listed() -> None:
         assert [query.request_id for query in scene.gateway.queries].count(scene.never[0]) == 0
 
 
+async def test_a_source_that_lingers() -> None:
+    """Leaving, and then closing, wait 5 s at most for a source that does not leave."""
+    async with _scene() as scene:
+
+        async def source() -> AsyncIterator[str]:
+            try:
+                yield scene.soon
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(60)
+
+        run = scene.client.as_completed(source())
+        await anext(run)
+        begun = anyio.current_time()
+        await run.aclose()
+        assert anyio.current_time() - begun == pytest.approx(5)
+        await scene.client.close()
+        assert anyio.current_time() - begun <= 10
+        await anyio.sleep(60)
+
+
 async def test_client_closed_under_a_run() -> None:
     """Closing the client ends its runs with ClientClosed, what is done yielded before."""
     async with _scene() as scene:

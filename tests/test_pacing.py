@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from benchmarks import pacing
 from ideogram_async import FixedInterval, IdeogramClient
+from ideogram_async._sessions import Pool
 from ideogram_async._throttle import FLOOR, Throttle
 from ideogram_async.testing import Gateway, SlidingWindow, TokenBucket, json_reply
+from tests._settled import settled
 
 pytestmark = pytest.mark.anyio
 
@@ -204,6 +206,20 @@ def test_no_answers_ever_stop_a_throttle(
         assert throttle.rate >= FLOOR
         assert throttle.held_until <= now + 330
         assert throttle.next_at <= now + 1 / FLOOR + 1e-6 or throttle.rate < 1
+
+
+@pytest.mark.parametrize("told", [None, 10.0])
+async def test_a_replay_takes_a_turn_of_the_pace(told: float | None) -> None:
+    """A query that goes out twice is two queries for whatever limits them."""
+    pool = Pool(settled(max_rate=told))
+    session = pool.choose(100.0, eager=False)
+    assert session is not None
+    pool.sent(session, 100.0, eager=False)
+    once = pool.opens_at(100.0, eager=False)
+    for _ in range(10):  # more than may be made up
+        pool.replayed(0, 100.0)
+    assert pool.opens_at(100.0, eager=False) > once
+    assert session.queries == 11
 
 
 def test_holds_are_spread() -> None:
