@@ -14,11 +14,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from ideogram_async import ClientClosed, FixedInterval, IdeogramClient, RequestError
+from ideogram_async import ClientClosed, FixedInterval, IdeogramClient, Observation, RequestError
 from ideogram_async.testing import VirtualTimeLoop
 from tests import _programs as programs
 from tests._calls import Call
-from tests._scene import IDS, LATENCY, LIMIT, WELL, Play, Scene, answered
+from tests._scene import IDS, LATENCY, LIMIT, WELL, Outcome, Play, Scene, answered
 from tests.raw_server import End, Query, Step, record, reply
 
 PLAIN: dict[str, Any] = {"max_in_flight": LIMIT}
@@ -95,8 +95,9 @@ async def _raise(scene: Scene) -> None:
 
 
 async def _raise_in_a_block(scene: Scene) -> None:
+    completed = scene.client.as_completed(["quick", *_never(scene)])
     with pytest.raises(_OwnError):
-        async with scene.client.as_completed(["quick", *_never(scene)]) as completed:
+        async with completed:
             async for _ in completed:
                 raise _OwnError
     assert set(completed.pending) == set(NEVER)
@@ -156,7 +157,7 @@ LEAVING: dict[str, Play] = {
 async def closed(scene: Scene) -> None:
     """Close the client under queries that hang."""
     scene.server.default = lambda _: [End.HANG]
-    loop, closing = asyncio.get_running_loop(), 0.0
+    loop, closing, outcome = asyncio.get_running_loop(), 0.0, Outcome()
 
     async def close() -> None:
         nonlocal closing
@@ -199,16 +200,16 @@ def interrupted(times: int) -> Play:
 
 
 class SickSchedule(FixedInterval):
-    """A schedule that fails at every state but the last."""
+    """A schedule that fails for one id."""
 
     def __init__(self) -> None:
         super().__init__(1.0)
 
-    def next_delay(self, state: Any, observation: Any) -> float:
+    def next_delay(self, state: None, seen: Observation) -> float:
         """Fail for the sick id."""
-        if observation.record.request_id == "sick":
+        if seen.record.request_id == "sick":
             raise _OwnError
-        return super().next_delay(state, observation)
+        return super().next_delay(state, seen)
 
 
 async def sick_schedule(scene: Scene) -> None:
@@ -271,7 +272,7 @@ def wall_clock(days: int) -> Play:
 async def suspended(scene: Scene) -> None:
     """The process sleeps for an hour."""
     loop = cast("VirtualTimeLoop", asyncio.get_running_loop())
-    ids = [f"id-{number}" for number in range(60)]
+    ids, outcome = [f"id-{number}" for number in range(60)], Outcome()
     scene.server.ends.update(dict.fromkeys(ids, 3000.0))
 
     async def sleep() -> None:
@@ -378,7 +379,7 @@ async def slow_consumer(scene: Scene) -> None:
 
 async def slow_watcher(scene: Scene) -> None:
     """One caller looks at changes a hundred times as seldom as they come."""
-    seen = dict.fromkeys(IDS, 0)
+    seen: dict[str, int] = dict.fromkeys(IDS, 0)
     last: dict[str, bool] = {}
 
     def play(query: Query) -> list[Step]:

@@ -19,7 +19,7 @@ import trustme
 
 from ideogram_async import APITimeoutError, BaseURLError, IdeogramClient
 from tests._canary import CANARY
-from tests._scene import IDS, LATENCY, LIMIT, WELL, Play, Scene, answered
+from tests._scene import IDS, LATENCY, LIMIT, WELL, Outcome, Play, Scene, answered
 from tests.raw_server import End, FullPort, Query, RawServer, Step, record, reply
 
 EXTRA = {
@@ -220,7 +220,7 @@ async def half_of_all_fail(scene: Scene) -> None:
 
 async def reloads(scene: Scene) -> None:
     """A server is reloaded every half second: what is in flight fails together, each time."""
-    server = scene.server
+    server, outcome = scene.server, Outcome()
     ids = [f"id-{number}" for number in range(20)]
     server.ends.update(dict.fromkeys(ids, 15.0))
     storms = 0
@@ -386,6 +386,7 @@ async def no_descriptors(scene: Scene) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
     asked: list[int] = []
+    outcome = Outcome()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run_out)
         outcome = await scene.run("sick")

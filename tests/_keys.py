@@ -39,7 +39,7 @@ def one_refused(kind: str) -> Play:
 
         scene.server.default = choose
         ids = [f"id-{number}" for number in range(12)]  # so many that both keys are needed
-        scene.server.ends.update(dict.fromkeys(ids, 270.0))
+        scene.server.ends.update(dict.fromkeys(ids, 285.0))
         outcome = await scene.run(*ids)
         assert outcome.done.keys() == set(ids)
         tried = [query.at for query in scene.server.queries if _is_bad(query)]

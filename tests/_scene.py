@@ -226,6 +226,7 @@ def ends_the_run(
         scene.server.default = lambda _: [answer]
         ids = [f"id-{number}" for number in range(50)]
         outcome = await scene.run(*ids)
+        assert outcome.error is not None
         assert type(outcome.error) is kind
         assert words in str(outcome.error)
         assert sorted(outcome.error.pending) == sorted(ids)

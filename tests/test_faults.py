@@ -16,6 +16,7 @@ import pytest
 from ideogram_async import (
     AuthenticationError,
     BaseURLError,
+    FixedInterval,
     InvalidResponseError,
     RequestFailed,
     RequestNotFound,
@@ -223,6 +224,7 @@ KEYS = [
             "out of use, one probe every 60 s, back in use",
             keys.one_refused(kind),
             credentials=keys.TWO,
+            schedule=FixedInterval(3.0),
             **NO_KEY,
         )
         for kind in ("401", "403", "quota")
@@ -276,7 +278,13 @@ CALLERS = [
         )
         for days in (3, -3)
     ),
-    row(5, "suspended for an hour", "due polls are spread, no id fails", departures.suspended),
+    row(
+        5,
+        "suspended for an hour",
+        "due polls are spread, no id fails",
+        departures.suspended,
+        schedule=FixedInterval(3.0),
+    ),
     row(19, "another thread", "refused at once", departures.another_thread),
     row(19, "another loop", "refused at once", departures.another_loop),
     row(19, "a fork", "refused at once in the child", departures.forked),
