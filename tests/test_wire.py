@@ -204,6 +204,12 @@ def test_404_400_and_422_concern_the_one_id(status: int, body: bytes) -> None:
     assert isinstance(found.error, NotFoundError)
 
 
+@pytest.mark.parametrize("status", [400, 422])
+def test_invalid_url_is_the_address_with_404_alone(status: int) -> None:
+    """What the relay says of its own paths means nothing with another status."""
+    assert fault(status, _INVALID_URL, JSON).verdict is Verdict.UNKNOWN_ID
+
+
 def test_an_empty_list_concerns_the_one_id() -> None:
     """An empty list is how a gateway may say that it does not know an id, or not yet."""
     found = fault(200, body_of(), JSON)
