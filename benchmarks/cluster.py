@@ -1,9 +1,11 @@
 """What Ray gives, and what it costs: `python -m benchmarks.cluster --ids 20000`.
 
-All ids are complete when they are asked, so that the number of queries is the same for all, and a
-loopback gateway answers in a process of its own. It and Ray's own processes share the machine's
-cores with the shards: with few cores the figures are what this costs, and not what it can give.
-Each row is measured in turn, and again; the table has the medians. Needs Ray.
+All ids are complete when they are asked, so that the number of queries is the same for all. Who
+answers has a process of its own: the loopback gateway, which sees what the limits are kept to, and
+for the first rows the server of the other benchmarks (in C, where there is a compiler), which is
+not what limits. It and Ray's own processes share the machine's cores with the shards: with few
+cores the figures are what this costs, and not what it can give. Each row is measured in turn, and
+again; the table has the medians. Needs Ray.
 """
 
 from __future__ import annotations
@@ -15,17 +17,21 @@ import math
 import os
 import signal
 import statistics
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks._answer import COMPLETE, make_ids
 from benchmarks._gateway_process import Seen, Served, gateway_process
 from benchmarks._loopback_ray import MEMORY
+from benchmarks._server import serving
 from ideogram_async import IdeogramClient, SamplingRequest
 
 IN_FLIGHT = 64
 RATE = 500.0
-LATENCY = 0.02
+LATENCY = 0.01
 KILLS = 3
 
 Take = Callable[[SamplingRequest], None]
@@ -39,7 +45,7 @@ class Figures(NamedTuple):
     throughput: float
     cpu: float
     """Seconds of the calling process's CPU for 1,000 ids."""
-    seen: Seen
+    seen: Seen | None
 
 
 async def alone(ids: list[str], url: str, take: Take) -> None:
@@ -74,7 +80,21 @@ def kill_one() -> None:
         os.kill(alive[0], signal.SIGKILL)
 
 
-async def measure(poll: Poll, served: Served, count: int) -> Figures:
+class Swift:
+    """A server that is not what limits; it counts nothing."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def submit(self, count: int) -> list[str]:
+        """Make ids of requests that are complete."""
+        return make_ids(count, COMPLETE)
+
+    def seen(self) -> None:
+        """Tell nothing."""
+
+
+async def measure(poll: Poll, served: Served | Swift, count: int) -> Figures:
     """Poll so many ids, and check that each came once."""
     ids = served.submit(count)
     got: list[str] = []
@@ -96,40 +116,54 @@ async def measure(poll: Poll, served: Served, count: int) -> Figures:
 def medians(runs: list[Figures]) -> Figures:
     """Give each figure's median, and the highest that the gateway saw."""
     first, throughput, cpu, seen = zip(*runs, strict=True)
-    highest = Seen(*(max(values) for values in zip(*seen, strict=True)))
+    told = [one for one in seen if one is not None]
+    highest = Seen(*(max(values) for values in zip(*told, strict=True))) if told else None
     median = statistics.median
     return Figures(median(first), median(throughput), median(cpu), highest)
 
 
-async def table(count: int, repeats: int, served: Served) -> dict[str, Figures]:
-    """Measure every row, in turn."""
-    rows: dict[str, Poll] = {
+async def table(
+    count: int, repeats: int, served: Served, swift: Swift
+) -> dict[str, dict[str, Figures]]:
+    """Measure every row, in turn, by who answers."""
+    scaling: dict[str, Poll] = {
         "one process, no Ray": alone,
         "1 shard": sharded(1),
         "2 shards": sharded(2),
+    }
+    faults: dict[str, Poll] = {
         f"2 shards, {KILLS} times one is killed": sharded(2, kills=KILLS),
         f"2 shards, told {RATE:g} a second": sharded(2, rate=RATE),
     }
-    runs: dict[str, list[Figures]] = {name: [] for name in rows}
+    plan: list[tuple[str, Served | Swift, dict[str, Poll]]] = [
+        ("server", swift, scaling),
+        ("gateway", served, scaling | faults),
+    ]
+    runs: dict[str, dict[str, list[Figures]]] = {
+        who: {name: [] for name in rows} for who, _, rows in plan
+    }
     for _ in range(repeats):
-        for name, poll in rows.items():
-            runs[name].append(await measure(poll, served, count))
-    return {name: medians(figures) for name, figures in runs.items()}
+        for who, server, rows in plan:
+            for name, poll in rows.items():
+                runs[who][name].append(await measure(poll, server, count))
+    return {
+        who: {name: medians(figures) for name, figures in rows.items()}
+        for who, rows in runs.items()
+    }
 
 
-def report(rows: dict[str, Figures]) -> None:
-    """Print the table, with ratios to the first row."""
-    print(
-        "| | first result | ids a second | of one process | CPU of the caller, 1,000 ids ", end=""
-    )
-    print("| queries | most in flight | most in 10 s |\n|---|---|---|---|---|---|---|---|")
-    base = next(iter(rows.values())).throughput
-    for name, row in rows.items():
-        print(
-            f"| {name} | {row.first:.2f} s | {row.throughput:,.0f} | {row.throughput / base:.2f} "
-            f"| {row.cpu:.3f} s | {row.seen.queries:,} | {row.seen.peak_in_flight} "
-            f"| {row.seen.most_in_10_s:,} |"
-        )
+def report(tables: dict[str, dict[str, Figures]]) -> None:
+    """Print a row each, with ratios to the first of those whom the same server answered."""
+    heads = "| | answers | first result | ids a second | of one process | caller's CPU, 1,000 ids "
+    print(f"{heads}| queries | most in flight | most in 10 s |\n|---{8 * '|---'}|")
+    for who, rows in tables.items():
+        base = next(iter(rows.values())).throughput
+        for name, row in rows.items():
+            seen = ["", "", ""] if row.seen is None else [f"{one:,}" for one in row.seen]
+            print(
+                f"| {name} | {who} | {row.first:.1f} s | {row.throughput:,.0f} "
+                f"| {row.throughput / base:.2f} | {row.cpu:.2f} s | {' | '.join(seen)} |"
+            )
 
 
 def main() -> None:
@@ -144,8 +178,13 @@ def main() -> None:
 
     ray.init("local", object_store_memory=MEMORY, log_to_driver=False, logging_level=40, **settings)
     try:
-        with gateway_process(latency=LATENCY) as served:
-            report(asyncio.run(table(arguments.ids, arguments.repeats, served)))
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            gateway_process(latency=LATENCY) as served,
+            serving(Path(directory), tls=False, core=None) as server,
+        ):
+            swift = Swift(server.base_url)
+            report(asyncio.run(table(arguments.ids, arguments.repeats, served, swift)))
     finally:
         ray.shutdown()
 

@@ -18,11 +18,14 @@ from hypothesis import strategies as st
 
 from ideogram_async import (
     AdaptiveSchedule,
+    APIError,
     Credential,
     FixedInterval,
     IdeogramClient,
     Observation,
+    RequestFailed,
     SamplingRequest,
+    Statistics,
 )
 from ideogram_async.testing import Gateway
 
@@ -31,6 +34,7 @@ pytest.importorskip("ray", reason="Ray is not installed")
 from ideogram_async.ray import ray_as_completed
 from ideogram_async.ray._budget import divide
 from ideogram_async.ray._lessons import SharedSchedule, copied, learn
+from ideogram_async.ray._news import News, packed_errors, packed_records
 from ideogram_async.ray._order import Order, Orders
 from ideogram_async.ray._source import Source
 
@@ -136,6 +140,20 @@ async def test_what_is_refused_at_once() -> None:
         frames = [frame for frame in told.stack if "/ideogram_async/" in frame.filename]
         assert frames
         assert not [frame for frame in frames if KEY in repr(frame.locals)]
+
+
+@pytest.mark.parametrize("odd", [1, 2**70, "\ud800"], ids=["plain", "a large number", "no text"])
+def test_records_travel_as_they_are(odd: Any) -> None:
+    """What a shard tells of a request is what its client gave, whatever the gateway put into it."""
+    record = SamplingRequest(request_id="a", completion_percentage=100, user_hparams={"x": odd})
+    failed = RequestFailed("no", request_id="b")
+    failed.__cause__ = APIError("before")
+    results: list[Any] = [record, failed]
+    news = News(packed_records(results), packed_errors(results), Statistics(), {}, [], None)
+    told, error = pickle.loads(pickle.dumps(news)).results()  # noqa: S301 - as Ray does
+    assert told == record
+    assert (type(error), error.request_id) == (RequestFailed, "b")
+    assert isinstance(error.__cause__, APIError)
 
 
 async def test_a_source_as_there_is_room() -> None:

@@ -44,7 +44,7 @@ LONGEST = 400
 OUTSIDE = {"aiohttp", "anyio", "msgspec"}
 OUTSIDE_OF = {
     "cli": {"anyio", "msgspec", "rich", "typer"},
-    "ray": {"anyio", "ray"},
+    "ray": {"anyio", "msgspec", "ray"},
     "telemetry": {"opentelemetry"},
 }
 TOP_LEVEL = {

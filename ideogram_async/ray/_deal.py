@@ -26,7 +26,6 @@ from ideogram_async.ray import _cluster
 from ideogram_async.ray._budget import divide
 from ideogram_async.ray._errors import ShardLost
 from ideogram_async.ray._lessons import learn
-from ideogram_async.ray._news import unpacked
 from ideogram_async.ray._seat import Seat
 from ideogram_async.ray._source import Ids, Source
 
@@ -101,8 +100,6 @@ class Deal(Generic[T]):
             raise
         except Exception as error:  # noqa: BLE001 - the caller is told, whatever it is
             self.end(error)
-        finally:
-            self._kill()
 
     async def _connect(self) -> None:
         try:
@@ -111,7 +108,7 @@ class Deal(Generic[T]):
             told = (str(error).splitlines() or [type(error).__name__])[0]
             raise ShardLost(f"no shard could be started, for want of a cluster: {told}") from error
 
-    def deliver(self, seat: Seat, result: Result, cause: IdeogramError | None) -> None:
+    def deliver(self, seat: Seat, result: Result) -> None:
         """Take an id's end, unless it is not this shard's to tell, or was told before."""
         if self._end is not None or result.request_id not in seat.open:
             return
@@ -119,7 +116,7 @@ class Deal(Generic[T]):
         del seat.open[request_id]
         seat.delivered += 1
         if isinstance(result, RequestError):
-            self._failed(request_id, result, cause)
+            self._failed(request_id, result)
         else:
             self._completed += 1
             self._put(request_id, result)
@@ -169,10 +166,6 @@ class Deal(Generic[T]):
             sessions=tuple(session for one in latest for session in one.sessions),
         )
 
-    def _kill(self) -> None:
-        for seat in self._seats:
-            seat.kill()
-
     # Ids in
 
     async def _take_in(self) -> None:
@@ -186,13 +179,12 @@ class Deal(Generic[T]):
         else:
             kind = type(request_id).__name__
             error = RequestError(f"request id {request_id!r:.80} is a {kind}: expected a str")
-            self._failed(request_id, error, None)
+            self._failed(request_id, error)
 
     # Results out
 
-    def _failed(self, request_id: object, error: RequestError, cause: IdeogramError | None) -> None:
+    def _failed(self, request_id: object, error: RequestError) -> None:
         self.failures.append(error)
-        unpacked(error, cause)
         if self.plan.return_exceptions:
             self._put(request_id, error)
         else:
@@ -277,7 +269,6 @@ class Deal(Generic[T]):
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._kill()
         self._over.set()
         self._wake()
 

@@ -162,8 +162,8 @@ class Seat:
             self._deal.spread(self, self.share.keys[place], seconds)
         if news.lessons:
             self._deal.teach(self, news.lessons)
-        for result, cause in news.results:
-            self._deal.deliver(self, result, cause)
+        for result in news.results():
+            self._deal.deliver(self, result)
         if news.ended is not None:
             self._deal.shard_ended(self, news.ended)
 

@@ -15,12 +15,12 @@ import anyio
 from ideogram_async import IdeogramClient, IdeogramError, Schedule
 from ideogram_async.ray._inbox import Inbox
 from ideogram_async.ray._lessons import Lesson, SharedSchedule, learn
-from ideogram_async.ray._news import News, Result, packed
+from ideogram_async.ray._news import News, Result, packed_errors, packed_records
 from ideogram_async.ray._order import Order
 
-MOST = 64
+MOST = 24
 """Results in one piece of news: as bytes they stay below what Ray sends without its store."""
-KEPT = 4 * MOST
+KEPT = 8 * MOST
 """Results that are taken from the client before they are sent."""
 GATHER = 0.05
 """Seconds between two pieces of news that are not full: each costs its reader 1 ms or more."""
@@ -126,7 +126,8 @@ class Shard:
         if not self._results and self._ended is None:
             self._stir.clear()
         return News(
-            [packed(result) for result in taken],
+            packed_records(taken),
+            packed_errors(taken),
             self._client.statistics(),
             holds,
             self._schedule.lessons(),
