@@ -21,11 +21,11 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import benchmarks._loopback_ray  # noqa: F401 - before Ray
 from benchmarks._answer import COMPLETE, make_ids
 from benchmarks._gateway_process import Seen, Served, gateway_process
-from benchmarks._loopback_ray import MEMORY
 from benchmarks._server import serving
 from ideogram_async import IdeogramClient, SamplingRequest
 
@@ -142,6 +142,7 @@ async def table(
     runs: dict[str, dict[str, list[Figures]]] = {
         who: {name: [] for name in rows} for who, _, rows in plan
     }
+    await measure(sharded(1), served, 10)  # starts Ray
     for _ in range(repeats):
         for who, server, rows in plan:
             for name, poll in rows.items():
@@ -173,10 +174,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each row (default 3)")
     arguments = parser.parse_args()
     logging.getLogger("ideogram_async").setLevel(logging.ERROR)
-    settings: dict[str, Any] = {"num_cpus": 2, "include_dashboard": False}
-    import ray  # noqa: PLC0415 - after its environment is set
-
-    ray.init("local", object_store_memory=MEMORY, log_to_driver=False, logging_level=40, **settings)
     try:
         with (
             tempfile.TemporaryDirectory() as directory,
@@ -186,6 +183,8 @@ def main() -> None:
             swift = Swift(server.base_url)
             report(asyncio.run(table(arguments.ids, arguments.repeats, served, swift)))
     finally:
+        import ray  # noqa: PLC0415 - after its environment is set
+
         ray.shutdown()
 
 

@@ -299,12 +299,12 @@ def test_keys_are_shown_nowhere(cluster: Any) -> None:
     assert KEY not in repr((orders, orders.order(share)))
 
 
-def test_watch_on_ray(cluster: object, served: Served) -> None:  # noqa: ARG001 - its environment
-    """`watch --ray local` prints the same lines, and nothing of Ray's between them."""
+def test_watch_on_ray(cluster: Any, served: Served) -> None:
+    """`watch --ray ADDRESS` prints the same lines, and nothing of Ray's between them."""
     done = submit(served, 3, duration=0)
     (failed,) = submit(served, 1, duration=0, progress="errored")
     environment = environment_for(served) | {"IDEOGRAM_TOKEN": KEY, "PYTHONWARNINGS": "default"}
-    arguments = ("watch", "--ray", "local", "--shards", "1", "--", failed, *done)
+    arguments = ("watch", "--ray", cluster.address, "--shards", "1", "--", failed, *done)
     with start(served, *arguments, env=environment) as process:
         output, errors = process.communicate(timeout=60)
     assert process.returncode == 1
