@@ -28,6 +28,7 @@ from ideogram_async import (
 from ideogram_async.testing import Reply
 from tests._commands import Served, environment_for, start
 from tests.ray_nodes import nodes, shards
+from tests.test_readme import _block
 
 state = pytest.importorskip("ray._private.state", reason="Ray is not installed")
 
@@ -101,6 +102,14 @@ async def test_each_id_is_delivered_once(served: Served) -> None:
     sessions = run.client_statistics().sessions
     assert [session.queries >= 30 for session in sessions] == [True, True]
     assert schedule.save().bands[0].n == 62  # 2 of the prior
+
+
+async def test_the_example_of_the_readme(served: Served) -> None:
+    """The README's example gives each id."""
+    served.call(lambda: served.gateway.accept("my-key"))
+    ids = submit(served, 4, duration=0)
+    finished = _block("finished_on_ray")["finished_on_ray"]
+    assert sorted(await finished(served.gateway.url, ids)) == sorted(ids)
 
 
 async def test_failures(served: Served) -> None:

@@ -44,7 +44,7 @@ def test_no_block_is_left_out() -> None:
     """Each block defines something that a test here runs, or in the files that stand beside it."""
     files = (
         Path(__file__).with_name(name)
-        for name in ("test_readme.py", "test_pytest_plugin.py", "test_service.py")
+        for name in ("test_readme.py", "test_pytest_plugin.py", "test_ray.py", "test_service.py")
     )
     tests = "".join(file.read_text(encoding="utf-8") for file in files)
     for block in BLOCKS:

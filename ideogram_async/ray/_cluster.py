@@ -29,7 +29,7 @@ def connect(address: str | None) -> None:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     alone = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **alone)
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
 
 
 def actor(options: Mapping[str, Any]) -> Any:
