@@ -199,8 +199,12 @@ class Feed(Generic[T]):
         """List the ids whose end the caller has not had."""
         left = self._open_ids() if self._ended is None else (*self._left, *self._intake.late)
         results = self._ready.items()
-        unheard = (name for name, result in results if not isinstance(result, RequestError))
+        unheard = (name for name, result in results if self._is_end(result))
         return tuple(dict.fromkeys((*unheard, *left)))
+
+    def _is_end(self, result: object) -> bool:
+        """Tell whether a result ends an id well: after a mere change it is open, or has failed."""
+        return isinstance(result, SamplingRequest) and (self.once or result.is_complete)
 
     def statistics(self) -> RunStatistics:
         """Give the figures of this run."""

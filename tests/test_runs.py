@@ -300,6 +300,16 @@ async def test_watch_joins_with_the_last_known_state() -> None:
         assert len(gateway.queries) == before
 
 
+async def test_a_change_not_fetched_of_an_id_that_failed() -> None:
+    """An id that failed is not pending, though a change of it was not fetched."""
+    async with Gateway() as gateway, _client(gateway) as client:
+        request_id = gateway.submit(progress="never")
+        async with client.watch([request_id], deadline=3) as changes:
+            await anyio.sleep(10)
+            assert [error.request_id for error in changes.failures] == [request_id]
+            assert changes.pending == ()
+
+
 async def test_deadline_runs_from_the_first_query() -> None:
     """An id's deadline does not count the time in line before its first query."""
     async with Gateway(latency=1.0) as gateway, _client(gateway, max_in_flight=1) as client:
