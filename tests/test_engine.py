@@ -371,7 +371,7 @@ async def _read(caller: RunCaller) -> None:
 
 
 EngineMachine.TestCase.settings = hypothesis_settings(
-    max_examples=120, stateful_step_count=40, deadline=None
+    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
 )
 TestEngine: Any = EngineMachine.TestCase
 TestEngine.__doc__ = "No sequence of events loses an id, ends one twice, or asks for nobody."
