@@ -277,8 +277,9 @@ async def test_leaving_ends_all_polling(served: Served) -> None:
     ids = [*submit(served, 1, duration=0), *submit(served, 50, progress="never")]
     async for _ in polled(served, ids):
         break
+    run = polled(served, ids, shards=1)
     with pytest.raises(ZeroDivisionError):
-        async with polled(served, ids, shards=1) as run:
+        async with run:
             async for _ in run:
                 raise ZeroDivisionError
     assert sorted(run.pending) == sorted(ids[1:])

@@ -134,8 +134,9 @@ async def test_what_is_refused_at_once() -> None:
         (TypeError, {"ids": "one"}),
     ]
     for kind, settings in bad:
+        arguments: dict[str, Any] = {"ids": [], "base_url": URL, "token": KEY, **settings}
         with pytest.raises(kind) as caught:
-            ray_as_completed(**{"ids": [], "base_url": URL, "token": KEY, **settings})
+            ray_as_completed(**arguments)
         told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
         frames = [frame for frame in told.stack if "/ideogram_async/" in frame.filename]
         assert frames

@@ -108,7 +108,7 @@ class Seat:
         self._more.set()
         self._lessons.clear()
         self.figures.append(Statistics())
-        plan = self._deal.plan
+        plan, reason = self._deal.plan, "it has ended"
         try:
             self._actor = actor = _cluster.actor(plan.actor_options)
             with anyio.fail_after(STARTS_WITHIN):
