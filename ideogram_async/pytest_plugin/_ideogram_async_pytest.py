@@ -1,6 +1,6 @@
 """The pytest plug-in: a gateway for a test, in the test's own event loop, and virtual time.
 
-It stands beside the package, for pytest loads it in every run: from within, the whole library
+It is installed beside the package, for pytest loads it in every run: from within, the whole library
 would come along. Nothing of that is imported before a test asks for it.
 """
 
