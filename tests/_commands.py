@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 TOKEN = "made-up-token"
+OF_TERMINALS = {"NO_COLOR", "FORCE_COLOR", "LINES", "COLUMNS"}
+"""What tells a program of another terminal than its own: xdist, too, sets some of it."""
 
 
 class Served:
@@ -69,9 +71,7 @@ class Served:
 
 
 def environment_for(served: Served | None) -> dict[str, str]:
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}
-    }
+    environment = {name: value for name, value in os.environ.items() if name not in OF_TERMINALS}
     environment |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "TERM": "xterm-256color"}
     if served is not None:
         environment |= {"IDEOGRAM_BASE_URL": served.gateway.url, "IDEOGRAM_TOKEN": TOKEN}
