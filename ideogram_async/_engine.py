@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 
+from ideogram_async._crew import Crew
 from ideogram_async._errors import ClientClosed
 from ideogram_async._job import Job
 from ideogram_async._ledger import LAST_CALL, Ledger
@@ -42,7 +43,7 @@ class Engine:
         self._max_in_flight = max_in_flight
         self._idle: list[asyncio.Future[None]] = []
         self._workers = 0
-        self._group: asyncio.TaskGroup | None = None
+        self._crew: Crew | None = None
         self._early: list[tuple[Task, str, Context]] = []
         # Of its own: what goes on here outlives the call that began it, and serves others.
         self._context = Context()
@@ -58,10 +59,10 @@ class Engine:
 
     def spawn(self, function: Task, name: str) -> None:
         """Run a task beside the workers, in the caller's context; it must not raise."""
-        if self._group is None:
+        if self._crew is None:
             self._early.append((function, name, copy_context()))
         else:
-            self._group.create_task(function(), name=name)
+            self._crew.create_task(function(), name=name)
 
     def stir(self) -> None:
         """See to it that what is due is asked, now or when its time comes."""
@@ -87,11 +88,11 @@ class Engine:
         await asyncio.wait([self._supervisor])
 
     async def _supervise(self) -> None:
-        """Hold the task group: here, so that no scope ever spans a caller's own code."""
+        """Hold the tasks: here, so that no scope ever spans a caller's own code."""
         try:
-            # Not anyio's: workers are started from timers, too, where it may see no task.
-            async with asyncio.TaskGroup() as self._group:
-                self._spawn_early(self._group)
+            # No task group of anyio: workers are started from timers, too, where it sees no task.
+            async with Crew() as self._crew:
+                self._spawn_early(self._crew)
                 self.stir()
                 try:
                     await anyio.sleep_forever()
@@ -104,9 +105,9 @@ class Engine:
                 self._alarm.cancel()
             self._ledger.end_all(ClientClosed("the client's engine has stopped"))
 
-    def _spawn_early(self, group: asyncio.TaskGroup) -> None:
+    def _spawn_early(self, crew: Crew) -> None:
         for function, name, context in self._early:
-            group.create_task(function(), name=name, context=context)
+            crew.create_task(function(), name=name, context=context)
         self._early.clear()
 
     # Waking up
@@ -117,11 +118,11 @@ class Engine:
             if not idler.done():
                 idler.set_result(None)
                 return
-        if self._group is not None and not self.stopped and self._workers < self._max_in_flight:
+        if self._crew is not None and not self.stopped and self._workers < self._max_in_flight:
             self._workers += 1
             name = f"ideogram_async worker {self._workers}"
-            # Run in it, for the group's callback keeps the context that it was added in.
-            Context().run(partial(self._group.create_task, self._work(), name=name))
+            # Run in it, for the crew's callback keeps the context that it was added in.
+            Context().run(partial(self._crew.create_task, self._work(), name=name))
 
     def _set_alarm(self, when: float) -> None:
         if when >= self._alarm_at:

@@ -131,7 +131,8 @@ class Intake:
         return taken == most
 
     async def _as_there_is_room(self, source: AsyncIterable[str]) -> None:
-        iterator = aiter(source)
+        iterator, time = aiter(source), self._loop.time
+        until, more = time() + SLICE_SECONDS, SLICE
         while True:
             while len(self._seen) >= self._max_pending:
                 self._room = anyio.Event()
@@ -143,7 +144,12 @@ class Intake:
             if self._stopped:  # the source went on in spite of its cancellation
                 self.late.append(request_id)
                 return
+            now = time()
             if request_id not in self._seen:
                 self._seen.add(request_id)
-                self._accept(request_id, self._loop.time())
+                self._accept(request_id, now)
             self._taken()
+            more -= 1
+            if now >= until or not more:  # the source may have its ids at hand, and never wait
+                await asyncio.sleep(0)
+                until, more = time() + SLICE_SECONDS, SLICE

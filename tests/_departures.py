@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
@@ -174,24 +173,11 @@ async def closed(scene: Scene) -> None:
     assert closing < 5
 
 
-def interrupted(times: int) -> Play:
+def interrupted(body: str) -> Play:
     """Send SIGINT to a process that polls."""
 
-    def interrupt() -> None:
-        process = programs.program(programs.POLLS)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "polling\n"
-        for _ in range(times):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.001)
-        _, err = process.communicate(timeout=30)
-        assert process.returncode == -signal.SIGINT
-        assert "KeyboardInterrupt" in err
-        noise = ("was destroyed", "never retrieved", "Unclosed", "unclosed", "never awaited")
-        assert times > 1 or not [words for words in noise if words in err]
-
     async def play(_: Scene) -> None:
-        await anyio.to_thread.run_sync(interrupt)
+        await anyio.to_thread.run_sync(programs.interrupt, body)
 
     return play
 

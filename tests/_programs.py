@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 
 
 def program(body: str, *options: str) -> subprocess.Popen[str]:
@@ -11,6 +13,20 @@ def program(body: str, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, *options, "-W", "ignore::DeprecationWarning", "-c", body]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - its own
+
+
+def interrupt(body: str, *options: str) -> str:
+    """Send SIGINT to a program that polls; it ends promptly by it. Give what it says of that."""
+    process = program(body, *options)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "polling\n"
+    started = time.perf_counter()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert time.perf_counter() - started < 5
+    assert process.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in err
+    return err
 
 
 FORK = """
@@ -83,3 +99,28 @@ async def main():
 asyncio.run(main())
 """
 """What polls, until it is interrupted."""
+
+AGAIN = """
+import asyncio, signal
+from ideogram_async._crew import Crew
+
+async def clean_up():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        signal.raise_signal(signal.SIGINT)
+
+ended, lost = Crew._ended, []
+
+def interrupted(self, task):
+    lost.append(task)
+    if len(lost) == 1:
+        signal.raise_signal(signal.SIGINT)
+    ended(self, task)
+"""
+SIGINT_AGAIN = {
+    "while the caller cleans up": AGAIN
+    + POLLS.replace("as tasks:", "as tasks:\n            tasks.create_task(clean_up())"),
+    "as a worker ends": AGAIN + "Crew._ended = interrupted\n" + POLLS,
+}
+"""What polls, until it is interrupted: the second time at a moment of its own choosing."""

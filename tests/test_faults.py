@@ -28,6 +28,7 @@ from tests import _nginx as nginx
 from tests import _scripts as scripts
 from tests._calls import CALLS
 from tests._canary import CANARY
+from tests._programs import POLLS, SIGINT_AGAIN
 from tests._scene import (
     NO_KEY,
     Row,
@@ -256,8 +257,11 @@ CALLERS = [
         for name, play in departures.LEAVING.items()
     ),
     row(12, "closed under hanging queries", "within 5 s, every id listed", departures.closed),
-    row(12, "SIGINT", "ends promptly and quietly", departures.interrupted(1)),
-    row(12, "SIGINT, twice", "ends promptly", departures.interrupted(2)),
+    row(12, "SIGINT", "ends promptly", departures.interrupted(POLLS)),
+    *(
+        row(12, f"SIGINT, again {when}", "ends promptly", departures.interrupted(body))
+        for when, body in SIGINT_AGAIN.items()
+    ),
     row(
         17,
         "a schedule that raises",

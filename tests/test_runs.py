@@ -142,6 +142,25 @@ async def test_async_source_within_max_pending() -> None:
         assert peak == 200
 
 
+async def test_an_async_source_that_never_waits_leaves_turns_to_others() -> None:
+    """Ids that are all at hand are taken in by slices, from an async source, too."""
+    async with Gateway() as gateway, _client(gateway) as client:
+        pulled = 0
+
+        async def source() -> AsyncIterator[str]:
+            nonlocal pulled
+            for number in range(12_000):
+                pulled = number
+                yield f"id-{number}"
+
+        async with client.as_completed(source(), max_pending=20_000):
+            turns = set()
+            while pulled < 11_999:
+                turns.add(pulled)
+                await asyncio.sleep(0)
+        assert len(turns) > 2
+
+
 async def test_async_source_may_bring_an_id_again() -> None:
     """An id that comes again after it was yielded is asked anew; while outstanding it is one."""
     async with Gateway() as gateway, _client(gateway) as client:
