@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -11,6 +12,11 @@ from ideogram_async.testing import VirtualTimeLoop
 pytest.register_assert_rewrite(
     *(f"tests.{name}" for name in ("_scene", "_disruptions", "_keys", "_departures", "_nginx"))
 )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Give one worker more than cores: whichever has Ray's tests waits most of the time."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture
