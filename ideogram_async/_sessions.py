@@ -54,6 +54,7 @@ class Session:
         self.state: SessionState = "open"
         """As of its last answer, or of the last change that another session made to it."""
         self.in_flight: int = 0
+        self.sent_at: float = -math.inf
         self.queries: int = 0
         self.refused: int = 0
         self.room: int = FIRST_ROOM
@@ -79,6 +80,7 @@ class Session:
     def sent(self, now: float, *, eager: bool) -> None:
         """Note that a query goes out."""
         self.in_flight += 1
+        self.sent_at = now
         self.queries += 1
         self.throttle.sent(now, paced=not eager or self.throttle.limited)
         if self._probing:
@@ -217,13 +219,14 @@ class Pool:
         return min(self._told, rate)
 
     def choose(self, now: float, *, eager: bool) -> Session | None:
-        """Give the session with the most room, or None while none may send."""
+        """Give the session with the most room, of equal ones in turn, or None while none may send."""
         if now < self._told_next:
             return None
         best = None
         for session in self._sessions:
             if session.opens_at(eager=eager) <= now and (
-                best is None or session.in_flight < best.in_flight
+                best is None
+                or (session.in_flight, session.sent_at) < (best.in_flight, best.sent_at)
             ):
                 best = session
         return best

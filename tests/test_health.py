@@ -136,7 +136,7 @@ async def test_a_refused_key_comes_back() -> None:
         Gateway(tokens=["a", "b"]) as gateway,
         IdeogramClient(gateway.url, credentials=credentials, schedule=FixedInterval(1.0)) as client,
     ):
-        ids = [gateway.submit(progress="never") for _ in range(50)]
+        ids = [gateway.submit(progress="never") for _ in range(12)]
         async with client.as_completed(ids):
             await anyio.sleep(10)
             gateway.revoke("b")
@@ -149,6 +149,20 @@ async def test_a_refused_key_comes_back() -> None:
             await anyio.sleep(70)
             last = [q.key for q in gateway.queries[-40:]]
             assert last.count("b") >= 10
+
+
+async def test_keys_take_turns_where_one_query_is_enough() -> None:
+    """Under the lightest load, too, every key is used, so that a refused one is tried again."""
+    credentials = [Credential(token="a"), Credential(token="b")]
+    async with (
+        Gateway(tokens=["a", "b"], latency=0.1) as gateway,
+        IdeogramClient(gateway.url, credentials=credentials, schedule=FixedInterval(1.0)) as client,
+        client.as_completed([gateway.submit(progress="never")]),
+    ):
+        await anyio.sleep(10.5)
+        keys = [query.key for query in gateway.queries]
+        assert keys == (["a", "b"] * len(keys))[: len(keys)]
+        assert len(keys) >= 10
 
 
 async def test_a_new_run_tries_refused_keys_at_once() -> None:
