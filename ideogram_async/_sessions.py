@@ -219,7 +219,7 @@ class Pool:
         return min(self._told, rate)
 
     def choose(self, now: float, *, eager: bool) -> Session | None:
-        """Give the session with the most room, of equal ones in turn, or None while none may send."""
+        """Give the session with the most room, equal ones in turn, or None while none may send."""
         if now < self._told_next:
             return None
         best = None
