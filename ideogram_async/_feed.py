@@ -168,7 +168,7 @@ class Feed(Generic[T]):
         self._check_place()
         while not (self._ready and not self._closed):
             if self._ended is not None:
-                raise duplicate(self._ended)
+                raise self._end_for_one(self._ended)
             if self._done:
                 raise self._conclusion()
             await self._news()
@@ -245,6 +245,12 @@ class Feed(Generic[T]):
             return source_error
         return failed or StopAsyncIteration()
 
+    def _end_for_one(self, ended: IdeogramError) -> IdeogramError:
+        """Give a caller its error; what was open is listed here, for few ask and it may be long."""
+        error: IdeogramError = duplicate(ended)
+        error.pending = (*self._left, *self._intake.late)
+        return error
+
     def _time_out(self) -> None:
         self.end(WaitTimeout("the run has not ended within its timeout"))
 
@@ -254,7 +260,6 @@ class Feed(Generic[T]):
         self._left += self._intake.rest()
         self._intake.stop()
         self._stop_timer()
-        error.pending = tuple(self._left)
         self._ended = error
         self._wake()
 

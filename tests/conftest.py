@@ -19,6 +19,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with Ray's tests, which take longest: nothing else should be left to wait for them."""
+    items.sort(key=lambda item: item.path.stem != "test_ray")
+
+
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:
     """Run coroutines on asyncio, on the loop whose clock jumps over waiting."""

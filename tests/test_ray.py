@@ -45,7 +45,7 @@ from ideogram_async.ray import (  # noqa: E402 - where it is installed
 from ideogram_async.ray._budget import divide  # noqa: E402 - as above
 from ideogram_async.ray._order import Orders  # noqa: E402 - as above
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.anyio
 
 KEY = "canary-0815"
 PATIENCE = 20.0
