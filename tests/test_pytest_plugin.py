@@ -16,6 +16,9 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 ONE_OF = {"asyncio": "no:anyio", "anyio": "no:asyncio"}
 """Which plug-in is left out, so that the other is alone."""
 
+NEEDLESS = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "xdist", "timeout")]
+"""Plug-ins that would only take time."""
+
 each_way = pytest.mark.parametrize("way", ONE_OF)
 
 
@@ -27,7 +30,7 @@ def run(folder: Path, test: str, without: str, *, ini: str = "", conftest: str =
     (folder / "pytest.ini").write_text(settings + ini)
     (folder / "conftest.py").write_text(conftest)
     (folder / "test_it.py").write_text(test)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", without]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", without, *NEEDLESS]
     ended = subprocess.run(  # noqa: S603 - our own interpreter
         command, cwd=folder, capture_output=True, text=True, timeout=50, check=False
     )
