@@ -45,7 +45,8 @@ from ideogram_async.ray import (  # noqa: E402 - where it is installed
 from ideogram_async.ray._budget import divide  # noqa: E402 - as above
 from ideogram_async.ray._order import Orders  # noqa: E402 - as above
 
-pytestmark = pytest.mark.anyio
+# Processes start and end here, in real time: on a busy machine that takes its time.
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
 
 KEY = "canary-0815"
 PATIENCE = 20.0
