@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from ideogram_async._connections import (
     DeadConnectionError,
     Request,
     Response,
+    ReusedResponse,
     StaleConnectionError,
 )
 from ideogram_async._errors import (
@@ -49,7 +51,6 @@ class Transport:
     def __init__(self, settings: Settings, replayed: Callable[[int], None]) -> None:
         self._settings = settings
         self._replayed = replayed
-        self._url = settings.url
         self._secrets = settings.secrets
         self._origin = urlsplit(settings.base_url).netloc
         self._connector = aiohttp.TCPConnector(
@@ -66,9 +67,17 @@ class Transport:
         ]
         # A session's own headers go to a proxy, too, when it is asked for a tunnel (aiohttp 3.14):
         # with a proxy each query brings its headers, which costs more.
-        self._headers = [None if settings.proxy is None else own for own in headers]
-        self._sessions = [
-            self._session(own if settings.proxy is None else {}, timeout) for own in headers
+        tunnelled = settings.proxy is not None
+        self._sessions = [self._session({} if tunnelled else own, timeout) for own in headers]
+        self._posts = [
+            partial(
+                session.post,
+                settings.url,
+                headers=own if tunnelled else None,
+                allow_redirects=False,  # aiohttp would send Access-Token along
+                proxy=settings.proxy,
+            )
+            for session, own in zip(self._sessions, headers, strict=True)
         ]
 
     async def query(self, index: int, request_id: str) -> Answer | Fault:
@@ -77,7 +86,12 @@ class Transport:
         try:
             while True:
                 try:
-                    return await self._exchange(index, request_id)
+                    response = await self._posts[index](data=encode_query(request_id))
+                    if response.content.is_eof():  # it all came with the head, as is the rule
+                        body = response.content.read_nowait()
+                    else:
+                        body = await self._rest(response)
+                    return self._outcome(request_id, response, body)
                 except StaleConnectionError:
                     continue  # nothing was sent, and that connection is gone
                 except DeadConnectionError as error:
@@ -101,23 +115,31 @@ class Transport:
             await session.close()
         await self._connector.close()
 
-    async def _exchange(self, index: int, request_id: str) -> Answer | Fault:
-        response = await self._sessions[index].post(
-            self._url,
-            data=encode_query(request_id),
-            headers=self._headers[index],
-            allow_redirects=False,  # aiohttp would send Access-Token along
-            proxy=self._settings.proxy,
-        )
+    async def _rest(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read a body that comes by pieces, decoded, until it is more than the cap allows."""
+        chunks, size = [], 0
         try:
-            body, whole = await self._body(response)
+            async for chunk in response.content.iter_any():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > self._settings.max_body:
+                    response.close()
+                    break
         finally:
             response.release()
-        if not whole and response.status < HTTPStatus.MULTIPLE_CHOICES:
-            return self._too_large(request_id, response.status)
+        return b"".join(chunks)
+
+    def _outcome(
+        self, request_id: str, response: aiohttp.ClientResponse, body: bytes
+    ) -> Answer | Fault:
+        status = response.status
+        if len(body) > self._settings.max_body:
+            if status < HTTPStatus.MULTIPLE_CHOICES:
+                return self._too_large(request_id, status)
+            body = body[: self._settings.max_body]
         outcome = read_answer(
             request_id,
-            response.status,
+            status,
             response.headers,
             body,
             secrets=self._secrets,
@@ -126,21 +148,6 @@ class Transport:
         if isinstance(outcome, Fault) and outcome.foreign and isinstance(response, Response):
             response.discard_connection()
         return outcome
-
-    async def _body(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-        """Read a body under the cap, decoded; tell whether it is whole."""
-        most = self._settings.max_body
-        length = response.content_length
-        if length is not None and length <= most and "Content-Encoding" not in response.headers:
-            return await response.read(), True
-        chunks, size = [], 0
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > most:
-                response.close()
-                return b"".join(chunks)[:most], False
-        return b"".join(chunks), True
 
     def _session(
         self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
@@ -151,7 +158,7 @@ class Transport:
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=Request,
-            response_class=Response,
+            response_class=ReusedResponse,
             timeout=timeout,
             trust_env=False,  # no netrc, no proxy of the environment
         )
