@@ -1,4 +1,4 @@
-"""Which job is asked next: a lane of heaps for each run, served in turn, the urgent lane first.
+"""Which job is asked next: a lane for each run, served in turn, the urgent lane first.
 
 The order within a lane is that of earliest deadline first among the released jobs; without a rate
 limit a job's deadline is its release, so that the first due is asked first.
@@ -10,9 +10,14 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
 
+from ideogram_async._calendar import Calendar
 from ideogram_async._job import Job
+from ideogram_async._line import Line
+
+Jobs = deque[Job] | list[Job]
+"""Jobs in no order that matters."""
 
 _AT_ONCE = 512  # jobs released in one go: a mass wake-up must not stall the loop
 
@@ -26,9 +31,9 @@ class Lane:
 
     __slots__ = (
         "__weakref__",
+        "_asleep",
         "_last",
         "alarm",
-        "asleep",
         "eager",
         "in_eager_turn",
         "in_turn",
@@ -37,14 +42,22 @@ class Lane:
     )
 
     def __init__(self) -> None:
-        self.asleep: list[Job] = []
-        self.ready: list[Job] = []
-        self.eager: list[Job] = []
         self.alarm: float = math.inf
         self.in_turn: bool = False
         self.in_eager_turn: bool = False
         self.soonest: float = math.inf
         self._last = (-math.inf, -math.inf)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.ready: Line = Line()
+        self.eager: Line = Line()
+        self._asleep = Calendar()
+
+    @property
+    def wakes_at(self) -> float:
+        """When the first of the asleep is released, inf where there is none."""
+        return self._asleep.first
 
     def in_line(self, release: float) -> float:
         """Give a new job its rank: those that are released together are asked as they came."""
@@ -58,29 +71,29 @@ class Lane:
         if job.release <= now:
             self._admit(job)
         else:
-            job.key = job.release
-            heapq.heappush(self.asleep, job)
+            self._asleep.add(job)
 
     def wake(self, now: float) -> None:
         """Move what is released to the ready."""
-        asleep = self.asleep
+        asleep = self._asleep
         for _ in range(_AT_ONCE):
-            if not asleep or asleep[0].key > now:
+            if asleep.first > now:
                 return
-            job = heapq.heappop(asleep)
+            job = asleep.pop()
             if job.owner is not None:
                 self._admit(job)
 
     def pop(self, *, eager: bool = False) -> Job | None:
         """Take the ready job whose deadline comes first, of all or of the eager ones."""
-        while self.eager or (self.ready and not eager):
-            heap = self.eager
-            if not eager and self.ready and (not heap or self.ready[0] < heap[0]):
-                heap = self.ready
-            job = heapq.heappop(heap)
+        while True:
+            line = self.eager
+            if not eager and self.ready.first < line.first:
+                line = self.ready
+            if line.first == math.inf:
+                return None
+            job = line.pop()
             if job.owner is not None:
                 return job
-        return None
 
     def overdue(self, before: float) -> Iterator[list[Job]]:
         """List the ready jobs that somebody's time was up for before a moment, by portions.
@@ -107,22 +120,17 @@ class Lane:
 
     def jobs(self) -> list[Job]:
         """List all that wait here."""
-        return [
-            job
-            for heap in (self.eager, self.ready, self.asleep)
-            for job in heap
-            if job.owner is not None
-        ]
+        waiting = chain(self.eager, self.ready, self._asleep)
+        return [job for job in waiting if job.owner is not None]
 
-    def clear(self) -> list[list[Job]]:
+    def clear(self) -> list[Jobs]:
         """Have nothing wait here any more; give what did, and what is void of it, as it stands."""
-        heaps = [self.asleep, self.ready, self.eager]
-        self.asleep, self.ready, self.eager = [], [], []
-        return heaps
+        parts: list[Jobs] = [*self._asleep.parts(), *self.ready.parts(), *self.eager.parts()]
+        self._begin()
+        return parts
 
     def _admit(self, job: Job) -> None:
-        job.key = job.order
-        heapq.heappush(self.eager if job.eager else self.ready, job)
+        (self.eager if job.eager else self.ready).add(job)
         self.expect(job)
 
 
@@ -149,39 +157,44 @@ class Agenda:
         if self._alarms and self._alarms[0][0] <= now:
             self._ring(now)
         idle = self._eager_turns
-        while idle and not idle[0].eager:  # all served in the other turn, or left: let go of it
+        while idle and idle[0].eager.first == math.inf:  # served in the other turn, or left
             idle.popleft().in_eager_turn = False
-        first = self.urgent
-        if (first.eager or first.ready) and (urgent := first.pop(eager=eager)) is not None:
+        if self._is_urgent() and (urgent := self.urgent.pop(eager=eager)) is not None:
             return urgent
         turns = self._eager_turns if eager else self._turns
         while turns:
-            lane = turns.popleft()
+            lane = turns[0]
             job = lane.pop(eager=eager)
-            if lane.eager or (lane.ready and not eager):
-                turns.append(lane)
-            elif eager:
-                lane.in_eager_turn = False
+            if lane.eager.first < math.inf or (lane.ready.first < math.inf and not eager):
+                turns.rotate(-1)
             else:
-                lane.in_turn = False
+                turns.popleft()
+                if eager:
+                    lane.in_eager_turn = False
+                else:
+                    lane.in_turn = False
             if job is not None:
                 return job
         return None
 
     def next_time(self, now: float) -> float:
         """Tell when a job may be due: `now`, a later time, or never (inf)."""
-        if self.urgent.ready or self.urgent.eager or self._turns:
+        if self._turns or self._is_urgent():
             return now
         return self._alarms[0][0] if self._alarms else math.inf
 
     def has_eager(self) -> bool:
         """Tell whether an eager job may be due."""
-        return bool(self.urgent.eager or self._eager_turns)
+        return bool(self._eager_turns) or self.urgent.eager.first < math.inf
 
     def lanes(self, now: float) -> tuple[Lane, ...]:
         """Give the lanes that have ready jobs."""
         self._ring(now)
         return self.urgent, *self._turns
+
+    def _is_urgent(self) -> bool:
+        first = self.urgent
+        return first.ready.first < math.inf or first.eager.first < math.inf
 
     def _ring(self, now: float) -> None:
         while self._alarms and self._alarms[0][0] <= now:
@@ -190,18 +203,19 @@ class Agenda:
                 lane.alarm = math.inf
             lane.wake(now)
             self._attend(lane)
-            if lane.asleep and lane.asleep[0].key <= now:
+            if lane.wakes_at <= now:
                 return  # more than one go's worth is released: let the ready be asked meanwhile
 
     def _attend(self, lane: Lane) -> None:
         """Give a lane its turn if it has ready jobs, and an alarm for the first asleep."""
         if lane is not self.urgent:
-            if not lane.in_turn and (lane.ready or lane.eager):
+            is_eager = lane.eager.first < math.inf
+            if not lane.in_turn and (is_eager or lane.ready.first < math.inf):
                 lane.in_turn = True
                 self._turns.append(lane)
-            if not lane.in_eager_turn and lane.eager:
+            if is_eager and not lane.in_eager_turn:
                 lane.in_eager_turn = True
                 self._eager_turns.append(lane)
-        if lane.asleep and lane.asleep[0].key < lane.alarm:
-            lane.alarm = lane.asleep[0].key
+        if lane.wakes_at < lane.alarm:
+            lane.alarm = lane.wakes_at
             heapq.heappush(self._alarms, (lane.alarm, next(self._tie), lane))

@@ -68,13 +68,13 @@ class Trouble(msgspec.Struct, gc=False):
 
 
 class Job(msgspec.Struct, order=True, gc=False):
-    """One id's place in the order of asking. Heaps compare `key`, the id and `twin`: no two tie.
+    """One id's place in the order of asking. Heaps compare `order`, the id and `twin`: no two tie.
 
-    A job without an owner is void: heaps drop it when it comes up.
+    A job without an owner is void: it is dropped when it comes up.
     """
 
-    key: float
-    """Its rank in the heap that it stands in: first the release, then the deadline."""
+    order: float
+    """By when it should be asked: among the released, the earliest goes first."""
     request_id: str
     twin: int
     """Tells apart the jobs of one id that may stand in one heap; 0 where there is but one."""
@@ -84,8 +84,6 @@ class Job(msgspec.Struct, order=True, gc=False):
     """The schedule's slot."""
     release: float
     """When it may be asked next, on the loop's clock."""
-    order: float
-    """By when it should be: among the released, the earliest goes first."""
     eager: bool
     """Whether a caller asked for this query now, rather than the schedule."""
     expires: float = math.inf

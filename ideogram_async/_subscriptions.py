@@ -7,7 +7,7 @@ from collections import deque
 from itertools import count
 from typing import Any
 
-from ideogram_async._agenda import Agenda
+from ideogram_async._agenda import Agenda, Jobs
 from ideogram_async._job import Guest, Job, Subscriber
 from ideogram_async._schedule import Schedule
 from ideogram_async._sessions import Pool
@@ -30,7 +30,7 @@ class Subscriptions:
         self._twins = count(1)
         self._unasked = 0
         self._subscribers: set[Subscriber] = set()
-        self._leaving: deque[tuple[Subscriber, list[list[Job]]]] = deque()
+        self._leaving: deque[tuple[Subscriber, list[Jobs]]] = deque()
 
     def subscribe(
         self, subscriber: Subscriber, request_id: str, now: float, *, just_submitted: bool = False
@@ -40,7 +40,7 @@ class Subscriptions:
         twin = next(self._twins) if subscriber.urgent else 0
         if subscriber.once:
             order = lane.in_line(now)
-            job = Job(now, request_id, twin, subscriber, None, now, order, eager=True)
+            job = Job(order, request_id, twin, subscriber, None, now, eager=True)
             if subscriber.urgent:
                 self._singles[subscriber] = job
         elif (shared := self._job_of(request_id, now)) is not None:
@@ -52,7 +52,7 @@ class Subscriptions:
             if delay != 0:
                 release = self._first_release(now, checked(delay, self._schedule))
             order, eager = lane.in_line(release + sweep), not just_submitted
-            job = Job(now, request_id, twin, subscriber, state, release, order, eager=eager)
+            job = Job(order, request_id, twin, subscriber, state, release, eager=eager)
             self._jobs[request_id] = job
         self.pending += 1
         self._unasked += 1
@@ -83,10 +83,10 @@ class Subscriptions:
             subscriber, waiting = self._leaving[-1]
             while waiting and portion > 0:
                 jobs = waiting[-1]
-                last = jobs[-portion:]
-                del jobs[-portion:]
-                portion -= len(last)
-                for job in last:
+                taken = min(portion, len(jobs))
+                portion -= taken
+                for _ in range(taken):
+                    job = jobs.pop()
                     if job.owner is not None:
                         self._drop(job, subscriber, now)
                 if not jobs:
@@ -112,10 +112,10 @@ class Subscriptions:
             return [job] if job is not None and subscriber in job.subscribers() else []
         return [*subscriber.lane.jobs(), *self._others(subscriber)]
 
-    def _ids_of(self, subscriber: Subscriber, waiting: list[list[Job]]) -> list[str]:
+    def _ids_of(self, subscriber: Subscriber, waiting: list[Jobs]) -> list[str]:
         """List what a run leaves; where it is most of all, in memory's order: four times faster."""
         if subscriber.once or 2 * sum(map(len, waiting)) < len(self._jobs):
-            return [job.request_id for heap in waiting for job in heap if job.owner is not None]
+            return [job.request_id for jobs in waiting for job in jobs if job.owner is not None]
         own = [name for name, job in self._jobs.items() if job.owner is subscriber]
         return own + list(subscriber.elsewhere)
 

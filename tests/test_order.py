@@ -32,7 +32,7 @@ class _Owner:
 
 def _job(owner: Any, number: int, release: float, order: float | None = None) -> Job:
     rank = release if order is None else order
-    return Job(release, f"id-{number}", number, owner, None, release, rank, eager=True)
+    return Job(rank, f"id-{number}", number, owner, None, release, eager=True)
 
 
 def _drain(agenda: Agenda, now: float) -> list[Job]:
