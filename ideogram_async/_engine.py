@@ -41,6 +41,8 @@ class Engine:
         self._ledger = ledger
         self._pool = pool
         self._max_in_flight = max_in_flight
+        # A worker holds a slot from its first query until it finds nothing more to ask.
+        self._slots = anyio.Semaphore(max_in_flight, fast_acquire=True)
         self._idle: list[asyncio.Future[None]] = []
         self._workers = 0
         self._crew: Crew | None = None
@@ -161,23 +163,24 @@ class Engine:
     async def _work(self) -> None:
         pool, ledger, time = self._pool, self._ledger, self._loop.time
         while True:
-            asked = time()
-            taken = self._take(asked)
-            if taken is None:
-                idler = self._loop.create_future()
-                self._idle.append(idler)
-                await idler
-                continue
-            job, session = taken
-            pool.sent(session, asked, eager=job.eager)
-            ledger.departs(job, asked)
-            try:
-                outcome = await self._query(session.index, job.request_id)
-            finally:
-                pool.back(session)
-            now = time()
-            pool.note(session, outcome, job.request_id, asked, now)
-            ledger.settle(job, outcome, asked, now)
+            async with self._slots:
+                now = time()
+                while (taken := self._take(now)) is not None:
+                    job, session = taken
+                    asked = now
+                    pool.sent(session, asked, eager=job.eager)
+                    ledger.departs(job, asked)
+                    try:
+                        outcome = await self._query(session.index, job.request_id)
+                    finally:
+                        session.in_flight -= 1
+                    now = time()
+                    pool.note(session, outcome, job.request_id, asked, now)
+                    ledger.settle(job, outcome, asked, now)
+                    del taken, job, outcome  # not held until the next answer: they may be large
+            idler = self._loop.create_future()
+            self._idle.append(idler)
+            await idler
 
     def _take(self, now: float) -> tuple[Job, Session] | None:
         """Pull what may be asked now, or set the alarm for when something may."""
@@ -193,7 +196,8 @@ class Engine:
             return None
         when = agenda.next_time(now)
         if when <= now:
-            self._rouse()  # one wakes the next, so that none wakes in vain
+            if self._idle or self._workers < self._max_in_flight:
+                self._rouse()  # one wakes the next, so that none wakes in vain
         elif when < self._alarm_at:
             self._set_alarm(when)  # who took the only due job may be away for long
         return job, session

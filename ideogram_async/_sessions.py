@@ -1,7 +1,6 @@
 """The session pool: one session a key, each with its health and its pace.
 
-Nothing here reads a clock: `now` is passed in, in seconds on the event loop's clock. The semaphore
-bounds the queries in flight over all sessions.
+Nothing here reads a clock: `now` is passed in, in seconds on the event loop's clock.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ import copy
 import logging
 import math
 from collections.abc import Callable
-
-import anyio
 
 from ideogram_async._breaker import Breaker
 from ideogram_async._errors import IdeogramError
@@ -187,7 +184,6 @@ class Pool:
     """All sessions of a client, and what they have seen of the gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        self._slots = anyio.Semaphore(settings.max_in_flight)
         told = settings.max_rate
         gentle = told is None
         self.hooks: Hooks | None = hooks_of(settings.hooks, settings.url)
@@ -248,22 +244,16 @@ class Pool:
             session.throttle.wait()
 
     def sent(self, session: Session, now: float, *, eager: bool) -> None:
-        """Take a slot for a query that goes out."""
-        self._slots.acquire_nowait()
+        """Note that a query goes out."""
         session.sent(now, eager=eager)
         if self._told < math.inf:
             self._told_next = now + 1 / self._told
 
     def replayed(self, index: int, now: float) -> None:
-        """Count a query that went out once more on another connection, in its slot and its turn."""
+        """Count a query that went out once more on another connection, in its turn."""
         self._sessions[index].replayed(now)
         if self._told < math.inf:
             self._told_next = max(self._told_next, now) + 1 / self._told
-
-    def back(self, session: Session) -> None:
-        """Give a query's slot back."""
-        session.in_flight -= 1
-        self._slots.release()
 
     def note(
         self, session: Session, outcome: Answer | Fault, request_id: str, asked: float, now: float
