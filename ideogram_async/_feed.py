@@ -145,7 +145,8 @@ class Feed(Generic[T]):
             return
         self._completed += 1
         self._put(request_id, record)
-        self._check_done()
+        if self._intake.over:
+            self._check_done()
 
     def failed(self, request_id: str, error: RequestError) -> None:
         """Take the error that ends an id."""
@@ -274,7 +275,8 @@ class Feed(Generic[T]):
 
     def _put(self, request_id: str, result: object) -> None:
         self._ready[request_id] = cast("T", result)
-        self._wake()
+        if self._listeners:
+            self._wake()
 
     def _wake(self) -> None:
         for listener in self._listeners:

@@ -200,8 +200,9 @@ class Ledger(Subscriptions):
         self.completed += 1
         if owner is not None:
             owner.completed(job.request_id, record)
-        for guest in guests or ():
-            guest.subscriber.completed(job.request_id, record)
+        if guests is not None:
+            for guest in guests:
+                guest.subscriber.completed(job.request_id, record)
 
     def _fail(self, job: Job, error: RequestError) -> None:
         subscribers = tuple(job.subscribers())

@@ -57,24 +57,26 @@ class Luck:
     """
 
     def __init__(self) -> None:
-        self.proven: bool = False
-        """Whether refusals are bad luck, as far as can be told."""
-        self._known = False
-        self._recent = 0.0
+        self.accepted: int = 0
+        """How many queries were let through, of all: whoever sees one counts it here."""
         self.run: float = LUCKY_RUN
         """How many queries accepted since a cut make a refusal bad luck; inf for never."""
-        self._unrefused = 0
-        self._since_cut = 0
+        self._proven = False
+        self._known = False
+        self._recent = 0.0
+        self._refused_after = 0
+        self._cut_after = 0
         self._safe = -math.inf
         self._unhurt = 0.0
 
-    def accepted(self) -> None:
-        """Note a query that was let through."""
-        self._unrefused += 1
-        self._since_cut += 1
-        self._recent *= 1 - MEMORY
-        if self._unrefused > LUCK_ENDS:
-            self.proven = self._known = False
+    @property
+    def proven(self) -> bool:
+        """Whether refusals are bad luck, as far as can be told."""
+        return self._proven and not self._ended
+
+    @property
+    def _ended(self) -> bool:
+        return self.accepted - self._refused_after > LUCK_ENDS
 
     def cut(self, before: float, after: float) -> None:
         """Note a cut of the rate: the first of a row remembers the rate that it hurt."""
@@ -82,17 +84,21 @@ class Luck:
         self._unhurt = before if helped or self.proven else max(self._unhurt, before)
         # Where nothing was cut, another refusal says nothing of luck.
         self._safe = after if after < before else -math.inf
-        self._since_cut, self.proven = 0, False
+        self._cut_after, self._proven = self.accepted, False
 
     def strikes(self, rate: float) -> bool:
         """Note a refusal at a rate; tell whether it was bad luck."""
+        if self._ended:
+            self._proven = self._known = False
+        self._recent *= (1 - MEMORY) ** (self.accepted - self._refused_after)
         self._recent += MEMORY * (1 - self._recent)
-        self._unrefused = 0
+        self._refused_after = self.accepted
         if self._recent > LUCKY_SHARE:
             return False
-        if self._since_cut >= self.run and (self._known or rate <= MARGIN * self._safe):
-            self.proven = self._known = True
-        return self.proven
+        since_cut = self.accepted - self._cut_after
+        if since_cut >= self.run and (self._known or rate <= MARGIN * self._safe):
+            self._proven = self._known = True
+        return self._proven
 
     def restored(self, rate: float) -> float:
         """Give the rate that was cut for nothing, once; later the rate as it is."""
@@ -117,7 +123,7 @@ class Throttle:
         self._cut_at = -math.inf
         self._since = math.inf
         self._grown_from = -math.inf
-        self._accepted = 0
+        self._accepted_before = 0
         self.luck: Luck = Luck()
         """What tells a limit from bad luck."""
         self._last_sent = -math.inf
@@ -135,7 +141,7 @@ class Throttle:
     def sent(self, now: float, *, paced: bool) -> None:
         """Note a query."""
         if now - self._last_sent > IDLE and not self.probing:
-            self._since, self._accepted = now, 0
+            self._measure(now)
             if not self.limited:
                 self._grown_from = now
         if paced and self.rate < math.inf:
@@ -147,8 +153,7 @@ class Throttle:
 
     def accepted(self, asked: float, now: float) -> None:
         """Note a query that was let through: a probe's tells the rate."""
-        self._accepted += 1
-        self.luck.accepted()
+        self.luck.accepted += 1
         if self.probing and asked >= self._cut_at:
             self._cut(now)
 
@@ -162,7 +167,7 @@ class Throttle:
         elif self.luck.strikes(self.rate) and retry_after is None:
             self.rate = self.luck.restored(self.rate)
             if now - self._since > MEASURED:
-                self._since, self._accepted = now, 0
+                self._measure(now)
             return False
         self._cut_at = now
         self.probing = True
@@ -181,16 +186,21 @@ class Throttle:
         jitter = random.uniform(1.0, 1.1)  # noqa: S311 - no secret
         self.held_until = max(self.held_until, now + seconds * jitter)
 
+    def _measure(self, now: float) -> None:
+        """Measure the accepted rate from here on."""
+        self._since, self._accepted_before = now, self.luck.accepted
+
     def _cut(self, now: float) -> None:
         elapsed = now - self._since
-        if self._accepted < 5 and elapsed < 1:  # noqa: PLR2004 - the rule's own numbers
+        accepted = self.luck.accepted - self._accepted_before
+        if accepted < 5 and elapsed < 1:  # noqa: PLR2004 - the rule's own numbers
             rate = BLIND_CUT * min(self.rate, 1e6)
         else:
-            rate = KEPT * self._accepted / max(elapsed, 1e-3)
+            rate = KEPT * accepted / max(elapsed, 1e-3)
         before, self.rate = self.rate, max(min(self.rate, rate), FLOOR)
         self.limited, self.probing = True, False
         self._pause = PAUSE
-        self._since, self._accepted = now, 0
+        self._measure(now)
         self._grown_from = now
         self.next_at = now + 1 / self.rate
         self.luck.cut(before, self.rate)
