@@ -159,8 +159,11 @@ class Agenda:
         idle = self._eager_turns
         while idle and idle[0].eager.first == math.inf:  # served in the other turn, or left
             idle.popleft().in_eager_turn = False
-        if self._is_urgent() and (urgent := self.urgent.pop(eager=eager)) is not None:
-            return urgent
+        first = self.urgent
+        if first.ready.first < math.inf or first.eager.first < math.inf:
+            urgent = first.pop(eager=eager)
+            if urgent is not None:
+                return urgent
         turns = self._eager_turns if eager else self._turns
         while turns:
             lane = turns[0]
@@ -179,7 +182,7 @@ class Agenda:
 
     def next_time(self, now: float) -> float:
         """Tell when a job may be due: `now`, a later time, or never (inf)."""
-        if self._turns or self._is_urgent():
+        if self._turns or self.urgent.ready.first < math.inf or self.urgent.eager.first < math.inf:
             return now
         return self._alarms[0][0] if self._alarms else math.inf
 
@@ -191,10 +194,6 @@ class Agenda:
         """Give the lanes that have ready jobs."""
         self._ring(now)
         return self.urgent, *self._turns
-
-    def _is_urgent(self) -> bool:
-        first = self.urgent
-        return first.ready.first < math.inf or first.eager.first < math.inf
 
     def _ring(self, now: float) -> None:
         while self._alarms and self._alarms[0][0] <= now:

@@ -144,7 +144,9 @@ class Feed(Generic[T]):
         if self._ended is not None:
             return
         self._completed += 1
-        self._put(request_id, record)
+        self._ready[request_id] = cast("T", record)
+        if self._listeners:
+            self._wake()
         if self._intake.over:
             self._check_done()
 

@@ -89,21 +89,23 @@ class Session:
         self.queries += 1
         self.throttle.sent(now, paced=True)
 
-    def note(self, outcome: Answer | Fault, asked: float, now: float) -> bool:
-        """Learn from an outcome; tell whether it was a throttle's that holds the session."""
-        held = False
+    def answered(self, asked: float, now: float) -> None:
+        """Learn from a good answer: of a session that is well it changes nothing but figures."""
+        self.room += 1
+        self.throttle.accepted(asked, now)
+        if self.breaker.succeeded(asked, now):
+            self.room = FIRST_ROOM  # many wait for a gateway that has just come back
         if self._probe_asked == asked:
             self._probe_asked = None
-        if isinstance(outcome, Fault):
-            held = self._note_fault(outcome, asked, now)
-        else:
-            self.room += 1
+        if self._probing or self.state != "open":
             self.refusal = None
-            self.throttle.accepted(asked, now)
-            if self.breaker.succeeded(asked, now):
-                self.room = FIRST_ROOM  # many wait for a gateway that has just come back
-            if not self._probing and self.state == "open":
-                return False  # as it was
+            self._settle(now)
+
+    def failed(self, fault: Fault, asked: float, now: float) -> bool:
+        """Learn from a fault; tell whether it was a throttle's that holds the session."""
+        if self._probe_asked == asked:
+            self._probe_asked = None
+        held = self._note_fault(fault, asked, now)
         self._settle(now)
         return held
 
@@ -261,16 +263,17 @@ class Pool:
         """Learn from an outcome."""
         if self.hooks is not None:
             self.hooks.answered(session.index, outcome, request_id, asked, now)
-        was_broken = isinstance(outcome, Fault) and self._broken
-        if session.note(outcome, asked, now) and len(self._sessions) > 1:
-            self._spread(session, now)
-        if isinstance(outcome, Fault):
-            self._note_failing(request_id, now, was_broken=was_broken)
-            self._note_page(outcome)
-        else:
+        if isinstance(outcome, Answer):
+            session.answered(asked, now)
             self._failing_since = None
             self._last_good = now
             self._only_pages = -1
+            return
+        was_broken = self._broken
+        if session.failed(outcome, asked, now) and len(self._sessions) > 1:
+            self._spread(session, now)
+        self._note_failing(request_id, now, was_broken=was_broken)
+        self._note_page(outcome)
 
     def sick(self, now: float) -> bool:
         """Tell whether the gateway as a whole has failed of late, so that faults do not count."""
