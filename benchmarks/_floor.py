@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks._answer import decode
@@ -16,6 +16,7 @@ class Flight:
 
     def __init__(self, head: bytes) -> None:
         self.head = head
+        self.told: list[str] = []
         self._connections: list[Floor] = []
         self._ids: Iterator[str] = iter(())
         self._open = 0
@@ -26,13 +27,14 @@ class Flight:
         self._connections.append(Floor(self))
         return self._connections[-1]
 
-    async def drain(self, ids: Iterator[str]) -> None:
-        """Ask them all."""
-        self._ids, self._open = ids, len(self._connections)
+    async def drain(self, ids: Sequence[str]) -> Sequence[str]:
+        """Ask them all; give those that the answers told."""
+        self._ids, self._open, self.told = iter(ids), len(self._connections), []
         self._done.clear()
         for connection in self._connections:
             connection.ask()
         await self._done.wait()
+        return self.told
 
     def next_id(self) -> str | None:
         """Give the next id; count who finds none left."""
@@ -49,7 +51,6 @@ class Floor(asyncio.Protocol):
 
     def __init__(self, flight: Flight) -> None:
         self._flight = flight
-        self._asked = ""
         self._received = b""
         self._transport: Any = None
 
@@ -61,7 +62,6 @@ class Floor(asyncio.Protocol):
         """Send the next query, if there is one."""
         request_id = self._flight.next_id()
         if request_id is not None:
-            self._asked = request_id
             body = b'{"request_id":"%b"}' % request_id.encode()
             head = self._flight.head + b"Content-Length: %d" % len(body)
             self._transport.write(head + _END + body)
@@ -75,5 +75,5 @@ class Floor(asyncio.Protocol):
             self._received = received
             return
         self._received = b""
-        assert decode(received[end:]).sampling_requests[0].request_id == self._asked
+        self._flight.told.append(str(decode(received[end:]).sampling_requests[0].request_id))
         self.ask()

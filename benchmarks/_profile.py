@@ -50,7 +50,7 @@ class Function(msgspec.Struct, frozen=True):
 def profiled(task: Task, directory: Path) -> list[Function]:
     """Run a round under cProfile, and give its functions, the dearest first."""
     file = directory / f"{task.client}.prof"
-    run("_round", msgspec.structs.replace(task, profile=str(file)), Measured)
+    run("_round", msgspec.structs.replace(task, profile=str(file)), Measured, said=b"\n")
     return sorted(_functions(file, task.queries), key=lambda one: one.own, reverse=True)
 
 

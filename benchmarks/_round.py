@@ -1,6 +1,7 @@
-"""One round of one client in a process of its own: `python -m benchmarks._round TASK`.
+"""One client in a process of its own, turn by turn: `python -m benchmarks._round TASK`.
 
-The task and what was measured are JSON. Only what lies between warm-up and closing is counted.
+The task and what was measured are JSON. It tells that it is warm by a line that measures nothing,
+and takes a turn for each line that it is given: between its turns its loop stands still.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import cProfile
 import importlib
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import count
 
 import msgspec
 
 from benchmarks._answer import COMPLETE, make_ids
-from benchmarks._competitors import EVERY, Target
+from benchmarks._competitors import EVERY, Drain, Target
 from benchmarks._machine import close_malloc_trap, pin
 
 
@@ -26,12 +29,11 @@ class Task(msgspec.Struct, frozen=True):
     loop: str
     target: Target
     queries: int
+    """A turn."""
     warm_up: int
     core: int | None = None
     profile: str | None = None
-    """Where to leave a profile, or None for none."""
-    start_together: bool = False
-    """Whether, after the warm-up, to say a line and to wait for one."""
+    """Where to leave a profile of the last turn, or None for none."""
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -44,22 +46,30 @@ class Measured(msgspec.Struct, frozen=True):
     skipped: str | None = None
 
 
-async def measure(task: Task) -> Measured:
-    """Open, warm up, and time the queries."""
-    ids = make_ids(task.warm_up + task.queries, COMPLETE)
-    warm, timed = ids[: task.warm_up], ids[task.warm_up :]
+async def take_turns(task: Task) -> None:
+    """Open, warm up, and time the queries of each turn."""
     async with EVERY[task.client].opened(task.target) as drain:
-        await drain(warm)
-        if task.start_together:
-            print("ready", flush=True)
-            sys.stdin.readline()  # nothing is under way that this could hold up
-        with nullcontext() if task.profile is None else cProfile.Profile() as profile:
-            cpu, wall = time.process_time(), time.perf_counter()
-            await drain(timed)
-            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        await drain(make_ids(task.warm_up, COMPLETE))
+        _tell(Measured())
+        for turn in count(1):
+            if not sys.stdin.readline():  # nothing is under way that this could hold up
+                return
+            _tell(await _measured(task, drain, make_ids(task.queries, COMPLETE, seed=turn)))
+
+
+async def _measured(task: Task, drain: Drain, ids: Sequence[str]) -> Measured:
+    with nullcontext() if task.profile is None else cProfile.Profile() as profile:
+        cpu, wall = time.process_time(), time.perf_counter()
+        told = await drain(ids)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    assert sorted(told) == sorted(ids)
     if profile is not None and task.profile is not None:
         profile.dump_stats(task.profile)
     return Measured(task.queries, cpu, wall)
+
+
+def _tell(measured: Measured) -> None:
+    print(msgspec.json.encode(measured).decode(), flush=True)
 
 
 def main() -> None:
@@ -71,10 +81,9 @@ def main() -> None:
     try:
         factory = importlib.import_module(task.loop).new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
-            measured = runner.run(measure(task))
+            runner.run(take_turns(task))
     except ImportError as error:
-        measured = Measured(skipped=f"{error.name or error} is not installed")
-    print(msgspec.json.encode(measured).decode())
+        _tell(Measured(skipped=f"{error.name or error} is not installed"))
 
 
 if __name__ == "__main__":

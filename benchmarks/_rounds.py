@@ -1,23 +1,37 @@
-"""The rounds of a throughput benchmark: each in its own process, and what they gave together."""
+"""The rounds of a throughput benchmark: all clients in turn, each in its own process.
+
+The processes of all stay open, so that turns can be short and what is compared lies close together:
+the speed of a shared machine changes by the second, by up to twofold.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from benchmarks._child import ChildError, run
+from benchmarks._child import Child, ChildError, opened, run
 from benchmarks._competitors import EVERY, Target
 from benchmarks._round import Measured, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from benchmarks._server import Server
+
+WARM_UP = 30
+"""Queries that each connection has had before anything is measured."""
+Turn = Callable[[], tuple[float, list[float]]]
+"""Gives the cost of a query, and how many there were a second."""
 
 _COLLECTED = re.compile(rb"Collected : (\d+)")
 
@@ -58,22 +72,17 @@ class Rounds:
         self._callgrind = callgrind
         self._rows: dict[tuple[str, str, bool], Row] = {}
 
-    def run(self, client: str, loop: str, server: Server) -> None:
-        """Run one round, unless an earlier one failed."""
-        key = client, loop, server.authority is not None
-        name = f"{client} ({loop}{', TLS' if key[2] else ''})"
-        if name in self.skipped:
-            return
-        task = self.task(client, loop, server)
-        try:
-            cost, rate = _instructions(task) if self._callgrind else _time(task)
-        except SkippedError as error:
-            self.skipped[name] = str(error)
-            self._rows.pop(key, None)  # rounds are compared one by one: it has all or none
-            return
-        row = self._rows.setdefault(key, Row(*key, [], []))
-        row.costs.append(cost)
-        row.rates += rate
+    def run(
+        self, clients: Iterable[str], loops: Sequence[str], server: Server, *, rounds: int
+    ) -> None:
+        """Run so many rounds, in an order that is shuffled anew for each."""
+        shuffle = random.Random(0).shuffle
+        with ExitStack() as stack:
+            tasks = [self.task(client, loop, server) for client, loop in product(clients, loops)]
+            turns = [(task, turn) for task in tasks if (turn := self._open(task, stack))]
+            for _ in range(rounds):
+                shuffle(turns)
+                turns = [(task, turn) for task, turn in turns if self._take(task, turn)]
 
     def rows(self) -> list[Row]:
         """Give what was measured, in the order of the competitors."""
@@ -82,46 +91,68 @@ class Rounds:
         return sorted(rows, key=lambda row: (row.tls, row.loop, order.index(row.client)))
 
     def task(self, client: str, loop: str, server: Server) -> Task:
-        """Make the task of one round."""
+        """Make the task of one client."""
         competitor = EVERY[client]
         flight = competitor.in_flight
         target = Target(server.base_url, server.authority, flight, self._pending)
-        queries = int(self._queries * competitor.share)
-        return Task(client, loop, target, queries, warm_up=3 * flight, core=self._core)
+        queries = max(int(self._queries * competitor.share), 1)
+        return Task(client, loop, target, queries, warm_up=WARM_UP * flight, core=self._core)
+
+    def _open(self, task: Task, stack: ExitStack) -> Turn | None:
+        """Make a client ready; give what takes a turn of it."""
+        if self._callgrind:
+            return partial(_instructions, task)
+        child = stack.enter_context(opened("_round", task))
+        try:
+            skipped = child.hear(Measured).skipped
+        except ChildError as error:
+            skipped = str(error)
+        if skipped is None:
+            return partial(_time, child)
+        self._skip(task, skipped)
+        return None
+
+    def _take(self, task: Task, turn: Turn) -> bool:
+        """Take a turn; tell whether it went well."""
+        try:
+            cost, rate = turn()
+        except ChildError as error:
+            self._skip(task, str(error))
+            return False
+        row = self._rows.setdefault(_key(task), Row(*_key(task), [], []))
+        row.costs.append(cost)
+        row.rates += rate
+        return True
+
+    def _skip(self, task: Task, why: str) -> None:
+        """Leave a client out: rounds are compared one by one, so it has all of them or none."""
+        self.skipped[f"{task.client} ({task.loop}{', TLS' if task.target.authority else ''})"] = why
+        self._rows.pop(_key(task), None)
 
 
-class SkippedError(Exception):
-    """A client cannot be measured here; why."""
+def _key(task: Task) -> tuple[str, str, bool]:
+    return task.client, task.loop, task.target.authority is not None
 
 
-def _time(task: Task) -> tuple[float, list[float]]:
-    measured, _ = _run(task, [])
+def _time(child: Child) -> tuple[float, list[float]]:
+    child.say()
+    measured = child.hear(Measured)
     return measured.cpu / measured.queries * 1e6, [measured.queries / measured.wall]
 
 
 def _instructions(task: Task) -> tuple[float, list[float]]:
-    """Count what twice as many queries take more."""
+    """Count what two turns take more than one."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
-        raise SkippedError("valgrind is not installed")
+        raise ChildError("valgrind is not installed")
     command = [valgrind, "--tool=callgrind", f"--callgrind-out-file={os.devnull}"]
-    tasks = [msgspec.structs.replace(task, queries=task.queries * n) for n in (1, 2)]
-    once, twice = (_collected(_run(one, command)[1]) for one in tasks)
+    once, twice = (_collected(task, command, turns) for turns in (1, 2))
     return (twice - once) / task.queries / 1000, []
 
 
-def _collected(told: bytes) -> int:
+def _collected(task: Task, command: Sequence[str], turns: int) -> int:
+    measured, told = run("_round", task, Measured, under=command, said=b"\n" * turns)
     found = _COLLECTED.search(told)
-    if found is None:
-        raise SkippedError("valgrind counted nothing")
+    if measured.skipped is not None or found is None:
+        raise ChildError(measured.skipped or "valgrind counted nothing")
     return int(found[1])
-
-
-def _run(task: Task, under: Sequence[str]) -> tuple[Measured, bytes]:
-    try:
-        measured, told = run("_round", task, Measured, under=under)
-    except ChildError as error:
-        raise SkippedError(str(error)) from error
-    if measured.skipped is not None:
-        raise SkippedError(measured.skipped)
-    return measured, told

@@ -20,7 +20,6 @@ from benchmarks._machine import cores, described
 from benchmarks._report import about, goal, report, say, spread, table
 from benchmarks._rounds import Rounds, Row
 from benchmarks._server import serving
-from benchmarks.throughput import interleaved
 
 CLIENTS = ("bare", "as_completed", *OBSERVED)
 NAMES = {"as_completed": "ours, hooks off"}
@@ -34,8 +33,7 @@ def measure(rounds: Rounds, repeats: int, clients: Sequence[str] = CLIENTS) -> l
         tempfile.TemporaryDirectory() as directory,
         serving(Path(directory), tls=False, core=cores()[1]) as server,
     ):
-        for client in interleaved(clients, repeats):
-            rounds.run(client, "asyncio", server)
+        rounds.run(clients, ["asyncio"], server, rounds=repeats)
     return rounds.rows()
 
 
@@ -63,8 +61,8 @@ def tell(rows: Sequence[Row]) -> Iterator[str]:
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--queries", type=int, default=20_000, help="a round")
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--queries", type=int, default=4_000, help="a turn")
     arguments = parser.parse_args()
     say(about(described("aiohttp", "opentelemetry-sdk")))
     rounds = Rounds(arguments.queries, 1, cores()[0], callgrind=False)

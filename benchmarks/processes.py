@@ -16,11 +16,12 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
-from benchmarks._child import started
+from benchmarks._child import opened
 from benchmarks._competitors import COMPETITORS, Target
 from benchmarks._machine import all_cores, described
 from benchmarks._report import about, figure, say, spread, table, write
@@ -61,22 +62,18 @@ def _tasks(server: Server, count: int, queries: int) -> Iterator[Task]:
     target = Target(server.base_url, server.authority, flight, 0)
     for index in range(count):
         core = cores[index % len(cores)]
-        task = Task("retrieve_many", "asyncio", target, queries // count, 3 * flight, core)
-        yield msgspec.structs.replace(task, start_together=True)
+        yield Task("retrieve_many", "asyncio", target, queries // count, 3 * flight, core)
 
 
 def _together(tasks: Sequence[Task]) -> list[Measured]:
     """Start the tasks at one moment."""
-    with started("_round", tasks) as children:
+    with ExitStack() as stack:
+        children = [stack.enter_context(opened("_round", task)) for task in tasks]
         for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
+            child.hear(Measured)
         for child in children:
-            assert child.stdin is not None
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        told = [child.communicate()[0] for child in children]
-    return [msgspec.json.decode(one, type=Measured) for one in told]
+            child.say()
+        return [child.hear(Measured) for child in children]
 
 
 def tell(rows: Sequence[Row]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What a query costs, ours and others', side by side: `python -m benchmarks.throughput`.
 
-Each client asks a server on loopback for the same answers of 3.8 KB, in a process of its own on a
-core of its own, in turn with all others, several rounds; what is told is the median, and ratios
+Each client asks a server on loopback for the same answers of 3.8 KB, in a process of its own on
+the client's core, in turn with all others, many rounds; what is told is the median, and ratios
 are of the same round. The figure to look at is CPU time, of user and system, a query: queries a
 second are its reverse while the client's core is the limit, as it should be.
 
@@ -25,10 +25,9 @@ functions look dearer than they are.
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,15 +108,6 @@ def _name(row: Row) -> str:
     return f"{COMPETITORS[row.client].what} · {loop}{', TLS' if tls else ''}"
 
 
-def interleaved(clients: Iterable[str], rounds: int) -> Iterator[str]:
-    """Go through all clients in each round, in an order that is shuffled anew for each."""
-    order = list(clients)
-    shuffle = random.Random(0).shuffle
-    for _ in range(rounds):
-        shuffle(order)
-        yield from order
-
-
 def measure(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Measure all clients in all variants; give the rows, and a word on each that was skipped."""
     rounds = Rounds(arguments.queries, arguments.pending, cores()[0], arguments.callgrind)
@@ -145,9 +135,7 @@ def _measure(
 ) -> None:
     with serving(directory, tls=tls, core=cores()[1]) as server:
         say([f"server: {server.what}{', TLS' if tls else ''}"])
-        for client in interleaved(arguments.only or COMPETITORS, arguments.rounds):
-            for loop in loops:
-                rounds.run(client, loop, server)
+        rounds.run(arguments.only or COMPETITORS, loops, server, rounds=arguments.rounds)
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -156,9 +144,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     choices |= {"const": "yes", "default": "no"}
     parser.add_argument("--uvloop", **choices, help="run on uvloop, or on both loops")
     parser.add_argument("--tls", **choices, help="over TLS, or with and without")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 3,000 queries")
-    parser.add_argument("--rounds", type=int, help="default 7")
-    parser.add_argument("--queries", type=int, help="a round, default 20,000; the dear do fewer")
+    parser.add_argument("--quick", action="store_true", help="7 rounds of 1,000 queries")
+    parser.add_argument("--rounds", type=int, help="default 21")
+    parser.add_argument("--queries", type=int, help="a turn, default 4,000; the dear do fewer")
     parser.add_argument("--pending", type=int, default=20_000, help="ids of the polling one")
     parser.add_argument("--only", nargs="+", choices=COMPETITORS, help="these clients alone")
     parser.add_argument("--callgrind", action="store_true", help="count instructions (valgrind)")
@@ -166,10 +154,8 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
     arguments = parser.parse_args(given)
     quick = arguments.quick or arguments.callgrind
-    arguments.rounds = arguments.rounds or (3 if arguments.quick else 1 if quick else 7)
-    arguments.queries = arguments.queries or (
-        1000 if arguments.callgrind else 3000 if quick else 20_000
-    )
+    arguments.rounds = arguments.rounds or (1 if arguments.callgrind else 7 if quick else 21)
+    arguments.queries = arguments.queries or (1_000 if quick else 4_000)
     return arguments
 
 

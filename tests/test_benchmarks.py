@@ -46,7 +46,7 @@ def test_the_floor_over_tls_without_a_compiler(tmp_path: Path) -> None:
     rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
     with serving(tmp_path, tls=True, core=None) as server:
         assert server.what.startswith("Python")
-        rounds.run("floor", "asyncio", server)
+        rounds.run(["floor"], ["asyncio"], server, rounds=1)
     assert rounds.skipped == {}
     assert len(rounds.rows()[0].costs) == 1
 
@@ -54,18 +54,21 @@ def test_the_floor_over_tls_without_a_compiler(tmp_path: Path) -> None:
 def test_what_is_not_installed_is_skipped_with_a_word() -> None:
     """A client or loop that is not there costs its own rows, and no other's."""
     rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
-    rounds.run("bare", "no_such_loop", Server("http://127.0.0.1:9", "none", None))
+    server = Server("http://127.0.0.1:9", "none", None)
+    rounds.run(["bare"], ["no_such_loop"], server, rounds=1)
     assert rounds.skipped == {"bare (no_such_loop)": "no_such_loop is not installed"}
     assert rounds.rows() == []
 
 
-def test_what_fails_in_a_later_round_is_skipped_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_what_fails_is_skipped_whole(tmp_path: Path, when: str) -> None:
     """A client that has failed once has no figures, for rounds are compared one by one."""
     rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
     with serving(tmp_path, tls=False, core=None) as server:
-        rounds.run("floor", "asyncio", server)
-    assert len(rounds.rows()) == 1
-    rounds.run("floor", "asyncio", server)
+        if when == "later":
+            rounds.run(["floor"], ["asyncio"], server, rounds=1)
+            assert len(rounds.rows()) == 1
+    rounds.run(["floor"], ["asyncio"], server, rounds=1)
     assert "ConnectionRefusedError" in rounds.skipped["floor (asyncio)"]
     assert rounds.rows() == []
 
