@@ -27,6 +27,7 @@ _FAR_TAIL = 1e-6
 _LEAST_SLOPE = 1e-9
 _NEW = 2.0  # seconds of age
 _ROOT_HALF = sqrt(0.5)
+_ROOT_TWO_PI = sqrt(2 * math.pi)
 
 
 class JobState(msgspec.Struct, gc=False):
@@ -63,28 +64,34 @@ def interval(mu: float, sg: float, w: float, price: float) -> float:
     Hunter and Proschan 1963). With Q the upper tail of the normal, z(x) = (ln x - mu)/sg,
     m = exp(mu + sg²/2) and s = w + d, the expectation is, by the lognormal's partial expectation,
     ( s·[Q(z_w) - Q(z_s)] - m·[Q(z_w - sg) - Q(z_s - sg)] ) / Q(z_w). It is convex in s, with the
-    slope P(R <= s | R > w), so Newton's method comes down from the right: from E[R | R > w] +
-    price, which is not below the root (Jensen). Far in the tail the step is Keller's (1974) at
-    the hazard z_w/(sg·w), for the differences would cancel out.
+    slope P(R <= s | R > w), so Newton's method comes down to the root from the right, wherever it
+    begins: at Keller's (1974) step at the hazard of w, from where it takes two steps, most of the
+    time, but no further than E[R | R > w] + price, which is not below the root (Jensen). Far in
+    the tail Keller's step is all, at the hazard z_w/(sg·w): the differences would cancel out.
     """
     q_w = t_w = 1.0
+    s = math.inf
     if w > 0:
         z_w = (log(w) - mu) / sg
         q_w = 0.5 * erfc(z_w * _ROOT_HALF)
         if q_w < _FAR_TAIL:
             return min(sqrt(2 * price * sg * w / z_w), LONGEST)
         t_w = 0.5 * erfc((z_w - sg) * _ROOT_HALF)
+        bell = exp(-0.5 * z_w * z_w)
+        if bell > 0:
+            s = w + sqrt(2 * price * q_w * _ROOT_TWO_PI * sg * w / bell)
     m = exp(mu + sg * sg / 2)
-    s = min(m * t_w / q_w + price, w + LONGEST)
+    most = min(m * t_w / q_w + price, w + LONGEST)
+    s = min(s, most)
     for _ in range(16):
         z_s = (log(s) - mu) / sg
         slope = 1 - 0.5 * erfc(z_s * _ROOT_HALF) / q_w
         excess = s * slope - m * (t_w - 0.5 * erfc((z_s - sg) * _ROOT_HALF)) / q_w - price
-        if excess <= 0 or slope < _LEAST_SLOPE:  # the cap, or the last digits
+        if slope < _LEAST_SLOPE or (s == most and excess <= 0):  # the last digits, or the cap
             break
         step = excess / slope
-        s -= step
-        if step < 0.003 * (s - w):
+        s = min(s - step, most)
+        if abs(step) < 0.003 * (s - w):
             break
     return s - w
 
@@ -190,13 +197,14 @@ class AdaptiveSchedule:
         asked, answered = seen.asked, seen.answered
         job.end = 0.0
         age = w = within(0.0, asked - job.t0, EVER)
-        sg = pool[job.k].sg
+        band = pool[job.k]
+        mu, sg = band.mean, band.sg
         if job.k and sg <= _BELIEVED:
-            mu = pool[job.k].mean + job.x
+            mu += job.x
             w = within(0.0, asked - job.since, EVER)
             end = job.since + 1.25 * exp(mu)
             job.end = end if end > asked else 2 * asked - end
-        else:
+        elif job.k:
             mu, sg = pool[0].mean, pool[0].sg
         # The lag counts from the last look, the delay from its answer.
         delay = interval(mu, sg, w, self.price) - within(0.0, answered - asked, EVER)

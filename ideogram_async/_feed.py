@@ -169,7 +169,7 @@ class Feed(Generic[T]):
     async def next(self) -> T:
         """Wait for the next result. Cancelling it loses nothing."""
         self._check_place()
-        while not (self._ready and not self._closed):
+        while not self._ready or self._closed:
             if self._ended is not None:
                 raise self._end_for_one(self._ended)
             if self._done:
