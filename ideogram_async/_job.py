@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from ideogram_async._wire import record_of
+
 if TYPE_CHECKING:
     from ideogram_async._agenda import Lane
     from ideogram_async._errors import IdeogramError, RequestError
@@ -89,9 +91,15 @@ class Job(msgspec.Struct, order=True, gc=False):
     expires: float = math.inf
     """When the id's time is up for its owner: set by the first query."""
     asked: bool = False
-    record: SamplingRequest | None = None
+    told: bytes | None = None
+    """The last good answer, as it is kept."""
     trouble: Trouble | None = None
     guests: list[Guest] | None = None
+
+    @property
+    def record(self) -> SamplingRequest | None:
+        """What the last good answer told, read anew, for few ask for it."""
+        return None if self.told is None else record_of(self.request_id, self.told)
 
     def subscribers(self) -> Iterator[Subscriber]:
         """Go through all who await it."""

@@ -108,7 +108,7 @@ class Ledger(Subscriptions):
         if owner.once:
             self._complete(job, record)
         elif record.is_errored is True:
-            job.record = record
+            job.told = answer.kept()
             self._fail(job, RequestFailed("the gateway says that it failed (is_errored)"))
         else:
             late = max(asked - job.release, 0.0)
@@ -119,15 +119,15 @@ class Ledger(Subscriptions):
                     self._pool.hooks.completed(job.request_id, answer)
                 self._schedule.completed(job.state, seen)
             else:
-                self._running(job, seen)
+                self._running(job, seen, answer)
 
-    def _running(self, job: Job, seen: Observation) -> None:
+    def _running(self, job: Job, seen: Observation, answer: Answer) -> None:
         record = seen.record
         for subscriber in job.subscribers():
             if subscriber.watches and record != job.record:
                 subscriber.changed(job.request_id, record)
         if len(self._jobs) <= RECORDS_KEPT:
-            job.record = record
+            job.told = answer.kept()
         if self._give_up(job, seen.asked, seen.answered, record):
             delay = checked(self._schedule.next_delay(job.state, seen), self._schedule)
             self._again(job, delay, seen.answered)

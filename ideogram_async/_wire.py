@@ -42,6 +42,8 @@ RETRY_AFTER_CAP = 300.0
 _SUCCESS = range(200, 300)
 _REDIRECTION = range(300, 400)
 _QUOTA_CODES = frozenset({"insufficient_user_quota", "quota_not_enough"})
+_KEPT_RAW = 16_384
+"""Bytes of an answer up to which it is kept as it came, to be read once more."""
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
 _encode = msgspec.json.Encoder().encode
 
@@ -63,6 +65,11 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     record: SamplingRequest
     server_time: float | None
     status: int = 200
+    body: bytes = b""
+
+    def kept(self) -> bytes:
+        """Give what `record_of` reads again: for many ids far cheaper to hold, and to let go of."""
+        return self.body if 0 < len(self.body) <= _KEPT_RAW else _encode(_Envelope([self.record]))
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -104,17 +111,26 @@ def read_answer(
     """
     if status not in _SUCCESS:
         return _Refusal(request_id, status, headers, body, secrets, base_url).fault()
-    try:
-        records = _decode(body).sampling_requests
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        salvaged = _salvage.records(body)
-        if salvaged is None:
-            return _no_answer(request_id, status, headers, body, secrets)
-        records = salvaged
+    records = _records(body)
+    if records is None:
+        return _no_answer(request_id, status, headers, body, secrets)
     for record in records:
         if record.request_id == request_id:
-            return Answer(record, http_date(headers.get("Date")), status)
+            return Answer(record, http_date(headers.get("Date")), status, body)
     return _no_record(request_id, status, empty=not records)
+
+
+def record_of(request_id: str, body: bytes) -> SamplingRequest | None:
+    """Read the record of an id once more, from an answer that was kept."""
+    records = _records(body) or ()
+    return next((record for record in records if record.request_id == request_id), None)
+
+
+def _records(body: bytes) -> Sequence[SamplingRequest] | None:
+    try:
+        return _decode(body).sampling_requests
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _salvage.records(body)
 
 
 def _no_record(request_id: str, status: int, *, empty: bool) -> Fault:

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from ideogram_async import BaseURLError, InvalidResponseError, RequestError
 from ideogram_async._text import LONGEST
-from ideogram_async._wire import Answer, Fault, Verdict, encode_query, http_date, read_answer
+from ideogram_async._wire import (
+    Answer,
+    Fault,
+    Verdict,
+    encode_query,
+    http_date,
+    read_answer,
+    record_of,
+)
 from tests._answers import DOCUMENTED, ID, OTHER_ID, RUNNING, body_of, encoded
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -221,3 +229,16 @@ def test_no_date_raises(value: str) -> None:
 def test_any_id_round_trips_through_the_query(request_id: str) -> None:
     """The query is one JSON object with the id and nothing else, whatever the id holds."""
     assert json.loads(encode_query(request_id)) == {"request_id": request_id}
+
+
+@pytest.mark.parametrize("others", [0, 100])
+def test_an_answer_is_kept_to_be_read_again(others: int) -> None:
+    """What is kept of an answer gives its record again, be it cut down from a large one."""
+    body = body_of(*[{**DOCUMENTED, "request_id": OTHER_ID}] * others, DOCUMENTED)
+    answer = ask(200, body)
+    assert isinstance(answer, Answer)
+    kept = answer.kept()
+    assert record_of(ID, kept) == answer.record
+    assert record_of(OTHER_ID, kept) is None
+    assert len(kept) <= 16_384
+    assert (kept is body) == (not others)
