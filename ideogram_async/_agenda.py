@@ -20,6 +20,8 @@ Jobs = deque[Job] | list[Job]
 """Jobs in no order that matters."""
 
 _AT_ONCE = 512  # jobs released in one go: a mass wake-up must not stall the loop
+_TOGETHER = 0.001
+"""Seconds for which who is released may wait, while others are ready, to be woken with more."""
 
 
 class Lane:
@@ -115,8 +117,9 @@ class Lane:
 
     def expect(self, job: Job) -> None:
         """Remember when the time of a job that waits here is up."""
-        if job.owner is not None:
-            self.soonest = min(self.soonest, job.first_expiry() if job.guests else job.expires)
+        expires = job.first_expiry() if job.guests else job.expires
+        if expires < self.soonest and job.owner is not None:
+            self.soonest = expires
 
     def jobs(self) -> list[Job]:
         """List all that wait here."""
@@ -154,7 +157,7 @@ class Agenda:
 
     def pop(self, now: float, *, eager: bool = False) -> Job | None:
         """Take the job to ask now, of all or of the eager ones, or None if none is due."""
-        if self._alarms and self._alarms[0][0] <= now:
+        if self._alarms and self._alarms[0][0] <= (now - _TOGETHER if self._turns else now):
             self._ring(now)
         idle = self._eager_turns
         while idle and idle[0].eager.first == math.inf:  # served in the other turn, or left

@@ -102,7 +102,7 @@ class Pools:
 
     def of(self, record: SamplingRequest) -> list[Band]:
         """Give the bands of the record's kind, or of all where it has not been seen to complete."""
-        return self._kinds.get(_kind(record), self.all)
+        return self._kinds.get(_kind(record), self.all) if self._kinds else self.all
 
     def teach(self, record: SamplingRequest, k: int, residual: float) -> None:
         """Teach band k of the record's kind, and of all together."""

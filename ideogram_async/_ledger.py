@@ -111,21 +111,22 @@ class Ledger(Subscriptions):
             job.told = answer.kept()
             self._fail(job, RequestFailed("the gateway says that it failed (is_errored)"))
         else:
-            late = max(asked - job.release, 0.0)
-            seen = Observation(asked, now, late, record, answer.server_time)
+            late = asked - job.release
+            seen = Observation(asked, now, late if late > 0 else 0.0, record, answer.server_time)
             if record.is_complete:
                 self._complete(job, record)
                 if self._pool.hooks is not None:
                     self._pool.hooks.completed(job.request_id, answer)
                 self._schedule.completed(job.state, seen)
             else:
-                self._running(job, seen, answer)
+                self._running(job, owner, seen, answer)
 
-    def _running(self, job: Job, seen: Observation, answer: Answer) -> None:
+    def _running(self, job: Job, owner: Subscriber, seen: Observation, answer: Answer) -> None:
         record = seen.record
-        for subscriber in job.subscribers():
-            if subscriber.watches and record != job.record:
-                subscriber.changed(job.request_id, record)
+        if (owner.watches or job.guests) and record != job.record:
+            for subscriber in job.subscribers():
+                if subscriber.watches:
+                    subscriber.changed(job.request_id, record)
         if len(self._jobs) <= RECORDS_KEPT:
             job.told = answer.kept()
         if self._give_up(job, seen.asked, seen.answered, record):
@@ -232,7 +233,8 @@ class Ledger(Subscriptions):
         return job.owner is not None
 
     def _again(self, job: Job, delay: float, now: float) -> None:
-        job.release = max(min(now + delay, job.first_expiry()), now)
+        release, expires = now + delay, job.first_expiry() if job.guests else job.expires
+        job.release = release if release < expires else max(expires, now)
         job.order = self._order(job)
         job.eager = False
         self.agenda.add(job, now)
