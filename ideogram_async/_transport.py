@@ -14,10 +14,10 @@ import aiohttp
 from ideogram_async._attempts import Attempts
 from ideogram_async._connections import (
     DeadConnectionError,
-    Request,
     Response,
     ReusedResponse,
     StaleConnectionError,
+    request_class,
 )
 from ideogram_async._errors import (
     APIConnectionError,
@@ -157,7 +157,7 @@ class Transport:
             connector_owner=False,
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=Request,
+            request_class=request_class(),
             response_class=ReusedResponse,
             timeout=timeout,
             trust_env=False,  # no netrc, no proxy of the environment
