@@ -25,6 +25,7 @@ SHORTEST, LONGEST = 0.05, 30.0
 _BELIEVED = 0.9  # the widest sg at which progress is of use; the prior's is just below it
 _FAR_TAIL = 1e-6
 _LEAST_SLOPE = 1e-9
+_NEARLY = 0.1  # of the price: another step from there is the last that is worth its own
 _NEW = 2.0  # seconds of age
 _ROOT_HALF = sqrt(0.5)
 _ROOT_TWO_PI = sqrt(2 * math.pi)
@@ -65,7 +66,7 @@ def interval(mu: float, sg: float, w: float, price: float) -> float:
     m = exp(mu + sg²/2) and s = w + d, the expectation is, by the lognormal's partial expectation,
     ( s·[Q(z_w) - Q(z_s)] - m·[Q(z_w - sg) - Q(z_s - sg)] ) / Q(z_w). It is convex in s, with the
     slope P(R <= s | R > w), so Newton's method comes down to the root from the right, wherever it
-    begins: at Keller's (1974) step at the hazard of w, from where it takes two steps, most of the
+    begins: at Keller's (1974) step at the hazard of w, from where one more is enough, most of the
     time, but no further than E[R | R > w] + price, which is not below the root (Jensen). Far in
     the tail Keller's step is all, at the hazard z_w/(sg·w): the differences would cancel out.
     """
@@ -91,7 +92,7 @@ def interval(mu: float, sg: float, w: float, price: float) -> float:
             break
         step = excess / slope
         s = min(s - step, most)
-        if abs(step) < 0.003 * (s - w):
+        if abs(excess) < _NEARLY * price:
             break
     return s - w
 
