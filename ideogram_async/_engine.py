@@ -68,6 +68,8 @@ class Engine:
 
     def stir(self) -> None:
         """See to it that what is due is asked, now or when its time comes."""
+        if not self._idle and self._workers == self._max_in_flight:
+            return  # all are at work, and each of them looks when it is done
         now = self._loop.time()
         when = self._next_time(now)
         if when <= now:

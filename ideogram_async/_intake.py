@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from ideogram_async._seen import Seen
+
 if TYPE_CHECKING:
     from ideogram_async._ids import Ids
 
@@ -45,7 +47,7 @@ class Intake:
         self._max_pending = max_pending
         self._loop = asyncio.get_running_loop()
         self._scope = anyio.CancelScope()
-        self._seen: set[object] = set()
+        self._seen = Seen()
         self._room: anyio.Event | None = None
         self._source: Iterator[str] | None = None
         self._async_source: AsyncIterable[str] | None = None
@@ -59,7 +61,7 @@ class Intake:
         if self._source is not None:
             self.over = not self._slice(FIRST_SLICE)
             if self.over:
-                self._seen.clear()
+                self._seen = Seen()
 
     async def run(self) -> None:
         """Take in all the others."""
@@ -78,9 +80,10 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - the caller's source may raise anything
             self.error = error
         self.over = True
-        if self._source is not None:
-            self._seen.clear()
         self._finished()
+        if self._source is not None:
+            for _ in self._seen.clear():
+                await asyncio.sleep(0)
 
     def stop(self) -> None:
         """Take in no more."""
@@ -120,9 +123,7 @@ class Intake:
         until = now + SLICE_SECONDS
         taken = 0
         for request_id in islice(self._source or (), most):
-            known = len(seen)
-            seen.add(request_id)
-            if len(seen) > known:
+            if seen.add(request_id):
                 accept(request_id, now)
             taken += 1
             now = time()
@@ -145,8 +146,7 @@ class Intake:
                 self.late.append(request_id)
                 return
             now = time()
-            if request_id not in self._seen:
-                self._seen.add(request_id)
+            if self._seen.add(request_id):
                 self._accept(request_id, now)
             self._taken()
             more -= 1

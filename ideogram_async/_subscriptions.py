@@ -114,6 +114,8 @@ class Subscriptions:
 
     def _ids_of(self, subscriber: Subscriber, waiting: list[Jobs]) -> list[str]:
         """List what a run leaves; where it is most of all, in memory's order: four times faster."""
+        if not (subscriber.once or self._subscribers or self._leaving):
+            return list(self._jobs)  # it was alone
         if subscriber.once or 2 * sum(map(len, waiting)) < len(self._jobs):
             return [job.request_id for jobs in waiting for job in jobs if job.owner is not None]
         own = [name for name, job in self._jobs.items() if job.owner is subscriber]

@@ -31,7 +31,7 @@ FLOORS = [
     {"_adaptive", "_credentials", "_hooks", "_ids", "_learned", "_salvage", "_schedule"}
     | {"_downloads", "_folder", "_images", "_settings", "_wire"},
     {"_agenda", "_breaker", "_calendar", "_crew", "_engine", "_feed", "_intake", "_job"}
-    | {"_ledger", "_line", "_run", "_sessions", "_sharing", "_subscriptions", "_throttle"}
+    | {"_ledger", "_line", "_run", "_seen", "_sessions", "_sharing", "_subscriptions", "_throttle"}
     | {"_waiter"},
     {"_attempts", "_connections", "_downloader", "_fetch", "_transport"},
     {"_client", "_core", "_lifetime"},
