@@ -135,7 +135,7 @@ class Intake:
         iterator, time = aiter(source), self._loop.time
         until, more = time() + SLICE_SECONDS, SLICE
         while True:
-            while len(self._seen) >= self._max_pending:
+            while self._seen.count >= self._max_pending:
                 self._room = anyio.Event()
                 await self._room.wait()
             try:

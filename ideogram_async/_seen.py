@@ -13,13 +13,11 @@ class Seen:
     that none grows when the table of all jobs does, for tables grow at powers of two.
     """
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_parts", "count")
 
     def __init__(self) -> None:
+        self.count: int = 0
         self._parts: tuple[dict[object, None], ...] = ({}, {}, {})
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
 
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._parts[hash(request_id) % 3]
@@ -27,16 +25,22 @@ class Seen:
     def add(self, request_id: object) -> bool:
         """Take one in; tell whether it is new."""
         part = self._parts[hash(request_id) % 3]
-        known = len(part)
+        if request_id in part:
+            return False
         part[request_id] = None
-        return len(part) > known
+        self.count += 1
+        return True
 
     def clear(self) -> Iterator[None]:
         """Forget all, by portions."""
+        self.count = 0
         for part in self._parts:
             part.clear()
             yield
 
     def discard(self, request_id: object) -> None:
         """Forget one."""
-        self._parts[hash(request_id) % 3].pop(request_id, None)
+        part = self._parts[hash(request_id) % 3]
+        if request_id in part:
+            del part[request_id]
+            self.count -= 1

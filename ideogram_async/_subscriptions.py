@@ -43,7 +43,7 @@ class Subscriptions:
             job = Job(order, request_id, twin, subscriber, None, now, eager=True)
             if subscriber.urgent:
                 self._singles[subscriber] = job
-        elif (shared := self._job_of(request_id, now)) is not None:
+        elif request_id in self._jobs and (shared := self._job_of(request_id, now)) is not None:
             self._share(shared, subscriber, now)
             return
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import heapq
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +17,10 @@ from hypothesis import strategies as st
 
 from ideogram_async import FixedInterval, IdeogramClient
 from ideogram_async._agenda import Agenda, Lane
+from ideogram_async._calendar import Calendar
 from ideogram_async._job import Job
+from ideogram_async._line import Line
+from ideogram_async._seen import Seen
 from ideogram_async.testing import Gateway
 from tests.raw_server import RawServer
 
@@ -216,3 +220,43 @@ async def test_a_wait_and_a_small_run_are_not_held_up_by_20_000_ids() -> None:
         assert min(lags.values()) >= 0
         assert max(lags.values()) < 20
         assert lags[waited] < 8
+
+
+_STEPS = st.lists(st.none() | st.floats(0, 3).map(lambda x: round(x, 2)), max_size=60)
+"""What is added, and where something is taken."""
+
+
+@pytest.mark.parametrize("kind", [Line, Calendar])
+@given(steps=_STEPS)
+def test_the_least_comes_first(kind: type[Line | Calendar], steps: list[float | None]) -> None:
+    """A line by its order and a calendar by its releases give the least of what is in them."""
+    jobs, model = kind(), list[float]()
+    for number, rank in enumerate(steps):
+        if rank is not None:
+            jobs.add(_job(_Owner(), number, rank))
+            heapq.heappush(model, rank)
+        elif model:
+            assert jobs.pop().release == heapq.heappop(model)
+        assert jobs.first == (model[0] if model else math.inf)
+        assert sorted(job.release for job in jobs) == sorted(model)
+        parts = [job.release for part in jobs.parts() for job in part]
+        assert sorted(parts) == sorted(model)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcdefgh")), max_size=40))
+def test_seen_is_a_set(steps: list[tuple[bool, str]]) -> None:
+    """What was met and not forgotten is known, once, however it is spread over the parts."""
+    seen, model = Seen(), set[str]()
+    for adds, name in steps:
+        if adds:
+            assert seen.add(name) == (name not in model)
+            model.add(name)
+        else:
+            seen.discard(name)
+            model.discard(name)
+        assert seen.count == len(model)
+        assert all((name in seen) == (name in model) for name in "abcdefgh")
+    for _ in seen.clear():
+        pass
+    assert seen.count == 0
+    assert not any(name in seen for name in "abcdefgh")
