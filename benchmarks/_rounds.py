@@ -1,7 +1,7 @@
 """The rounds of a throughput benchmark: all clients in turn, each in its own process.
 
-The processes of all stay open, so that turns can be short and what is compared lies close together:
-the speed of a shared machine changes by the second, by up to twofold.
+The processes of all stay open, so that turns can be short, and before each turn a reference has one
+of its own: the speed of a shared machine changes from one second to the next, by up to twofold.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Row(msgspec.Struct):
     """Of a query: microseconds of CPU time, or thousands of instructions."""
     rates: list[float]
     """Queries a second; none where instructions are counted."""
+    ratios: list[float]
+    """The cost by that of the reference's turn just before; none where there is no reference."""
 
     @property
     def variant(self) -> tuple[str, bool]:
@@ -58,8 +60,11 @@ class Row(msgspec.Struct):
         return statistics.median(self.costs)
 
     def ratio(self, other: Row) -> float:
-        """Compare with another round by round: what disturbs one disturbs its neighbour, too."""
-        pairs = zip(self.costs, other.costs, strict=True)
+        """Compare with another round by round, by what the reference's turns say of both."""
+        both = bool(self.ratios and other.ratios)
+        pairs = zip(
+            self.ratios if both else self.costs, other.ratios if both else other.costs, strict=True
+        )
         return statistics.median(mine / theirs for mine, theirs in pairs)
 
 
@@ -73,16 +78,27 @@ class Rounds:
         self._rows: dict[tuple[str, str, bool], Row] = {}
 
     def run(
-        self, clients: Iterable[str], loops: Sequence[str], server: Server, *, rounds: int
+        self,
+        clients: Iterable[str],
+        loops: Sequence[str],
+        server: Server,
+        *,
+        rounds: int,
+        reference: str = "bare",
     ) -> None:
         """Run so many rounds, in an order that is shuffled anew for each."""
         shuffle = random.Random(0).shuffle
         with ExitStack() as stack:
             tasks = [self.task(client, loop, server) for client, loop in product(clients, loops)]
             turns = [(task, turn) for task in tasks if (turn := self._open(task, stack))]
+            references = {
+                task.loop: turn
+                for task, turn in turns
+                if task.client == reference and not self._callgrind
+            }
             for _ in range(rounds):
                 shuffle(turns)
-                turns = [(task, turn) for task, turn in turns if self._take(task, turn)]
+                turns = [one for one in turns if self._take(*one, references.get(one[0].loop))]
 
     def rows(self) -> list[Row]:
         """Give what was measured, in the order of the competitors."""
@@ -112,16 +128,18 @@ class Rounds:
         self._skip(task, skipped)
         return None
 
-    def _take(self, task: Task, turn: Turn) -> bool:
-        """Take a turn; tell whether it went well."""
+    def _take(self, task: Task, turn: Turn, reference: Turn | None) -> bool:
+        """Take a turn, the reference's first; tell whether it went well."""
         try:
+            near = None if reference is None else reference()[0]
             cost, rate = turn()
         except ChildError as error:
             self._skip(task, str(error))
             return False
-        row = self._rows.setdefault(_key(task), Row(*_key(task), [], []))
+        row = self._rows.setdefault(_key(task), Row(*_key(task), [], [], []))
         row.costs.append(cost)
         row.rates += rate
+        row.ratios += [] if near is None else [cost / near]
         return True
 
     def _skip(self, task: Task, why: str) -> None:

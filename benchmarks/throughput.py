@@ -1,9 +1,10 @@
 """What a query costs, ours and others', side by side: `python -m benchmarks.throughput`.
 
 Each client asks a server on loopback for the same answers of 3.8 KB, in a process of its own on
-the client's core, in turn with all others, many rounds; what is told is the median, and ratios
-are of the same round. The figure to look at is CPU time, of user and system, a query: queries a
-second are its reverse while the client's core is the limit, as it should be.
+the client's core, in turn with all others, many rounds, each turn right behind one of the tuned
+aiohttp loop, which both sides of a ratio are held against; what is told is the median. The figure
+to look at is CPU time, of user and system, a query: queries a second are its reverse while the
+client's core is the limit, as it should be.
 
 A word on bias. This is our benchmark: ours is the client whose cost we worked on, against the
 answers that it is made for, and it is the bare aiohttp loop plus what it does for its user. Every

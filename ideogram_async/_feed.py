@@ -177,7 +177,8 @@ class Feed(Generic[T]):
             await self._news()
         request_id, result = self._ready.popitem(last=False)
         self._yielded += 1
-        self._intake.forget(request_id)
+        if self._intake.waits_for_room:
+            self._intake.forget(request_id)
         return result
 
     def close(self) -> None:

@@ -108,9 +108,8 @@ class Job(msgspec.Struct, order=True, gc=False):
         for guest in self.guests or ():
             yield guest.subscriber
 
-    def departs(self, now: float) -> None:
-        """Note that a query goes out: an id's time runs from its first one."""
-        self.asked = True
+    def start_clock(self, now: float) -> None:
+        """Let the id's time run for whoever set one, from its first query on."""
         owner = self.owner
         if self.expires == math.inf and owner is not None and owner.deadline is not None:
             self.expires = now + owner.deadline

@@ -79,7 +79,8 @@ class Session:
         self.in_flight += 1
         self.sent_at = now
         self.queries += 1
-        self.throttle.sent(now, paced=not eager or self.throttle.limited)
+        throttle = self.throttle
+        throttle.sent(now, paced=not eager or throttle.limited)
         if self._probing:
             self._probe_asked = now
             self.closed_until = math.inf

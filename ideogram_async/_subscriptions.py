@@ -103,8 +103,10 @@ class Subscriptions:
         """Note that a query for a job goes out."""
         self._flying[id(job)] = job
         if not job.asked:
+            job.asked = True
             self._unasked -= 1
-        job.departs(now)
+        if job.guests is not None or (job.owner is not None and job.owner.deadline is not None):
+            job.start_clock(now)
 
     def _jobs_of(self, subscriber: Subscriber) -> list[Job]:
         if subscriber.urgent:  # a call for one id, in a lane that it shares with other calls
