@@ -1,7 +1,8 @@
 """The rounds of a throughput benchmark: all clients in turn, each in its own process.
 
-The processes of all stay open, so that turns can be short, and before each turn a reference has one
-of its own: the speed of a shared machine changes from one second to the next, by up to twofold.
+Processes stay open for some rounds, so that turns can be short, and before each turn a reference
+has one of its own: the speed of a shared machine changes from one second to the next, by up to
+twofold. Then come new ones, for how memory happens to lie makes one a tenth slower than another.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from benchmarks._server import Server
 
+TOGETHER = 3
+"""Rounds of one set of processes."""
 WARM_UP = 30
 """Queries that each connection has had before anything is measured."""
 Turn = Callable[[], tuple[float, list[float]]]
@@ -88,17 +91,19 @@ class Rounds:
     ) -> None:
         """Run so many rounds, in an order that is shuffled anew for each."""
         shuffle = random.Random(0).shuffle
-        with ExitStack() as stack:
-            tasks = [self.task(client, loop, server) for client, loop in product(clients, loops)]
-            turns = [(task, turn) for task in tasks if (turn := self._open(task, stack))]
-            references = {
-                task.loop: turn
-                for task, turn in turns
-                if task.client == reference and not self._callgrind
-            }
-            for _ in range(rounds):
-                shuffle(turns)
-                turns = [one for one in turns if self._take(*one, references.get(one[0].loop))]
+        tasks = [self.task(client, loop, server) for client, loop in product(clients, loops)]
+        for first in range(0, rounds, TOGETHER):
+            with ExitStack() as stack:
+                turns = [(task, turn) for task in tasks if (turn := self._open(task, stack))]
+                references = {
+                    task.loop: turn
+                    for task, turn in turns
+                    if task.client == reference and not self._callgrind
+                }
+                for _ in range(first, min(first + TOGETHER, rounds)):
+                    shuffle(turns)
+                    turns = [one for one in turns if self._take(*one, references.get(one[0].loop))]
+                tasks = [task for task, _ in turns]
 
     def rows(self) -> list[Row]:
         """Give what was measured, in the order of the competitors."""
