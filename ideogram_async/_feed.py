@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
@@ -70,7 +70,7 @@ class Feed(Generic[T]):
         self._return_exceptions = return_exceptions
         self._just_submitted = just_submitted
         self._taken = self._completed = self._yielded = 0
-        self._ready: OrderedDict[str, T] = OrderedDict()
+        self._ready: OrderedDict[str, Any] = OrderedDict()  # of T
         self._listeners: list[asyncio.Future[None]] = []
         self._ended: IdeogramError | None = None
         self._closed = False
@@ -144,7 +144,7 @@ class Feed(Generic[T]):
         if self._ended is not None:
             return
         self._completed += 1
-        self._ready[request_id] = cast("T", record)
+        self._ready[request_id] = record
         if self._listeners:
             self._wake()
         if self._intake.over:
@@ -175,6 +175,7 @@ class Feed(Generic[T]):
             if self._done:
                 raise self._conclusion()
             await self._news()
+        result: T
         request_id, result = self._ready.popitem(last=False)
         self._yielded += 1
         if self._intake.waits_for_room:
@@ -277,7 +278,7 @@ class Feed(Generic[T]):
     # News
 
     def _put(self, request_id: str, result: object) -> None:
-        self._ready[request_id] = cast("T", result)
+        self._ready[request_id] = result
         if self._listeners:
             self._wake()
 

@@ -52,6 +52,8 @@ class Transport:
         self._settings = settings
         self._replayed = replayed
         self._secrets = settings.secrets
+        self._max_body = settings.max_body
+        self._base_url = settings.base_url
         self._origin = urlsplit(settings.base_url).netloc
         self._connector = aiohttp.TCPConnector(
             limit=0,  # the semaphore bounds the flight
@@ -122,7 +124,7 @@ class Transport:
             async for chunk in response.content.iter_any():
                 chunks.append(chunk)
                 size += len(chunk)
-                if size > self._settings.max_body:
+                if size > self._max_body:
                     response.close()
                     break
         finally:
@@ -133,17 +135,17 @@ class Transport:
         self, request_id: str, response: aiohttp.ClientResponse, body: bytes
     ) -> Answer | Fault:
         status = response.status
-        if len(body) > self._settings.max_body:
+        if len(body) > self._max_body:
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 return self._too_large(request_id, status)
-            body = body[: self._settings.max_body]
+            body = body[: self._max_body]
         outcome = read_answer(
             request_id,
             status,
             response.headers,
             body,
             secrets=self._secrets,
-            base_url=self._settings.base_url,
+            base_url=self._base_url,
         )
         if isinstance(outcome, Fault) and outcome.foreign and isinstance(response, Response):
             response.discard_connection()
@@ -165,7 +167,7 @@ class Transport:
 
     def _too_large(self, request_id: str, status: int) -> Fault:
         error = InvalidResponseError(
-            f"the answer is larger than max_body, {self._settings.max_body} bytes",
+            f"the answer is larger than max_body, {self._max_body} bytes",
             request_id=request_id,
             status=status,
         )
@@ -192,7 +194,7 @@ class Transport:
 
     def _untrusted(self, request_id: str, why: str) -> Fault:
         error = BaseURLError(
-            f"base_url {self._settings.base_url!r}: its certificate is not trusted, {why!r}"
+            f"base_url {self._base_url!r}: its certificate is not trusted, {why!r}"
             " (the setting ssl takes a context of your own)",
             request_id=request_id,
         )

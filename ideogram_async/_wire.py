@@ -88,6 +88,7 @@ class _Envelope(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Envelope).decode
+_NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode_query(request_id: str) -> bytes:
@@ -111,9 +112,13 @@ def read_answer(
     """
     if status not in _SUCCESS:
         return _Refusal(request_id, status, headers, body, secrets, base_url).fault()
-    records = _records(body)
-    if records is None:
-        return _no_answer(request_id, status, headers, body, secrets)
+    try:
+        records = _decode(body).sampling_requests
+    except _NOT_DECODED:
+        salvaged = _salvage.records(body)
+        if salvaged is None:
+            return _no_answer(request_id, status, headers, body, secrets)
+        records = salvaged
     for record in records:
         if record.request_id == request_id:
             return Answer(record, http_date(headers.get("Date")), status, body)
@@ -122,15 +127,8 @@ def read_answer(
 
 def record_of(request_id: str, body: bytes) -> SamplingRequest | None:
     """Read the record of an id once more, from an answer that was kept."""
-    records = _records(body) or ()
-    return next((record for record in records if record.request_id == request_id), None)
-
-
-def _records(body: bytes) -> Sequence[SamplingRequest] | None:
-    try:
-        return _decode(body).sampling_requests
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _salvage.records(body)
+    answer = read_answer(request_id, HTTPStatus.OK, {}, body)
+    return answer.record if isinstance(answer, Answer) else None
 
 
 def _no_record(request_id: str, status: int, *, empty: bool) -> Fault:
