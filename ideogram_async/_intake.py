@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FIRST_SLICE = 500
 SLICE = 5_000
-SLICE_SECONDS = 0.01
+SLICE_SECONDS = 0.005
 """Ids, or seconds, after which taking in makes way for the rest of the loop."""
 
 
