@@ -53,8 +53,11 @@ class Request(aiohttp.ClientRequest):
     def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
         """Add nothing: `update_headers` did."""
 
-    # A plain function: a coroutine around aiohttp's own would cost each query one more.
-    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+    # A plain function: a coroutine around aiohttp's own would cost each query one more. What it
+    # gives is aiohttp's, though mypy knows the class of a coroutine by its protocol alone.
+    def send(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, conn: Connection
+    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """Send the query, unless the connection must not carry it."""
         protocol = conn.protocol
         renewal = None if protocol is None else _renewals.get(protocol)
