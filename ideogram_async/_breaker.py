@@ -34,9 +34,7 @@ class Breaker:
     def succeeded(self, asked: float, now: float) -> bool:
         """Note an answer; tell whether it closed the breaker."""
         self._row = 0
-        if now >= self._span_ends:
-            self._turn(now)
-        self._outcomes += 1
+        self._count(now)
         if not self.probing or asked < self._opened_at:
             return False
         self.probing = False
@@ -53,9 +51,7 @@ class Breaker:
             return
         self._row_began = asked if not self._row else min(asked, self._row_began)
         self._row += 1
-        if now >= self._span_ends:
-            self._turn(now)
-        self._outcomes += 1
+        self._count(now)
         self._failures += 1
         if self._is_row(asked) or self._is_share():
             self._open(now)
@@ -73,13 +69,15 @@ class Breaker:
         self._opened_at = now
         self.probing = True
 
-    def _turn(self, now: float) -> None:
-        """Begin another half of the span; the former half still counts."""
-        fresh = now >= self._span_ends + SPAN / 2
-        self._former_outcomes = 0 if fresh else self._outcomes
-        self._former_failures = 0 if fresh else self._failures
-        self._outcomes = self._failures = 0
-        self._span_ends = now + SPAN / 2
+    def _count(self, now: float) -> None:
+        """Count an outcome in the running half of the span; the former half still counts."""
+        if now >= self._span_ends:
+            fresh = now >= self._span_ends + SPAN / 2
+            self._former_outcomes = 0 if fresh else self._outcomes
+            self._former_failures = 0 if fresh else self._failures
+            self._outcomes = self._failures = 0
+            self._span_ends = now + SPAN / 2
+        self._outcomes += 1
 
     def _forget(self) -> None:
         self._outcomes = self._failures = self._former_outcomes = self._former_failures = 0

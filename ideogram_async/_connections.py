@@ -34,9 +34,8 @@ class DeadConnectionError(aiohttp.ServerDisconnectedError):
 class Request(aiohttp.ClientRequest):
     """Refuses a connection that is out of step, or too old.
 
-    All queries of a session go to one address with the same headers. To make those once, where
-    aiohttp makes them for each, takes a thirtieth off what a query costs: so each session has a
-    class of its own, by `request_class`.
+    All queries of a session go to one address with the same headers, which are made once, where
+    aiohttp makes them for each: so each session has a class of its own, by `request_class`.
     """
 
     head: Any = None

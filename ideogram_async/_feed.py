@@ -144,11 +144,8 @@ class Feed(Generic[T]):
         if self._ended is not None:
             return
         self._completed += 1
-        self._ready[request_id] = record
-        if self._listeners:
-            self._wake()
-        if self._intake.over:
-            self._check_done()
+        self._put(request_id, record)
+        self._check_done()
 
     def failed(self, request_id: str, error: RequestError) -> None:
         """Take the error that ends an id."""
@@ -178,8 +175,7 @@ class Feed(Generic[T]):
         result: T
         request_id, result = self._ready.popitem(last=False)
         self._yielded += 1
-        if self._intake.waits_for_room:
-            self._intake.forget(request_id)
+        self._intake.forget(request_id)
         return result
 
     def close(self) -> None:
@@ -279,8 +275,7 @@ class Feed(Generic[T]):
 
     def _put(self, request_id: str, result: object) -> None:
         self._ready[request_id] = result
-        if self._listeners:
-            self._wake()
+        self._wake()
 
     def _wake(self) -> None:
         for listener in self._listeners:

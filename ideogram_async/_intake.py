@@ -51,8 +51,6 @@ class Intake:
         self._room: anyio.Event | None = None
         self._source: Iterator[str] | None = None
         self._async_source: AsyncIterable[str] | None = None
-        self.waits_for_room: bool = isinstance(ids, AsyncIterable)
-        """Whether it takes in as many as results were taken out."""
         if isinstance(ids, AsyncIterable):
             self._async_source = ids
         else:

@@ -113,10 +113,9 @@ class Job(msgspec.Struct, order=True, gc=False):
         owner = self.owner
         if self.expires == math.inf and owner is not None and owner.deadline is not None:
             self.expires = now + owner.deadline
-        if self.guests is not None:
-            for guest in self.guests:
-                if guest.expires == math.inf and guest.subscriber.deadline is not None:
-                    guest.expires = now + guest.subscriber.deadline
+        for guest in self.guests or ():
+            if guest.expires == math.inf and guest.subscriber.deadline is not None:
+                guest.expires = now + guest.subscriber.deadline
 
     def first_expiry(self) -> float:
         """Tell when the id's time is up for the first of its subscribers."""

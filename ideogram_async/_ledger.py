@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -202,9 +201,8 @@ class Ledger(Subscriptions):
         self.completed += 1
         if owner is not None:
             owner.completed(job.request_id, record)
-        if guests is not None:
-            for guest in guests:
-                guest.subscriber.completed(job.request_id, record)
+        for guest in guests or ():
+            guest.subscriber.completed(job.request_id, record)
 
     def _fail(self, job: Job, error: RequestError) -> None:
         subscribers = tuple(job.subscribers())
@@ -247,10 +245,9 @@ class Ledger(Subscriptions):
 
     def _order(self, job: Job) -> float:
         """By when to ask: a sweep after the release, or when the job is expected to be done."""
-        rate = self._pool.rate
-        if rate == math.inf:
+        sweep = self._sweep_time()
+        if not sweep:
             return job.release  # the same object: 32 bytes less for each of a million
-        sweep = self.pending / rate
         if job.owner is None or job.owner.once:
             return job.release + sweep
         end = self._schedule.expected_end(job.state)

@@ -29,9 +29,6 @@ class Line:
         yield from self._queue
         yield from self._heap
 
-    def __len__(self) -> int:
-        return len(self._queue) + len(self._heap)
-
     def parts(self) -> tuple[deque[Job], list[Job]]:
         """Give what it is made of, to be taken apart."""
         return self._queue, self._heap

@@ -79,8 +79,7 @@ class Session:
         self.in_flight += 1
         self.sent_at = now
         self.queries += 1
-        throttle = self.throttle
-        throttle.sent(now, paced=not eager or throttle.limited)
+        self.throttle.sent(now, paced=not eager or self.throttle.limited)
         if self._probing:
             self._probe_asked = now
             self.closed_until = math.inf

@@ -43,7 +43,7 @@ class Subscriptions:
             job = Job(order, request_id, twin, subscriber, None, now, eager=True)
             if subscriber.urgent:
                 self._singles[subscriber] = job
-        elif request_id in self._jobs and (shared := self._job_of(request_id, now)) is not None:
+        elif (shared := self._job_of(request_id, now)) is not None:
             self._share(shared, subscriber, now)
             return
         else:
@@ -181,14 +181,12 @@ class Subscriptions:
             self._close(job)
 
     def _close(self, job: Job) -> None:
-        owner = job.owner
-        if owner is not None and owner.urgent:
-            self._singles.pop(owner, None)
-        if (owner is None or not owner.once) and self._jobs.get(job.request_id) is job:
+        if job.owner is not None and job.owner.urgent:
+            self._singles.pop(job.owner, None)
+        if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
-        if job.guests is not None:
-            for guest in job.guests:
-                guest.subscriber.elsewhere.discard(job.request_id)
+        for guest in job.guests or ():
+            guest.subscriber.elsewhere.discard(job.request_id)
         job.owner = job.guests = None
         self.pending -= 1
         if not job.asked:

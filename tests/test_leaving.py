@@ -420,3 +420,17 @@ async def test_leaving_two_large_runs_at_once(order: int) -> None:
         before = len(gateway.queries)
         await anyio.sleep(60)
         assert len(gateway.queries) == before
+
+
+async def test_what_another_run_has_left_is_not_listed() -> None:
+    """Of two large runs that are left together, each lists its own ids, and no other's."""
+    async with (
+        Gateway(latency=0.1) as gateway,
+        IdeogramClient(gateway.url, max_rate=math.inf, schedule=FixedInterval(2.0)) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(3000)]
+        runs = [client.as_completed(ids[:1500]), client.as_completed(ids[1500:])]
+        await anyio.sleep(1)
+        await asyncio.gather(*(run.aclose() for run in runs))
+        assert sorted(runs[0].pending) == sorted(ids[:1500])
+        assert sorted(runs[1].pending) == sorted(ids[1500:])

@@ -111,7 +111,7 @@ def test_a_mass_release_is_taken_by_portions() -> None:
     for number in range(5000):
         agenda.add(_job(run, number, 1.0), 0.0)
     assert agenda.pop(1.0) is not None
-    assert len(run.lane.ready) + len(run.lane.eager) < 1000
+    assert len([*run.lane.ready, *run.lane.eager]) < 1000
     assert len(_drain(agenda, 1.0)) == 4999
 
 
