@@ -9,6 +9,9 @@ import pytest
 
 from ideogram_async.testing import VirtualTimeLoop
 
+for variable in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(variable, None)  # a user's machine sets neither; child processes inherit both
+
 pytest.register_assert_rewrite(
     *(f"tests.{name}" for name in ("_scene", "_disruptions", "_keys", "_departures", "_nginx"))
 )

@@ -12,12 +12,13 @@ import typer
 from ideogram_async import __version__
 from ideogram_async.cli._check import check
 from ideogram_async.cli._demo import demo
-from ideogram_async.cli._ending import exit_codes
+from ideogram_async.cli._ending import CommandGroup, flushed_streams
 from ideogram_async.cli._log import log_to_stderr
 from ideogram_async.cli._serve import serve
 from ideogram_async.cli._watch import watch
 
 app: typer.Typer = typer.Typer(
+    cls=CommandGroup,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -36,7 +37,8 @@ def main() -> None:
     bytearray(1 << 20)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no encoding ends a run
-    app(prog_name="ideogram-async")
+    with flushed_streams():
+        app(prog_name="ideogram-async")
 
 
 def _show_version(wanted: bool) -> None:
@@ -58,5 +60,4 @@ def _prepare(
 
     IDEOGRAM_LOG=debug (or info, warning, error) in the environment logs to standard error.
     """
-    with exit_codes():
-        log_to_stderr(os.environ)
+    log_to_stderr(os.environ)

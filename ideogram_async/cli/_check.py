@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ideogram_async import IdeogramClient, RequestError, Run, SamplingRequest
-from ideogram_async.cli._ending import Code, exit_codes, usage_errors
+from ideogram_async.cli._ending import Code, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
 from ideogram_async.cli._meter import Meter
 from ideogram_async.cli._options import (
@@ -42,7 +42,7 @@ def check(
     Exit code: 0 all answered, 1 some were not, 2 wrong usage, 3 the run was ended, 130 interrupted,
     141 standard output was closed.
     """
-    with exit_codes(), opened(origin) as file, results_to(None) as results:
+    with opened(origin) as file, results_to(None) as results:
         source = gather(ids or (), file)
         with usage_errors():
             client = IdeogramClient(

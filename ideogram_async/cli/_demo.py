@@ -9,7 +9,6 @@ import typer
 
 from ideogram_async import IdeogramClient, SamplingRequest
 from ideogram_async.cli._bars import FEW
-from ideogram_async.cli._ending import exit_codes
 from ideogram_async.cli._meter import Meter
 from ideogram_async.cli._samples import submit_samples
 from ideogram_async.cli._terminal import Screen, shortened
@@ -29,8 +28,7 @@ def demo(
     A loopback gateway is started and given requests of mixed kinds, which are polled until all
     are complete. That takes less than 20 seconds.
     """
-    with exit_codes():
-        asyncio.run(_demo(Screen(), count, seed))
+    asyncio.run(_demo(Screen(), count, seed))
 
 
 async def _demo(screen: Screen, count: int, seed: int) -> None:

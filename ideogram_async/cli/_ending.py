@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import enum
+import os
+import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ideogram_async import IdeogramError
 from ideogram_async.cli._terminal import complain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
+
+    from typer import Context
 
 
 class Code(enum.IntEnum):
@@ -58,6 +64,53 @@ def exit_codes() -> Iterator[None]:
     else:
         return
     raise typer.Exit(code)
+
+
+class CommandGroup(TyperGroup):
+    """Commands that end with these exit codes, `--help` and `--version` too.
+
+    Typer itself ends with 1 where the reader of the output is gone.
+    """
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Context:
+        """Read the arguments."""
+        with exit_codes():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run a command."""
+        with exit_codes():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def flushed_streams() -> Iterator[None]:
+    """Flush both streams at the end of the process, and drop what nobody reads.
+
+    Python's own flush at exit would end with 120 and "Exception ignored".
+    """
+    code: Any = 0
+    try:
+        yield
+    except SystemExit as ended:
+        code = ended.code
+    if _flush(sys.stdout) and code in {None, 0, Code.FAILED}:
+        code = Code.READER_GONE
+    _flush(sys.stderr)
+    sys.exit(code)
+
+
+def _flush(stream: TextIO | None) -> bool:
+    """Flush a stream; return whether its reader is gone, and drop the text where it is."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except BrokenPipeError:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stream.fileno())
+        os.close(devnull)
+        return True
+    return False
 
 
 @contextmanager

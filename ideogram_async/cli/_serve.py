@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ideogram_async.cli._ending import exit_codes
 from ideogram_async.cli._samples import submit_samples
 from ideogram_async.cli._terminal import Screen
 
@@ -25,7 +24,7 @@ def serve(
     they begin when it starts. Images are served, too. Where IDEOGRAM_TOKEN or
     IDEOGRAM_ACCESS_TOKEN is set, it takes that key alone.
     """
-    with exit_codes(), suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):
         asyncio.run(_serve(port, count, seed))
 
 

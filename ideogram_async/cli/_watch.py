@@ -11,7 +11,7 @@ from ideogram_async import Downloads, IdeogramClient, RequestError, Run, Samplin
 from ideogram_async.cli._album import Album
 from ideogram_async.cli._bars import FEW
 from ideogram_async.cli._delivery import deliver, explained
-from ideogram_async.cli._ending import Code, exit_codes, usage_errors
+from ideogram_async.cli._ending import Code, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
 from ideogram_async.cli._meter import Meter
 from ideogram_async.cli._options import (
@@ -83,7 +83,7 @@ def watch(
     ended (keys refused, wrong address, timeout, output full), 130 interrupted, 141 standard output
     was closed.
     """
-    with exit_codes(), opened(origin) as file, results_to(output) as results:
+    with opened(origin) as file, results_to(output) as results:
         source = gather(ids or (), file, results.known)
         settings = {
             "base_url": base_url,
