@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
-    from typer import Context
-
 
 class Code(enum.IntEnum):
     """What a command's exit code says."""
@@ -72,12 +70,12 @@ class CommandGroup(TyperGroup):
     Typer itself ends with 1 where the reader of the output is gone.
     """
 
-    def make_context(self, *args: Any, **kwargs: Any) -> Context:
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the arguments."""
         with exit_codes():
             return super().make_context(*args, **kwargs)
 
-    def invoke(self, ctx: Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         with exit_codes():
             return super().invoke(ctx)
@@ -102,9 +100,10 @@ def flushed_streams() -> Iterator[None]:
 
 def _flush(stream: TextIO | None) -> bool:
     """Flush a stream; return whether its reader is gone, and drop the text where it is."""
+    if stream is None:  # closed by whoever started the process
+        return False
     try:
-        if stream is not None:
-            stream.flush()
+        stream.flush()
     except BrokenPipeError:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, stream.fileno())
