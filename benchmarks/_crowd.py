@@ -25,7 +25,7 @@ from benchmarks._network import Network, replace_transport
 from benchmarks._restless import Restless
 from benchmarks._stalls import Heartbeat, Stall
 from ideogram_async import IdeogramClient, Observation
-from ideogram_async._wire import Answer
+from ideogram_async._protocol.outcome import Answer
 
 IN_FLIGHT = 64
 _SECONDS_A_POLL = 2e-6  # less than one costs: with a sweep of so many, all are always overdue

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WINDOW = 10.0
 
 
-class Seen(NamedTuple):
+class ObservedTraffic(NamedTuple):
     """What the gateway has seen since the ids were submitted."""
 
     queries: int
@@ -37,9 +37,9 @@ class Served:
         ids: list[str] = self._ask("submit", count)
         return ids
 
-    def seen(self) -> Seen:
+    def seen(self) -> ObservedTraffic:
         """Give the figures."""
-        return Seen(*self._ask("seen"))
+        return ObservedTraffic(*self._ask("seen"))
 
     def _ask(self, *message: Any) -> Any:
         self._connection.send(message)

@@ -11,9 +11,9 @@ import msgspec
 from benchmarks._report import Goal, goal
 from benchmarks._simulation import Curve, simulate
 from benchmarks._workloads import LAW, PROGRESS, WORKLOADS, Workload, workload
-from ideogram_async._adaptive import AdaptiveSchedule, JobState
 from ideogram_async._models import SamplingRequest
-from ideogram_async._schedule import Observation
+from ideogram_async._schedules.adaptive import AdaptiveSchedule, JobState
+from ideogram_async._schedules.base import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchmarks._answer import ID_MARK
-from ideogram_async import SamplingRequest, User, _core
-from ideogram_async._wire import read_answer
+from ideogram_async import SamplingRequest, User, _runtime
+from ideogram_async._protocol.answers import read_answer
 
 if TYPE_CHECKING:
-    from ideogram_async._wire import Answer, Fault
+    from ideogram_async._protocol.outcome import Answer, Fault
 
 _RUNNING = SamplingRequest(
     request_id=ID_MARK.decode(),
@@ -53,5 +53,5 @@ class Network:
 
 def replace_transport() -> None:
     """Have all clients of this process, from now on, ask a `Network`."""
-    core: Any = _core
-    core.Transport = Network
+    runtime: Any = _runtime
+    runtime.Transport = Network

@@ -76,7 +76,7 @@ class Rounds:
 
     def __init__(self, queries: int, pending: int, core: int | None, callgrind: bool) -> None:
         self.skipped: dict[str, str] = {}
-        self._queries, self._pending, self._core = queries, pending, core
+        self._queries, self._pending, self._runtime = queries, pending, core
         self._callgrind = callgrind
         self._rows: dict[tuple[str, str, bool], Row] = {}
 
@@ -117,7 +117,7 @@ class Rounds:
         flight = competitor.in_flight
         target = Target(server.base_url, server.authority, flight, self._pending)
         queries = max(int(self._queries * competitor.share), 1)
-        return Task(client, loop, target, queries, warm_up=WARM_UP * flight, core=self._core)
+        return Task(client, loop, target, queries, warm_up=WARM_UP * flight, core=self._runtime)
 
     def _open(self, task: Task, stack: ExitStack) -> Turn | None:
         """Make a client ready; give what takes a turn of it."""
@@ -169,8 +169,8 @@ def _instructions(task: Task) -> tuple[float, list[float]]:
     if valgrind is None:
         raise ChildError("valgrind is not installed")
     command = [valgrind, "--tool=callgrind", f"--callgrind-out-file={os.devnull}"]
-    once, twice = (_collected(task, command, turns) for turns in (1, 2))
-    return (twice - once) / task.queries / 1000, []
+    is_one_shot, twice = (_collected(task, command, turns) for turns in (1, 2))
+    return (twice - is_one_shot) / task.queries / 1000, []
 
 
 def _collected(task: Task, command: Sequence[str], turns: int) -> int:

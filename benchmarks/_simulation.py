@@ -12,13 +12,13 @@ import msgspec
 
 from benchmarks._workloads import LAW, QUEUE, Workload, percentage
 from ideogram_async._models import SamplingRequest
-from ideogram_async._schedule import Observation
+from ideogram_async._schedules.base import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from benchmarks._workloads import SimulatedJob
-    from ideogram_async._schedule import Schedule
+    from ideogram_async._schedules.base import Schedule
 
 _EPOCH = 1.7e9
 _MEAN_TRIP = 0.175

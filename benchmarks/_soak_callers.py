@@ -25,7 +25,7 @@ TIMEOUT = 6.0
 """Seconds that a run may take at most."""
 
 
-class Ledger(msgspec.Struct):
+class Balance(msgspec.Struct):
     """How all ids have ended."""
 
     handed_in: int = 0
@@ -72,7 +72,7 @@ class Callers:
     def __init__(
         self, rng: random.Random, client: IdeogramClient, ends: dict[str, float], told: set[str]
     ) -> None:
-        self.ledger = Ledger()
+        self.balance = Balance()
         self.calls: Counter[str] = Counter()
         self._rng = rng
         self._client = client
@@ -126,7 +126,7 @@ class Callers:
         except IdeogramError as error:
             pending = error.pending
             failed = [one.request_id for one in run.failures]
-        self.ledger.enter(ids, self._told, done=done, failed=failed, pending=pending)
+        self.balance.enter(ids, self._told, done=done, failed=failed, pending=pending)
 
     async def _leave_early(self, ids: list[str]) -> None:
         done, most = [], self._rng.randrange(len(ids) + 1)
@@ -159,7 +159,7 @@ class Callers:
 
     def _left(self, ids: list[str], done: list[str | None], run: Run[SamplingRequest]) -> None:
         failed = [error.request_id for error in run.failures]
-        self.ledger.enter(ids, self._told, done=done, failed=failed, pending=run.pending)
+        self.balance.enter(ids, self._told, done=done, failed=failed, pending=run.pending)
 
     async def _wait_twice(self, ids: list[str]) -> None:
         waits = [self._client.wait(one, timeout=TIMEOUT) for one in (*ids, *ids)]
@@ -184,7 +184,7 @@ class Callers:
                 pending += end.pending or [request_id]
             else:
                 raise end
-        self.ledger.enter(ids, self._told, done=done, failed=failed, pending=pending)
+        self.balance.enter(ids, self._told, done=done, failed=failed, pending=pending)
 
     async def _watch(self, ids: list[str]) -> None:
         done: dict[str | None, None] = {}
@@ -200,7 +200,7 @@ class Callers:
         except IdeogramError as error:
             pending = error.pending
         failed = [error.request_id for error in run.failures]
-        self.ledger.enter(ids, self._told, done=done, failed=failed, pending=pending)
+        self.balance.enter(ids, self._told, done=done, failed=failed, pending=pending)
 
 
 _KINDS: list[Callable[[Callers, list[str]], Awaitable[None]]] = [

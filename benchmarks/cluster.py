@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import benchmarks._loopback_ray  # noqa: F401 - before Ray
 from benchmarks._answer import COMPLETE, make_ids
-from benchmarks._gateway_process import Seen, Served, gateway_process
+from benchmarks._gateway_process import ObservedTraffic, Served, gateway_process
 from benchmarks._server import serving
 from ideogram_async import IdeogramClient, SamplingRequest
 
@@ -45,7 +45,7 @@ class Figures(NamedTuple):
     throughput: float
     cpu: float
     """Seconds of the calling process's CPU for 1,000 ids."""
-    seen: Seen | None
+    seen: ObservedTraffic | None
 
 
 async def alone(ids: list[str], url: str, take: Take) -> None:
@@ -117,7 +117,9 @@ def medians(runs: list[Figures]) -> Figures:
     """Give each figure's median, and the highest that the gateway saw."""
     first, throughput, cpu, seen = zip(*runs, strict=True)
     told = [one for one in seen if one is not None]
-    highest = Seen(*(max(values) for values in zip(*told, strict=True))) if told else None
+    highest = (
+        ObservedTraffic(*(max(values) for values in zip(*told, strict=True))) if told else None
+    )
     median = statistics.median
     return Figures(median(first), median(throughput), median(cpu), highest)
 

@@ -238,10 +238,10 @@ def report(scenario: Scenario, seeds: range) -> None:
         name, _, limit, unit = goals[0]
         figures = [goal.figure for goal in goals]
         reach = "at least" if limit < 0 else "at most"
-        verdict = "holds" if all(goal.holds for goal in goals) else "FAILS"
+        kind = "holds" if all(goal.holds for goal in goals) else "FAILS"
         print(
             f"  {name:24} {abs(statistics.median(figures)):8.2f} {unit:3}"
-            f" worst {abs(max(figures)):8.2f}   asked {reach} {abs(limit):g} {unit:3} {verdict}"
+            f" worst {abs(max(figures)):8.2f}   asked {reach} {abs(limit):g} {unit:3} {kind}"
         )
 
 

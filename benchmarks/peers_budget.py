@@ -153,10 +153,10 @@ def report(name: str, outcomes: list[dict[str, float]], asked: dict[str, float])
     for figure in outcomes[0]:
         values = [outcome[figure] for outcome in outcomes]
         mean, limit = statistics.fmean(values), asked.get(figure)
-        verdict = ""
+        kind = ""
         if limit is not None:
-            verdict = f"asked at most {limit:g}: {'holds' if mean <= limit else 'FAILS'}"
-        print(f"  {figure:8} {mean:9.2f}   ({min(values):.2f} to {max(values):.2f})   {verdict}")
+            kind = f"asked at most {limit:g}: {'holds' if mean <= limit else 'FAILS'}"
+        print(f"  {figure:8} {mean:9.2f}   ({min(values):.2f} to {max(values):.2f})   {kind}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from benchmarks._report import figure as new_figure
 from benchmarks._report import report, say, write
 from benchmarks._simulation import Curve, optimum, poll_blindly, simulate
 from benchmarks._workloads import LAW, PROGRESS, WORKLOADS, workload
-from ideogram_async._adaptive import AdaptiveSchedule
+from ideogram_async._schedules.adaptive import AdaptiveSchedule
 
 if TYPE_CHECKING:
     import random

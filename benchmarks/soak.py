@@ -185,15 +185,15 @@ def report(run: Soak) -> bool:
     """Print what came of it."""
     growth, balanced, limited = run.growth(), True, True
     for site in run.sites:
-        ledger, fired = site.callers.ledger, site.weather.fired
-        print("stormy:" if site.stormy else "calm:  ", _listed(msgspec.structs.asdict(ledger)))
+        balance, fired = site.callers.balance, site.weather.fired
+        print("stormy:" if site.stormy else "calm:  ", _listed(msgspec.structs.asdict(balance)))
         print(f"        {fired.total():,d} faults of {len(fired)} kinds,", end=" ")
         print(f"{site.weather.most_in_flight} of {LIMIT} in flight at most")
         print(f"        calls: {_listed(site.callers.calls)}")
-        balanced = balanced and ledger.balanced
+        balanced = balanced and balance.balanced
         limited = limited and site.weather.most_in_flight <= LIMIT
-    for trouble in sorted(set(run.troubles)):
-        print("trouble:", trouble)
+    for fault_history in sorted(set(run.troubles)):
+        print("trouble:", fault_history)
     grown = [name for name, value in growth.items() if value > ALLOWED[name]]
     print("growth: ", ", ".join(f"{name} {value:+.1f}" for name, value in growth.items()))
     print(

@@ -1,9 +1,8 @@
 """Poll many image requests at once through a gateway, and get each as it completes."""
 
-from ideogram_async._adaptive import AdaptiveSchedule
 from ideogram_async._client import IdeogramClient
-from ideogram_async._credentials import Credential
-from ideogram_async._downloads import Downloads
+from ideogram_async._config import ClientOptions
+from ideogram_async._downloads.settings import Downloads
 from ideogram_async._errors import (
     APIConnectionError,
     APIError,
@@ -27,10 +26,12 @@ from ideogram_async._errors import (
     WaitTimeout,
 )
 from ideogram_async._hooks import Event, Hook, QueryAnswered, RequestEnded, SessionChanged
-from ideogram_async._learned import Learned
 from ideogram_async._models import SamplingRequest, SamplingResponse, User
-from ideogram_async._run import Run
-from ideogram_async._schedule import FixedInterval, Observation, Schedule
+from ideogram_async._protocol.credentials import Credential
+from ideogram_async._runs.run import Run
+from ideogram_async._schedules.adaptive import AdaptiveSchedule
+from ideogram_async._schedules.base import FixedInterval, Observation, Schedule
+from ideogram_async._schedules.learned import Learned
 from ideogram_async._statistics import RunStatistics, SessionStatistics, Statistics
 from ideogram_async._version import __version__
 
@@ -43,6 +44,7 @@ __all__ = [
     "AuthenticationError",
     "BaseURLError",
     "ClientClosed",
+    "ClientOptions",
     "Credential",
     "DeadlineExceeded",
     "DownloadError",

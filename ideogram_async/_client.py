@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import math
 import os
+import warnings
 from pathlib import Path
-from typing import Any, Literal, overload
+from types import TracebackType
+from typing import Any, Literal, Self, Unpack, overload
 
 from msgspec import UNSET, UnsetType
 
-from ideogram_async import _settings
-from ideogram_async._errors import RequestError
-from ideogram_async._feed import Feed
-from ideogram_async._ids import Ids, check_id, check_ids
-from ideogram_async._images import Quality, check_prefix, check_quality
-from ideogram_async._lifetime import Lifetime
+from ideogram_async._config import ClientOptions, checked_settings, signature_of_client
+from ideogram_async._downloads.images import Quality, check_prefix, check_quality
+from ideogram_async._errors import ClientClosed, RequestError
+from ideogram_async._logging import set_up_logging
 from ideogram_async._models import SamplingRequest, SamplingResponse
-from ideogram_async._run import Run
-from ideogram_async._waiter import Waiter
+from ideogram_async._runs.ids import Ids, check_id, check_ids
+from ideogram_async._runs.run import Run
+from ideogram_async._runs.run_state import RunState
+from ideogram_async._runs.single_call import SingleCall
+from ideogram_async._runtime import Runtime, until_done
+from ideogram_async._schedules.adaptive import AdaptiveSchedule
+from ideogram_async._schedules.base import Schedule
+from ideogram_async._statistics import Statistics
+from ideogram_async._validation import check_count, check_seconds
 
 
-class IdeogramClient(Lifetime):
+class IdeogramClient:
     """Polls a gateway's `POST /api/ideogram/task-request` for many ids at once.
 
     Make one for a service, in any place; it starts with its first call, in that call's event loop,
@@ -29,30 +38,22 @@ class IdeogramClient(Lifetime):
     Args:
         base_url: The gateway's address, `https://host`, with a path if it has one; `http://` only
             for loopback addresses. Default: the variable `IDEOGRAM_BASE_URL`.
-        token: The key, sent as `Authorization: Bearer …`.
-        access_token: The key, sent as `Access-Token: …`. With `token`, one session sends both.
-            Default, where no key is given at all: `IDEOGRAM_TOKEN`, `IDEOGRAM_ACCESS_TOKEN`.
-        credentials: Several keys, a session each, instead of the two above.
-        max_in_flight: Queries in flight at once, over all keys.
-        max_rate: Queries a second, over all keys; None for finding out.
-        deadline: Seconds that an id may take from its first query on; None for no limit.
-        attempt_timeout: Seconds that one query may take.
-        connect_timeout: Seconds that connecting may take.
-        max_body: Bytes of an answer, decoded, that are read.
-        schedule: When to ask next; default: an `AdaptiveSchedule`.
-        proxy: The URL of an HTTP proxy; the environment's are not used.
-        ssl: A TLS context of your own; False trusts any certificate.
-        headers: More headers for every query; keys do not belong here.
-        user_agent: The User-Agent header.
-        allow_http: Send the key in clear to a host that is not loopback.
-        downloads: How images are downloaded.
-        hooks: Functions that are told of each `Event`: queries, ends of requests, states of keys.
+        options: The settings; `ClientOptions` describes each.
 
     Raises:
         ValueError: A setting is out of its range, or there is no address; no key is shown.
         TypeError: A setting is of another type, or `credentials` came with another key.
 
     """
+
+    def __init__(self, base_url: str | None = None, **options: Unpack[ClientOptions]) -> None:
+        set_up_logging()
+        self._runtime: Runtime | None = None
+        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
+        self._last = Statistics()
+        self._settings = checked_settings(base_url, options)
+        self._schedule: Schedule[Any] = self._settings.schedule or AdaptiveSchedule()
 
     # One id
 
@@ -75,7 +76,7 @@ class IdeogramClient(Lifetime):
             ClientClosed: The client was closed.
 
         """
-        return await self._one(request_id, timeout, once=True, deadline=None)
+        return await self._one(request_id, timeout, is_one_shot=True, deadline=None)
 
     async def wait(
         self,
@@ -107,7 +108,7 @@ class IdeogramClient(Lifetime):
         """
         limit = self._deadline(deadline)
         return await self._one(
-            request_id, timeout, once=False, deadline=limit, just_submitted=just_submitted
+            request_id, timeout, is_one_shot=False, deadline=limit, just_submitted=just_submitted
         )
 
     @overload
@@ -202,7 +203,11 @@ class IdeogramClient(Lifetime):
 
         """
         return self._many(
-            ids, once=True, timeout=timeout, deadline=None, return_exceptions=return_exceptions
+            ids,
+            is_one_shot=True,
+            timeout=timeout,
+            deadline=None,
+            return_exceptions=return_exceptions,
         )
 
     @overload
@@ -273,7 +278,7 @@ class IdeogramClient(Lifetime):
             timeout=timeout,
             deadline=self._deadline(deadline),
             return_exceptions=return_exceptions,
-            max_pending=_settings.check_count("max_pending", max_pending),
+            max_pending=check_count("max_pending", max_pending),
             just_submitted=just_submitted,
         )
 
@@ -327,47 +332,133 @@ class IdeogramClient(Lifetime):
         """
         return self._many(
             ids,
-            watches=True,
+            wants_changes=True,
             timeout=timeout,
             deadline=self._deadline(deadline),
             return_exceptions=return_exceptions,
-            max_pending=_settings.check_count("max_pending", max_pending),
+            max_pending=check_count("max_pending", max_pending),
             just_submitted=just_submitted,
         )
+
+    # Its life
+
+    def __repr__(self) -> str:
+        settings = getattr(self, "_settings", None)
+        return f"<IdeogramClient {'unmade' if settings is None else settings.base_url}>"
+
+    def statistics(self) -> Statistics:
+        """Give the figures of this client as they stand now."""
+        return self._last if self._runtime is None else self._runtime.statistics()
+
+    def hold(self, seconds: float, *, session: int = 0) -> None:
+        """Send nothing on a session for so long, and pace it anew, as at a refusal of its own.
+
+        For processes that share a key, and so its limit: what one of them was refused (see `held`
+        in its statistics) is told to the others, who let its probe go first.
+
+        Args:
+            seconds: How long the other one holds.
+            session: Which key, in their order.
+
+        Raises:
+            ValueError: The seconds are not > 0 and finite, or there is no such session.
+            ClientClosed: The client was closed.
+
+        """
+        checked = check_seconds("seconds", seconds)
+        if session not in range(len(self._settings.credentials)):
+            raise ValueError(f"session is {session!r}: expected the place of a key")
+        if checked is not None:
+            self._started().hold(checked, session)
+
+    async def close(self) -> None:
+        """End every call with `ClientClosed`, and close every connection, within 5 seconds.
+
+        Cancelling it does not stop it: the cancellation comes out once all is closed.
+        """
+        runtime = self._runtime
+        if runtime is not None:
+            self._closing = runtime.start_closing()
+            self._last = runtime.statistics()
+        self._closed, self._runtime = True, None
+        try:
+            await until_done(self._closing)
+        finally:
+            if runtime is not None:
+                self._last = runtime.statistics()  # nothing is in flight any more
+
+    aclose = close
+
+    async def __aenter__(self) -> Self:
+        self._started()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        runtime = getattr(self, "_runtime", None)
+        if runtime is not None:
+            warnings.warn(
+                f"{self!r} was never closed: use `async with`, or `await client.close()`",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            runtime.abandon()
+
+    def _started(self) -> Runtime:
+        """Return the runtime, started by the first call; raise where it cannot work."""
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        self._runtime = Runtime.current(self._runtime, self._settings, self._schedule)
+        return self._runtime
+
+    # Calls
 
     def _deadline(self, deadline: float | UnsetType | None) -> float | None:
         if isinstance(deadline, UnsetType):
             return self._settings.deadline
-        return _settings.check_seconds("deadline", deadline)
+        return check_seconds("deadline", deadline)
 
     async def _one(
         self,
         request_id: str,
         timeout: float | None,
         *,
-        once: bool,
+        is_one_shot: bool,
         deadline: float | None,
         just_submitted: bool = False,
     ) -> SamplingRequest:
         check_id(request_id)
-        timeout = _settings.check_seconds("timeout", timeout)
-        core = self._started()
-        until = math.inf if timeout is None else core.loop.time() + timeout
-        lane = core.ledger.agenda.urgent
-        waiter = Waiter(request_id, lane, once=once, deadline=deadline, until=until)
-        core.ledger.enter(waiter, core.loop.time())
+        timeout = check_seconds("timeout", timeout)
+        runtime = self._started()
+        until = math.inf if timeout is None else runtime.loop.time() + timeout
+        waiter = SingleCall(request_id, is_one_shot=is_one_shot, deadline=deadline, until=until)
+        runtime.tracker.enter(waiter, runtime.loop.time())
         try:
-            core.ledger.subscribe(
-                waiter, request_id, core.loop.time(), just_submitted=just_submitted
+            runtime.tracker.subscribe(
+                waiter, request_id, runtime.loop.time(), just_submitted=just_submitted
             )
-            core.engine.stir()
+            runtime.dispatcher.wake()
             return await waiter.result()
         finally:
-            core.ledger.leave(waiter, core.loop.time())
+            runtime.tracker.leave(waiter, runtime.loop.time())
 
     def _many(self, ids: Ids, *, timeout: float | None, **settings: Any) -> Run[Any]:
         check_ids(ids)
-        timeout = _settings.check_seconds("timeout", timeout)
-        core = self._started()
-        feed: Feed[Any] = Feed(ids, core.engine, core.ledger, timeout=timeout, **settings)
+        timeout = check_seconds("timeout", timeout)
+        runtime = self._started()
+        feed: RunState[Any] = RunState(
+            ids, runtime.dispatcher, runtime.tracker, timeout=timeout, **settings
+        )
         return Run(feed, self)
+
+
+_init: Any = IdeogramClient.__init__
+_init.__signature__ = signature_of_client(inspect.signature(_init))

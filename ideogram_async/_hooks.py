@@ -12,8 +12,8 @@ import msgspec
 
 from ideogram_async._errors import IdeogramError
 from ideogram_async._models import SamplingRequest
+from ideogram_async._protocol.outcome import Answer, Fault
 from ideogram_async._statistics import SessionState
-from ideogram_async._wire import Answer, Fault
 
 _log = logging.getLogger("ideogram_async")
 

@@ -280,13 +280,13 @@ async def another_thread(scene: Scene) -> None:
     """Everything is called from another thread's loop."""
     run = scene.client.as_completed(_never(scene))
 
-    async def elsewhere() -> None:
+    async def shared_ids() -> None:
         await _check_refused(scene.client, "another event loop")
         for leave in (run.aclose, run.__anext__):
             with pytest.raises(RuntimeError, match="another event loop"):
                 await leave()
 
-    await anyio.to_thread.run_sync(lambda: asyncio.run(elsewhere()))
+    await anyio.to_thread.run_sync(lambda: asyncio.run(shared_ids()))
     assert (await scene.client.retrieve("quick")).is_complete
     assert len(run.pending) == len(NEVER)
     await run.aclose()

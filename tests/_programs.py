@@ -102,7 +102,7 @@ asyncio.run(main())
 
 AGAIN = """
 import asyncio, signal
-from ideogram_async._crew import Crew
+from ideogram_async._polling.task_group import TaskGroup
 
 async def clean_up():
     try:
@@ -110,7 +110,7 @@ async def clean_up():
     finally:
         signal.raise_signal(signal.SIGINT)
 
-ended, lost = Crew._ended, []
+ended, lost = TaskGroup._ended, []
 
 def interrupted(self, task):
     lost.append(task)
@@ -121,6 +121,6 @@ def interrupted(self, task):
 SIGINT_AGAIN = {
     "while the caller cleans up": AGAIN
     + POLLS.replace("as tasks:", "as tasks:\n            tasks.create_task(clean_up())"),
-    "as a worker ends": AGAIN + "Crew._ended = interrupted\n" + POLLS,
+    "as a worker ends": AGAIN + "TaskGroup._ended = interrupted\n" + POLLS,
 }
 """What polls, until it is interrupted: the second time at a moment of its own choosing."""

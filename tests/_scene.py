@@ -143,8 +143,8 @@ async def _check_left(scene: Scene) -> None:
     assert server.peak_in_flight <= scene.limit
     for error in scene.errors:
         assert not [text for text in left_by(error) if CANARY in text]
-        twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own
-        assert (type(twin), str(twin)) == (type(error), str(error))
+        tie_breaker = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own
+        assert (type(tie_breaker), str(tie_breaker)) == (type(error), str(error))
 
 
 Play = Callable[[Scene], Coroutine[Any, Any, None]]

@@ -13,10 +13,24 @@ from hypothesis import strategies as st
 
 from benchmarks._simulation import Curve, poll_blindly, simulate
 from benchmarks._workloads import workload
-from ideogram_async._adaptive import LONGEST, SHORTEST, AdaptiveSchedule, JobState, interval
-from ideogram_async._learned import EDGES, MAX_POOLS, Band, Learned, LearnedKind, Pools, band_of
 from ideogram_async._models import SamplingRequest
-from ideogram_async._schedule import Observation, Schedule
+from ideogram_async._schedules.adaptive import (
+    LONGEST,
+    SHORTEST,
+    AdaptiveSchedule,
+    JobState,
+    interval,
+)
+from ideogram_async._schedules.base import Observation, Schedule
+from ideogram_async._schedules.learned import (
+    EDGES,
+    MAX_POOLS,
+    Band,
+    Learned,
+    LearnedKind,
+    Pools,
+    band_of,
+)
 
 TRIP = 0.2
 

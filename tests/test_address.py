@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ideogram_async._address import is_public, may_connect
+from ideogram_async._downloads.ssrf import is_public, may_connect
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ideogram_async import BaseURLError, InvalidResponseError, RequestError
-from ideogram_async._text import LONGEST
-from ideogram_async._wire import (
-    Answer,
-    Fault,
-    Verdict,
-    encode_query,
-    http_date,
-    read_answer,
-    record_of,
-)
+from ideogram_async._protocol.answers import read_answer, record_of
+from ideogram_async._protocol.headers import http_date
+from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
+from ideogram_async._protocol.query import encode_query
+from ideogram_async._protocol.sanitize import LONGEST
 from tests._answers import DOCUMENTED, ID, OTHER_ID, RUNNING, body_of, encoded
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -34,7 +29,7 @@ def malformed(body: bytes) -> Fault:
     """Read an answer with 200 that is none."""
     found = ask(200, body)
     assert isinstance(found, Fault)
-    assert found.verdict is Verdict.MALFORMED
+    assert found.kind is FaultKind.MALFORMED
     assert type(found.error) is InvalidResponseError
     assert found.error.retryable
     return found

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from ideogram_async._attempts import Attempts
+from ideogram_async._transport.shared_timeout import SharedTimeout
 
 pytestmark = pytest.mark.anyio
 
 
-async def _attempt(attempts: Attempts, seconds: float) -> str:
+async def _attempt(attempts: SharedTimeout, seconds: float) -> str:
     """Make an attempt as the transport makes one, and say how it ended."""
     task = attempts.begin()
     try:
@@ -27,7 +27,7 @@ async def _attempt(attempts: Attempts, seconds: float) -> str:
 
 async def test_only_what_takes_too_long_is_ended() -> None:
     """Each attempt has its own time, though one timer serves them all."""
-    attempts, loop = Attempts(10.0), asyncio.get_running_loop()
+    attempts, loop = SharedTimeout(10.0), asyncio.get_running_loop()
     ended: dict[str, float] = {}
 
     async def run(name: str, begins: float, seconds: float, expected: str) -> None:
@@ -45,7 +45,7 @@ async def test_only_what_takes_too_long_is_ended() -> None:
 
 async def test_a_worker_goes_on_after_a_late_attempt() -> None:
     """What expired leaves no cancellation behind: the same task makes the next attempt."""
-    attempts = Attempts(1.0)
+    attempts = SharedTimeout(1.0)
     assert [await _attempt(attempts, n) for n in (5, 0.5, 5)] == ["late", "in time", "late"]
     task = asyncio.current_task()
     assert task is not None
@@ -55,7 +55,7 @@ async def test_a_worker_goes_on_after_a_late_attempt() -> None:
 @pytest.mark.parametrize("first", ["the caller", "the time"])
 async def test_a_cancellation_at_the_same_moment_goes_on(first: str) -> None:
     """A caller's cancellation is never taken for the attempt's time, whichever comes first."""
-    attempts, loop = Attempts(1.0), asyncio.get_running_loop()
+    attempts, loop = SharedTimeout(1.0), asyncio.get_running_loop()
     begin = asyncio.Event()
 
     async def attempt() -> str:
@@ -76,7 +76,7 @@ async def test_a_cancellation_at_the_same_moment_goes_on(first: str) -> None:
 
 async def test_a_swallowed_cancellation_does_not_linger() -> None:
     """Where code below swallows the cancellation the attempt's end takes it back."""
-    attempts = Attempts(1.0)
+    attempts = SharedTimeout(1.0)
     task = attempts.begin()
     try:
         await asyncio.sleep(5)
@@ -89,7 +89,7 @@ async def test_a_swallowed_cancellation_does_not_linger() -> None:
 
 async def test_no_timer_is_left() -> None:
     """Closed, nothing looks at attempts any more."""
-    attempts = Attempts(1.0)
+    attempts = SharedTimeout(1.0)
     task = attempts.begin()
     attempts.close()
     await asyncio.sleep(5)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ideogram_async._settings import check_base_url
+from ideogram_async._validation import check_base_url
 from tests._settled import GATEWAY, settled
 
 

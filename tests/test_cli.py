@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 import ideogram_async
 from ideogram_async import IdeogramClient, SamplingRequest, __main__
 from ideogram_async.cli import app
+from ideogram_async.cli._console import Screen, json_line, printable
 from ideogram_async.cli._demo import _demo
-from ideogram_async.cli._ending import CommandError
+from ideogram_async.cli._exit_codes import CommandError
 from ideogram_async.cli._ids import IdStream
 from ideogram_async.cli._log import log_to_stderr
 from ideogram_async.cli._results import Stream
 from ideogram_async.cli._streams import read_some, write_all
-from ideogram_async.cli._terminal import Screen, json_line, printable
 from ideogram_async.cli._watch import run_watch
 from ideogram_async.testing import Gateway, relay_error
 from tests._commands import Served, environment_for, run, run_in_terminal, start, until

@@ -121,10 +121,10 @@ async def test_callers_of_an_id_share_its_queries() -> None:
             async with anyio.create_task_group() as tasks:
                 for number in range(callers):
                     tasks.start_soon(client.wait, ids[number % 5])
-            once = len(gateway.queries)
+            is_one_shot = len(gateway.queries)
             assert (await client.wait(ids[0])).is_complete
-            assert len(gateway.queries) == once + 1
-            return once
+            assert len(gateway.queries) == is_one_shot + 1
+            return is_one_shot
 
     assert await cost(500) == await cost(5)
 
@@ -337,11 +337,11 @@ async def test_another_loop_is_refused() -> None:
     async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
         await client.wait(gateway.submit(duration=0))
 
-        def elsewhere() -> None:
+        def shared_ids() -> None:
             with pytest.raises(RuntimeError, match="another event loop"):
                 asyncio.run(client.wait("id"))
 
-        await anyio.to_thread.run_sync(elsewhere)
+        await anyio.to_thread.run_sync(shared_ids)
 
 
 def test_without_a_loop() -> None:

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 
 from ideogram_async import Credential, IdeogramClient, IdeogramError
-from ideogram_async._credentials import choose
+from ideogram_async._protocol.credentials import choose
 from tests._settled import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ideogram_async._settings import Settings
+    from ideogram_async._config import Settings
 
 TOKEN = "sk-CANARY-0000"
 ACCESS = "12345678-CANARY"

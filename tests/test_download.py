@@ -27,8 +27,8 @@ from ideogram_async import (
     SamplingRequest,
     SamplingResponse,
 )
-from ideogram_async._downloader import DELAYS
-from ideogram_async._folder import Part
+from ideogram_async._downloads.downloader import DELAYS
+from ideogram_async._downloads.files import PartialFile
 from ideogram_async.testing import Gateway, picture
 from tests._disk import largest_file
 from tests.raw_server import End, Play, Query, RawServer
@@ -272,7 +272,7 @@ async def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 
 async def test_parts_of_killed_processes_are_swept(tmp_path: Path) -> None:
     """A part that nobody holds is removed, one that is being written stays, and so does a link."""
-    living = Part(tmp_path)
+    living = PartialFile(tmp_path)
     living.write(b"x")
     (kept,) = listing(tmp_path)
     (tmp_path / ".ideogram-0123456789abcdef.part").write_bytes(b"cut")

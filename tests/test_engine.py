@@ -32,10 +32,10 @@ from ideogram_async import (
     RequestNotFound,
     Run,
     SamplingRequest,
-    _subscriptions,
 )
-from ideogram_async._subscriptions import Subscriptions
-from ideogram_async._wire import Answer, Fault, Verdict
+from ideogram_async._polling import registry
+from ideogram_async._polling.registry import JobRegistry
+from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async.testing import VirtualTimeLoop
 
 T = TypeVar("T")
@@ -44,13 +44,13 @@ IDS = [f"id-{number}" for number in range(7)]
 LIMIT = 3
 KEYS = [Credential(token="one"), Credential(token="two")]
 _FAULTS: dict[str, Callable[[], Fault]] = {
-    "transient": lambda: Fault(Verdict.TRANSIENT, APIConnectionError("reset")),
-    "throttled": lambda: Fault(Verdict.THROTTLED, RateLimitError("429", status=429)),
-    "held": lambda: Fault(Verdict.THROTTLED, RateLimitError("429", retry_after=20.0)),
-    "unknown": lambda: Fault(Verdict.UNKNOWN_ID, RequestNotFound("404", status=404)),
-    "malformed": lambda: Fault(Verdict.MALFORMED, InvalidResponseError("no list")),
-    "refused": lambda: Fault(Verdict.REFUSED, AuthenticationError("401", status=401)),
-    "address": lambda: Fault(Verdict.ADDRESS, BaseURLError("302", status=302)),
+    "transient": lambda: Fault(FaultKind.TRANSIENT, APIConnectionError("reset")),
+    "throttled": lambda: Fault(FaultKind.THROTTLED, RateLimitError("429", status=429)),
+    "held": lambda: Fault(FaultKind.THROTTLED, RateLimitError("429", retry_after=20.0)),
+    "unknown": lambda: Fault(FaultKind.UNKNOWN_ID, RequestNotFound("404", status=404)),
+    "malformed": lambda: Fault(FaultKind.MALFORMED, InvalidResponseError("no list")),
+    "refused": lambda: Fault(FaultKind.REFUSED, AuthenticationError("401", status=401)),
+    "address": lambda: Fault(FaultKind.ADDRESS, BaseURLError("302", status=302)),
 }
 _OUTCOMES = ["complete"] * 4 + ["running"] * 4 + ["errored", *_FAULTS]
 _WAYS = ["as_completed", "as_completed", "retrieve_many", "watch"]
@@ -67,10 +67,10 @@ class Flight:
 class RunCaller:
     """A caller of a run: what it handed in, and what it has had."""
 
-    def __init__(self, run: Run[Any], ids: set[str], *, once: bool) -> None:
+    def __init__(self, run: Run[Any], ids: set[str], *, is_one_shot: bool) -> None:
         self.run: Run[Any] = run
         self.ids = ids
-        self.once = once
+        self.is_one_shot = is_one_shot
         self.done: Counter[str] = Counter()
         self.fetches: list[asyncio.Future[Any]] = []
         self.closing: asyncio.Future[None] | None = None
@@ -96,7 +96,7 @@ class RunCaller:
                 self.over = True
 
     def _take(self, end: SamplingRequest | RequestError) -> None:
-        if isinstance(end, SamplingRequest) and (self.once or end.is_complete):
+        if isinstance(end, SamplingRequest) and (self.is_one_shot or end.is_complete):
             self.done[str(end.request_id)] += 1
 
     def check(self) -> None:
@@ -133,8 +133,8 @@ class EngineMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(_subscriptions, "AT_ONCE", 2)
-        self.patch.setattr(Subscriptions.tidy, "__defaults__", (2,))
+        self.patch.setattr(registry, "AT_ONCE", 2)
+        self.patch.setattr(JobRegistry.clean_up, "__defaults__", (2,))
         self.loop = VirtualTimeLoop()
         self.flights: list[Flight] = []
         self.runs: list[RunCaller] = []
@@ -151,7 +151,7 @@ class EngineMachine(RuleBasedStateMachine):
             max_in_flight=LIMIT,
             schedule=FixedInterval(1.0),
         )
-        client._started().engine._query = self._query
+        client._started().dispatcher._query = self._query
         return client
 
     async def _query(self, _: int, request_id: str) -> Answer | Fault:
@@ -194,26 +194,28 @@ class EngineMachine(RuleBasedStateMachine):
         settings: dict[str, Any] = {"return_exceptions": told}
         if way != "retrieve_many":
             settings |= {"just_submitted": fresh, "deadline": deadline}
-        once = way == "retrieve_many"
+        is_one_shot = way == "retrieve_many"
 
         def begin() -> None:
             run = getattr(self.client, way)(sorted(ids), **settings)
-            self.runs.append(RunCaller(run, ids, once=once))
+            self.runs.append(RunCaller(run, ids, is_one_shot=is_one_shot))
 
         try:
             self._do(begin)
         except RateLimitError:
-            assert once  # a throttle holds for longer than it may take
+            assert is_one_shot  # a throttle holds for longer than it may take
 
     @precondition(lambda self: not self.closed)
     @rule(
         request_id=st.sampled_from(IDS),
-        once=st.booleans(),
+        is_one_shot=st.booleans(),
         timeout=st.sampled_from([None, 2.0]),
         turns=st.integers(0, 3),
     )
-    def begin_a_call(self, request_id: str, once: bool, timeout: float | None, turns: int) -> None:
-        call = self.client.retrieve if once else self.client.wait
+    def begin_a_call(
+        self, request_id: str, is_one_shot: bool, timeout: float | None, turns: int
+    ) -> None:
+        call = self.client.retrieve if is_one_shot else self.client.wait
         task = self._task(call(request_id, timeout=timeout))
         self.calls.append(CallCaller(request_id, task))
         self._turn(turns)

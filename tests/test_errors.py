@@ -173,16 +173,18 @@ def test_errors_travel_whole(
     """Copied, or sent to another process, an error keeps its class, message and attributes."""
     error = make(kind)
     error.add_note("a note")
-    twin = through(error)
-    assert type(twin) is kind
-    assert twin is not error
-    assert (str(twin), repr(twin)) == (str(error), repr(error))
-    assert {name: getattr(twin, name) for name in DETAILS} == DETAILS
-    assert twin.__notes__ == ["a note"]
+    tie_breaker = through(error)
+    assert type(tie_breaker) is kind
+    assert tie_breaker is not error
+    assert (str(tie_breaker), repr(tie_breaker)) == (str(error), repr(error))
+    assert {name: getattr(tie_breaker, name) for name in DETAILS} == DETAILS
+    assert tie_breaker.__notes__ == ["a note"]
     if isinstance(error, PollingFailed):
-        assert isinstance(twin, PollingFailed)
-        assert [str(one) for one in twin.exceptions] == [str(one) for one in error.exceptions]
-        assert [one.request_id for one in twin.exceptions] == [ID, "b"]
+        assert isinstance(tie_breaker, PollingFailed)
+        assert [str(one) for one in tie_breaker.exceptions] == [
+            str(one) for one in error.exceptions
+        ]
+        assert [one.request_id for one in tie_breaker.exceptions] == [ID, "b"]
 
 
 # A run that failed

@@ -18,8 +18,8 @@ from ideogram_async import (
     FixedInterval,
     IdeogramClient,
 )
-from ideogram_async._breaker import FIRST, LONGEST, Breaker
-from ideogram_async._sharing import ALONE, Sharing
+from ideogram_async._limits.circuit_breaker import FIRST, LONGEST, CircuitBreaker
+from ideogram_async._limits.shared_limit import ALONE, SharedLimitDetector
 from ideogram_async.testing import Gateway, Query, Reply, TokenBucket
 
 pytestmark = pytest.mark.anyio
@@ -198,7 +198,7 @@ async def test_in_flight_is_bounded_over_all_keys() -> None:
 
 def test_a_breaker_opens_on_a_row_sent_over_a_second() -> None:
     """Failures of one moment do not open a breaker; five in a row over a second do."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(10):
         breaker.failed(0.0, 0.1)
     assert not breaker.probing
@@ -209,13 +209,13 @@ def test_a_breaker_opens_on_a_row_sent_over_a_second() -> None:
 
 def test_a_breaker_opens_on_half_of_twenty() -> None:
     """Half of at least 20 outcomes within 10 s open it, though none are in a row."""
-    breaker, opened = Breaker(), []
+    breaker, opened = CircuitBreaker(), []
     for number in range(12):
         breaker.succeeded(number / 10, number / 10)
         breaker.failed(number / 10, number / 10)
         opened.append(breaker.probing)
     assert opened.index(True) == 9
-    calm = Breaker()
+    calm = CircuitBreaker()
     for number in range(100):
         calm.failed(number, number)
         calm.succeeded(number, number)
@@ -225,7 +225,7 @@ def test_a_breaker_opens_on_half_of_twenty() -> None:
 
 def test_a_breaker_waits_longer_after_each_failed_probe() -> None:
     """Each failed probe doubles the wait up to a minute; one good answer closes it."""
-    breaker, now, waits = Breaker(), 0.0, []
+    breaker, now, waits = CircuitBreaker(), 0.0, []
     for asked in (0.0, 0.0, 0.0, 0.0, 1.0):
         breaker.failed(asked, asked)
     now = 1.0
@@ -243,7 +243,7 @@ def test_a_breaker_waits_longer_after_each_failed_probe() -> None:
 
 def test_sharing_is_learned_and_unlearned() -> None:
     """Refusals together make a limit a common one; one session's alone make it its own again."""
-    sharing = Sharing()
+    sharing = SharedLimitDetector()
     for event in range(4):
         sharing.refused(0, 10.0 * event)
         sharing.refused(1, 10.0 * event + 0.2)
@@ -251,7 +251,7 @@ def test_sharing_is_learned_and_unlearned() -> None:
     for event in range(ALONE):
         sharing.refused(1, 100.0 + 10 * event)
     assert not sharing.shared
-    alone = Sharing()
+    alone = SharedLimitDetector()
     for event in range(50):
         alone.refused(event % 2, 10.0 * event)
     assert not alone.shared

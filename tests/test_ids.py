@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ideogram_async._ids import check_id, check_ids
+from ideogram_async._runs.ids import check_id, check_ids
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ideogram_async import (
     APIConnectionError,
-    Downloads,
     FixedInterval,
     IdeogramError,
     InvalidResponseError,
@@ -24,64 +23,42 @@ from ideogram_async import (
     RequestError,
     RequestNotFound,
     SamplingRequest,
-    _agenda,
-    _subscriptions,
 )
-from ideogram_async._agenda import Lane
-from ideogram_async._job import Job
-from ideogram_async._ledger import LAST_CALL, Ledger
-from ideogram_async._sessions import Pool
-from ideogram_async._settings import settle
-from ideogram_async._wire import Answer, Fault, Verdict
+from ideogram_async._limits.pool import SessionPool
+from ideogram_async._polling import lane, registry
+from ideogram_async._polling.job import Job
+from ideogram_async._polling.tracker import LAST_CALL, JobTracker
+from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
+from tests._settled import settled
 
 IDS = [f"id-{number}" for number in range(6)]
 _FAULTS = {
-    "transient": Fault(Verdict.TRANSIENT, APIConnectionError("reset")),
-    "throttled": Fault(Verdict.THROTTLED, RateLimitError("429", status=429)),
-    "unknown": Fault(Verdict.UNKNOWN_ID, RequestNotFound("404", status=404)),
-    "malformed": Fault(Verdict.MALFORMED, InvalidResponseError("no list", status=200)),
+    "transient": Fault(FaultKind.TRANSIENT, APIConnectionError("reset")),
+    "throttled": Fault(FaultKind.THROTTLED, RateLimitError("429", status=429)),
+    "unknown": Fault(FaultKind.UNKNOWN_ID, RequestNotFound("404", status=404)),
+    "malformed": Fault(FaultKind.MALFORMED, InvalidResponseError("no list", status=200)),
 }
 
 
-def pool() -> Pool:
+def pool() -> SessionPool:
     """Make a pool of one session with default settings."""
-    return Pool(
-        settle(
-            "https://gateway.example",
-            token="key",
-            access_token=None,
-            credentials=(),
-            max_in_flight=20,
-            max_rate=None,
-            deadline=None,
-            attempt_timeout=30,
-            connect_timeout=5,
-            max_body=1,
-            proxy=None,
-            ssl=True,
-            headers=None,
-            user_agent=None,
-            allow_http=False,
-            downloads=Downloads(),
-        )
-    )
+    return SessionPool(settled(token="key"))
 
 
 class _Caller:
     """A subscriber that counts how its ids end."""
 
     def __init__(
-        self, ledger: Ledger, *, wait: str | None, once: bool, deadline: float | None
+        self, tracker: JobTracker, *, wait: str | None, is_one_shot: bool, deadline: float | None
     ) -> None:
-        self.ledger = ledger
-        self.lane = ledger.agenda.urgent if wait else Lane()
+        self.tracker = tracker
         self.urgent = wait is not None
         self.request_id = wait or ""
-        self.once = once
-        self.watches = False
+        self.is_one_shot = is_one_shot
+        self.wants_changes = False
         self.deadline = deadline
-        self.until = math.inf
-        self.elsewhere: set[str] = set()
+        self.times_out_at = math.inf
+        self.shared_ids: set[str] = set()
         self.taken: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.gone = False
@@ -91,7 +68,7 @@ class _Caller:
 
     def completed(self, request_id: str, record: SamplingRequest) -> None:
         assert record.request_id == request_id
-        assert self.once or record.is_complete
+        assert self.is_one_shot or record.is_complete
         self.ends[request_id] += 1
 
     def failed(self, request_id: str, error: RequestError) -> None:
@@ -112,37 +89,43 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 100.0
         self.pool = pool()
-        self.ledger = Ledger(self.pool, FixedInterval(1.0))
+        self.tracker = JobTracker(self.pool, FixedInterval(1.0))
         self.callers: list[_Caller] = []
         self.flying: list[tuple[Job, float]] = []
         self.sweeping: Iterator[None] = iter(())
         self.portions = ExitStack()  # what is overdue, and what is left, goes by portions
-        self.portions.enter_context(patch.object(_agenda, "_AT_ONCE", 2))
-        self.portions.enter_context(patch.object(_subscriptions, "AT_ONCE", 2))
+        self.portions.enter_context(patch.object(lane, "RELEASED_AT_ONCE", 2))
+        self.portions.enter_context(patch.object(registry, "AT_ONCE", 2))
 
     def _enter(
-        self, ids: set[str], *, wait: str | None, once: bool, deadline: float | None
+        self, ids: set[str], *, wait: str | None, is_one_shot: bool, deadline: float | None
     ) -> None:
-        caller = _Caller(self.ledger, wait=wait, once=once, deadline=deadline)
-        self.ledger.enter(caller, self.now)
+        caller = _Caller(self.tracker, wait=wait, is_one_shot=is_one_shot, deadline=deadline)
+        self.tracker.enter(caller, self.now)
         self.callers.append(caller)
         for request_id in sorted(ids):
             caller.taken[request_id] += 1
-            self.ledger.subscribe(caller, request_id, self.now)
+            self.tracker.subscribe(caller, request_id, self.now)
 
     @rule(
         ids=st.sets(st.sampled_from(IDS)),
-        once=st.booleans(),
+        is_one_shot=st.booleans(),
         deadline=st.sampled_from([None, 5.0, 50.0]),
     )
-    def begin_a_run(self, ids: set[str], once: bool, deadline: float | None) -> None:
-        self._enter(ids, wait=None, once=once, deadline=None if once else deadline)
+    def begin_a_run(self, ids: set[str], is_one_shot: bool, deadline: float | None) -> None:
+        self._enter(
+            ids, wait=None, is_one_shot=is_one_shot, deadline=None if is_one_shot else deadline
+        )
 
     @rule(
-        wait=st.sampled_from(IDS), once=st.booleans(), deadline=st.sampled_from([None, 5.0, 50.0])
+        wait=st.sampled_from(IDS),
+        is_one_shot=st.booleans(),
+        deadline=st.sampled_from([None, 5.0, 50.0]),
     )
-    def begin_a_call(self, wait: str, once: bool, deadline: float | None) -> None:
-        self._enter({wait}, wait=wait, once=once, deadline=None if once else deadline)
+    def begin_a_call(self, wait: str, is_one_shot: bool, deadline: float | None) -> None:
+        self._enter(
+            {wait}, wait=wait, is_one_shot=is_one_shot, deadline=None if is_one_shot else deadline
+        )
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 3.0, 40.0]))
     def time_passes(self, seconds: float) -> None:
@@ -150,10 +133,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def send(self) -> None:
-        job = self.ledger.agenda.pop(self.now)
+        job = self.tracker.job_queue.pop(self.now)
         if job is not None:
             assert not all(subscriber.gone for subscriber in cast("Any", job.subscribers()))
-            self.ledger.departs(job, self.now)
+            self.tracker.mark_sent(job, self.now)
             self.flying.append((job, self.now))
 
     @rule(data=st.data(), kind=st.sampled_from(["complete", "running", "errored", *_FAULTS]))
@@ -169,7 +152,7 @@ class LedgerMachine(RuleBasedStateMachine):
             ),
             None,
         )
-        self.ledger.settle(job, outcome, asked, self.now)
+        self.tracker.handle_outcome(job, outcome, asked, self.now)
 
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
@@ -177,62 +160,62 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         caller = data.draw(st.sampled_from(self.callers))
         if not caller.gone:
-            handed_back = Counter(self.ledger.leave(caller, self.now))
+            handed_back = Counter(self.tracker.leave(caller, self.now))
             assert handed_back == caller.open()
             caller.gone = True
             caller.taken = Counter(caller.ends)
 
     @rule()
-    def tidy(self) -> None:
-        self.ledger.tidy(self.now, 1)
+    def clean_up(self) -> None:
+        self.tracker.clean_up(self.now, 1)
 
     @rule()
     def sweep(self) -> None:
         for _ in self.sweeping:
             return
-        self.sweeping = self.ledger.sweep(self.now)
+        self.sweeping = self.tracker.expire_overdue(self.now)
 
     @invariant()
     def each_id_ends_at_most_once_for_each_caller(self) -> None:
         for caller in self.callers:
             assert caller.ends <= caller.taken
-            assert not (caller.gone and caller.elsewhere) or self.ledger._leaving
+            assert not (caller.gone and caller.shared_ids) or self.tracker._leaving
 
     @invariant()
     def what_is_open_is_listed(self) -> None:
         for caller in self.callers:
             if not caller.gone:
-                assert Counter(self.ledger.open_ids(caller)) == caller.open()
+                assert Counter(self.tracker.open_ids(caller)) == caller.open()
 
     @invariant()
     def what_is_pending_is_asked_or_in_flight(self) -> None:
-        polled = {i for c in self.callers if not c.gone and not c.once for i in c.open()}
-        once = sum(c.open().total() for c in self.callers if not c.gone and c.once)
-        assert self.ledger.pending == len(polled) + once + len(self._left())
+        polled = {i for c in self.callers if not c.gone and not c.is_one_shot for i in c.open()}
+        is_one_shot = sum(c.open().total() for c in self.callers if not c.gone and c.is_one_shot)
+        assert self.tracker.pending == len(polled) + is_one_shot + len(self._left())
 
     def _left(self) -> set[int]:
         """Find what nobody awaits any more, and what is let go of by and by."""
-        heaps = (heap for _, heaps in self.ledger._leaving for heap in heaps)
+        heaps = (heap for _, heaps in self.tracker._leaving for heap in heaps)
         left = (job for heap in heaps for job in heap if job.owner is not None)
         return {id(job) for job in left if all(one.gone for one in cast("Any", job.subscribers()))}
 
     def teardown(self) -> None:
         """Let everything run to its end: nothing may be left open."""
         self.portions.close()
-        while self.ledger.tidy(self.now, 1):
+        while self.tracker.clean_up(self.now, 1):
             pass
         for _ in range(2000):
             self.now += LAST_CALL / 10
-            while (job := self.ledger.agenda.pop(self.now)) is not None:
-                self.ledger.departs(job, self.now)
+            while (job := self.tracker.job_queue.pop(self.now)) is not None:
+                self.tracker.mark_sent(job, self.now)
                 self.flying.append((job, self.now))
             for job, asked in self.flying:
                 done = SamplingRequest(request_id=job.request_id, is_completed=True)
-                self.ledger.settle(job, Answer(done, None), asked, self.now)
+                self.tracker.handle_outcome(job, Answer(done, None), asked, self.now)
             self.flying = []
-            if not self.ledger.pending:
+            if not self.tracker.pending:
                 break
-        assert not self.ledger.pending
+        assert not self.tracker.pending
         assert not any(caller.open() for caller in self.callers if not caller.gone)
 
 
@@ -245,40 +228,42 @@ TestLedger.__doc__ = "No sequence of events loses an id or ends one twice."
 
 def test_what_is_asked_during_a_sweep_is_not_failed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """An overdue id that goes out for the last time between two portions keeps its chance."""
-    monkeypatch.setattr(_agenda, "_AT_ONCE", 1)
-    ledger = Ledger(pool(), FixedInterval(1.0))
-    run = _Caller(ledger, wait=None, once=False, deadline=5.0)
+    monkeypatch.setattr(lane, "RELEASED_AT_ONCE", 1)
+    tracker = JobTracker(pool(), FixedInterval(1.0))
+    run = _Caller(tracker, wait=None, is_one_shot=False, deadline=5.0)
     for request_id in IDS[:2]:
-        ledger.subscribe(run, request_id, 0.0)
-    jobs = [job for _ in range(2) if (job := ledger.agenda.pop(0.0)) is not None]
+        tracker.subscribe(run, request_id, 0.0)
+    jobs = [job for _ in range(2) if (job := tracker.job_queue.pop(0.0)) is not None]
     for job in jobs:
-        ledger.departs(job, 0.0)
-        ledger.settle(job, _FAULTS["throttled"], 0.0, 0.0)
-    portions = ledger.sweep(100.0)
+        tracker.mark_sent(job, 0.0)
+        tracker.handle_outcome(job, _FAULTS["throttled"], 0.0, 0.0)
+    portions = tracker.expire_overdue(100.0)
     next(portions)
     assert run.ends.total() == 1
-    last = ledger.agenda.pop(100.0)
+    last = tracker.job_queue.pop(100.0)
     assert last is not None
-    ledger.departs(last, 100.0)
+    tracker.mark_sent(last, 100.0)
     assert not list(portions)[1:]
     assert run.ends.total() == 1
     done = SamplingRequest(request_id=last.request_id, is_completed=True)
-    ledger.settle(last, Answer(done, None), 100.0, 100.1)
-    assert ledger.completed == 1
+    tracker.handle_outcome(last, Answer(done, None), 100.0, 100.1)
+    assert tracker.completed == 1
 
 
 @pytest.mark.parametrize("deadlines", [(5.0, 50.0), (50.0, 5.0)])
 def test_who_shares_an_overdue_id_is_swept_at_his_own_time(deadlines: tuple[float, float]) -> None:
     """When one caller's time is up, the sweep still knows the other's."""
-    ledger = Ledger(pool(), FixedInterval(1.0))
-    runs = [_Caller(ledger, wait=None, once=False, deadline=deadline) for deadline in deadlines]
+    tracker = JobTracker(pool(), FixedInterval(1.0))
+    runs = [
+        _Caller(tracker, wait=None, is_one_shot=False, deadline=deadline) for deadline in deadlines
+    ]
     for run in runs:
-        ledger.enter(run, 0.0)
-        ledger.subscribe(run, IDS[0], 0.0)
-    job = ledger.agenda.pop(0.0)
+        tracker.enter(run, 0.0)
+        tracker.subscribe(run, IDS[0], 0.0)
+    job = tracker.job_queue.pop(0.0)
     assert job is not None
-    ledger.departs(job, 0.0)
-    ledger.settle(job, _FAULTS["throttled"], 0.0, 0.0)
+    tracker.mark_sent(job, 0.0)
+    tracker.handle_outcome(job, _FAULTS["throttled"], 0.0, 0.0)
     for now in (4.0, 6.0, 51.0):
-        list(ledger.sweep(LAST_CALL + now))
+        list(tracker.expire_overdue(LAST_CALL + now))
         assert [run.ends.total() for run in runs] == [deadline < now for deadline in deadlines]

@@ -35,11 +35,11 @@ async def test_another_thread_is_refused(call: Call) -> None:
         ids = never(gateway, 2)
         await client.retrieve(ids[0])
 
-        def elsewhere() -> None:
+        def shared_ids() -> None:
             with pytest.raises(RuntimeError, match="another event loop"):
                 asyncio.run(cast("Any", call(client, ids)))
 
-        await anyio.to_thread.run_sync(elsewhere)
+        await anyio.to_thread.run_sync(shared_ids)
         await client.retrieve(ids[0])
 
 
@@ -110,8 +110,8 @@ async def test_engine_that_fails(caplog: pytest.LogCaptureFixture) -> None:
         ids = never(gateway)
         async with client.as_completed(ids) as run:
             await anyio.sleep(1)
-            core = cast("Any", client)._core
-            core.engine._pool.choose = None
+            core = cast("Any", client)._runtime
+            core.dispatcher._pool.choose = None
             with pytest.raises(ClientClosed) as caught:
                 await anext(run)
         assert set(caught.value.pending) == set(ids)
@@ -157,7 +157,7 @@ async def test_cancelled_close_closes(turns: int) -> None:
     """A close that is cancelled at any moment closes all the same, and is cancelled."""
     async with scene() as (gateway, client):
         task, loop = await _hang(gateway, client), asyncio.get_running_loop()
-        core, started = client._core, loop.time()
+        core, started = client._runtime, loop.time()
         assert core is not None
         closing = asyncio.create_task(client.close())
         for _ in range(turns + 1):
@@ -176,7 +176,7 @@ async def test_close_twice_at_once() -> None:
     """Two closes at once under a hanging query both return in time, when all is closed."""
     async with scene() as (gateway, client):
         task, loop = await _hang(gateway, client), asyncio.get_running_loop()
-        core, started = client._core, loop.time()
+        core, started = client._runtime, loop.time()
         assert core is not None
 
         async def close() -> None:

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from ideogram_async import FixedInterval, IdeogramClient, _hooks, _log
-from ideogram_async._log import set_up
+from ideogram_async import FixedInterval, IdeogramClient, _hooks, _logging
+from ideogram_async._logging import set_up_logging
 from ideogram_async.testing import Gateway
 
 CANARY = "canary-4711"
@@ -17,7 +17,7 @@ CANARY = "canary-4711"
 def logger(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
     """Give the library a logger as it is in a new process, out of reach of pytest's handlers."""
     logger = logging.Logger("ideogram_async")  # noqa: LOG001 - one that nothing else knows
-    monkeypatch.setattr(_log, "logger", logger)
+    monkeypatch.setattr(_logging, "logger", logger)
     monkeypatch.setattr(_hooks, "_log", logger)
     return logger
 
@@ -27,7 +27,7 @@ def test_a_service_that_has_set_up_nothing(
 ) -> None:
     """The level is set, and each line goes to standard error once, however often it is asked."""
     for _ in range(3):
-        set_up({"IDEOGRAM_LOG": " Info "})
+        set_up_logging({"IDEOGRAM_LOG": " Info "})
     logger.info("heard")
     logger.debug("not heard")
     (line,) = capsys.readouterr().err.splitlines()
@@ -46,7 +46,7 @@ def test_handlers_of_a_service_are_kept(logger: logging.Logger) -> None:
 
     own = Own()
     logger.addHandler(own)
-    set_up({"IDEOGRAM_LOG": "debug"})
+    set_up_logging({"IDEOGRAM_LOG": "debug"})
     logger.debug("heard")
     assert logger.handlers == [own]
     assert [record.getMessage() for record in heard] == ["heard"]
@@ -55,14 +55,14 @@ def test_handlers_of_a_service_are_kept(logger: logging.Logger) -> None:
 def test_a_level_of_a_service_is_kept(logger: logging.Logger) -> None:
     """An application's own level goes before the environment's."""
     logger.setLevel(logging.ERROR)
-    set_up({"IDEOGRAM_LOG": "debug"})
+    set_up_logging({"IDEOGRAM_LOG": "debug"})
     assert logger.level == logging.ERROR
 
 
 def test_a_level_that_is_none(logger: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
     """A level that does not exist is told, and ends nothing."""
     logger.addHandler(caplog.handler)
-    set_up({"IDEOGRAM_LOG": "loud"})
+    set_up_logging({"IDEOGRAM_LOG": "loud"})
     assert "'loud'" in caplog.text
     assert logger.level == logging.NOTSET
 

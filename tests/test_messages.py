@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ideogram_async import IdeogramError
-from ideogram_async._text import LONGEST, clean, printable
-from ideogram_async._wire import Fault, read_answer
+from ideogram_async._protocol.answers import read_answer
+from ideogram_async._protocol.outcome import Fault
+from ideogram_async._protocol.sanitize import LONGEST, clean, printable
 
 CANARY = "sk-CANARY0123456789abcdef"
 ACCESS_CANARY = "12345678-CANARY.+*?$"

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from ideogram_async import SamplingRequest, SamplingResponse, User
-from ideogram_async._wire import Answer, read_answer
+from ideogram_async._protocol.answers import read_answer
+from ideogram_async._protocol.outcome import Answer
 from tests._answers import DOCUMENTED, ID, NEWER, RUNNING, body_of
 
 if TYPE_CHECKING:

@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ideogram_async import FixedInterval, IdeogramClient
-from ideogram_async._agenda import Agenda, Lane
-from ideogram_async._calendar import Calendar
-from ideogram_async._job import Job
-from ideogram_async._line import Line
-from ideogram_async._seen import Seen
+from ideogram_async._polling.calendar_queue import CalendarQueue
+from ideogram_async._polling.job import Job
+from ideogram_async._polling.job_queue import JobQueue
+from ideogram_async._polling.lane import Lane
+from ideogram_async._polling.ready_queue import ReadyQueue
+from ideogram_async._runs.id_set import IdSet
 from ideogram_async.testing import Gateway
 from tests.raw_server import RawServer
 
@@ -28,20 +29,20 @@ BACKGROUND = 20_000
 
 
 class _Owner:
-    """A stand-in subscriber: the order looks at its lane alone."""
+    """A stand-in subscriber: the queue asks whether it is urgent, and no more."""
 
-    def __init__(self, lane: Lane | None = None) -> None:
-        self.lane = lane or Lane()
+    def __init__(self, *, urgent: bool = False) -> None:
+        self.urgent = urgent
 
 
 def _job(owner: Any, number: int, release: float, order: float | None = None) -> Job:
     rank = release if order is None else order
-    return Job(rank, f"id-{number}", number, owner, None, release, eager=True)
+    return Job(rank, f"id-{number}", number, owner, None, release, is_immediate=True)
 
 
-def _drain(agenda: Agenda, now: float) -> list[Job]:
+def _drain(job_queue: JobQueue, now: float) -> list[Job]:
     jobs = []
-    while (job := agenda.pop(now)) is not None:
+    while (job := job_queue.pop(now)) is not None:
         jobs.append(job)
     return jobs
 
@@ -51,14 +52,14 @@ def test_released_jobs_come_by_deadline_within_their_lane(
     told: list[tuple[float, float, int]],
 ) -> None:
     """Whatever is put in, each lane gives its released jobs by deadline, and none early."""
-    agenda, owners = Agenda(), [_Owner() for _ in range(4)]
+    job_queue, owners = JobQueue(), [_Owner() for _ in range(4)]
     jobs = [_job(owners[o], n, release, order) for n, (release, order, o) in enumerate(told)]
     for job in jobs:
-        agenda.add(job, 0.0)
+        job_queue.add(job, 0.0)
     seen: list[Job] = []
     for now in (0.0, 33.0, 66.0, 100.0):
-        batch = _drain(agenda, now)
-        assert agenda.next_time(now) > now
+        batch = _drain(job_queue, now)
+        assert job_queue.next_time(now) > now
         assert all(job.release <= now for job in batch)
         for owner in owners:
             orders = [job.order for job in batch if job.owner is owner]  # type: ignore[comparison-overlap]
@@ -70,63 +71,65 @@ def test_released_jobs_come_by_deadline_within_their_lane(
 
 def test_lanes_take_turns() -> None:
     """A run of a few is not made to wait for a run of many."""
-    agenda, many, few = Agenda(), _Owner(), _Owner()
+    job_queue, many, few = JobQueue(), _Owner(), _Owner()
     for number in range(100):
-        agenda.add(_job(many, number, 0.0), 0.0)
+        job_queue.add(_job(many, number, 0.0), 0.0)
     for number in range(100, 103):
-        agenda.add(_job(few, number, 0.0), 0.0)
-    owners = [job.owner for job in _drain(agenda, 0.0)]
+        job_queue.add(_job(few, number, 0.0), 0.0)
+    owners = [job.owner for job in _drain(job_queue, 0.0)]
     assert owners[:6].count(few) == 3  # type: ignore[arg-type]
 
 
 def test_the_urgent_lane_goes_first() -> None:
     """A due call for one id goes before all runs; one that is not due waits its time."""
-    agenda, run = Agenda(), _Owner()
+    job_queue, run = JobQueue(), _Owner()
     for number in range(3):
-        agenda.add(_job(run, number, 0.0), 0.0)
-    person = _Owner(agenda.urgent)
-    agenda.add(_job(person, 9, 1.0), 0.0)
-    first = agenda.pop(0.0)
+        job_queue.add(_job(run, number, 0.0), 0.0)
+    person = _Owner(urgent=True)
+    job_queue.add(_job(person, 9, 1.0), 0.0)
+    first = job_queue.pop(0.0)
     assert first is not None
     assert first.owner is run  # type: ignore[comparison-overlap]
-    agenda.add(_job(person, 8, 0.5), 0.5)
-    assert [job.request_id for job in _drain(agenda, 0.5)] == ["id-8", "id-1", "id-2"]
-    assert agenda.next_time(0.5) == 1.0
+    job_queue.add(_job(person, 8, 0.5), 0.5)
+    assert [job.request_id for job in _drain(job_queue, 0.5)] == ["id-8", "id-1", "id-2"]
+    assert job_queue.next_time(0.5) == 1.0
 
 
 def test_void_jobs_are_never_given() -> None:
     """A job that nobody owns any more is dropped where it stands."""
-    agenda, run = Agenda(), _Owner()
+    job_queue, run = JobQueue(), _Owner()
     jobs = [_job(run, number, number) for number in range(6)]
     for job in jobs:
-        agenda.add(job, 2.0)
+        job_queue.add(job, 2.0)
     for job in jobs[::2]:
         job.owner = None
-    assert [job.request_id for job in _drain(agenda, 10.0)] == ["id-1", "id-3", "id-5"]
+    assert [job.request_id for job in _drain(job_queue, 10.0)] == ["id-1", "id-3", "id-5"]
 
 
 def test_a_mass_release_is_taken_by_portions() -> None:
     """When many jobs wake at one moment the loop is not held up by all of them at once."""
-    agenda, run = Agenda(), _Owner()
+    job_queue, run = JobQueue(), _Owner()
     for number in range(5000):
-        agenda.add(_job(run, number, 1.0), 0.0)
-    assert agenda.pop(1.0) is not None
-    assert len([*run.lane.ready, *run.lane.eager]) < 1000
-    assert len(_drain(agenda, 1.0)) == 4999
+        job_queue.add(_job(run, number, 1.0), 0.0)
+    assert job_queue.pop(1.0) is not None
+    lane = job_queue.lane_of(run)  # type: ignore[arg-type]
+    assert len([*lane.ready, *lane.immediate]) < 1000
+    assert len(_drain(job_queue, 1.0)) == 4999
 
 
 def test_a_sweep_goes_by_portions() -> None:
     """Of many that are overdue few are listed in one go, and in the end each of them once."""
-    agenda, run = Agenda(), _Owner()
+    job_queue, run = JobQueue(), _Owner()
     jobs = [_job(run, number, 0.0) for number in range(5000)]
     for job in jobs:
         job.expires = 1.0 if int(job.request_id[3:]) % 2 else 9.0
-        agenda.add(job, 0.0)
-    portions = list(run.lane.overdue(2.0))
+        job_queue.add(job, 0.0)
+    lane = job_queue.lane_of(run)  # type: ignore[arg-type]
+    portions = list(lane.overdue(2.0))
     assert max(map(len, portions)) < 1000
     late = [job.request_id for portion in portions for job in portion]
     assert sorted(late) == sorted(job.request_id for job in jobs if job.expires == 1.0)
-    assert run.lane.soonest == 9.0
+    assert lane.soonest == 9.0
 
 
 def test_ids_of_equal_release_keep_their_order() -> None:
@@ -140,14 +143,14 @@ def test_ids_of_equal_release_keep_their_order() -> None:
 
 def test_lanes_that_were_served_in_the_other_turn_are_let_go_of() -> None:
     """Runs whose eager jobs were all taken in the common turn leave nothing behind."""
-    agenda = Agenda()
+    job_queue = JobQueue()
     lanes: WeakSet[Lane] = WeakSet()
     for number in range(50):
-        owner = _Owner()
-        lanes.add(owner.lane)
-        agenda.add(_job(owner, number, 0.0), 0.0)
-        del owner
-        assert len(_drain(agenda, 0.0)) == 1
+        owner: Any = _Owner()
+        lanes.add(job_queue.lane_of(owner))
+        job_queue.add(_job(owner, number, 0.0), 0.0)
+        assert len(_drain(job_queue, 0.0)) == 1
+        job_queue.remove(owner)
     gc.collect()
     assert len(lanes) <= 1
 
@@ -226,9 +229,11 @@ _STEPS = st.lists(st.none() | st.floats(0, 3).map(lambda x: round(x, 2)), max_si
 """What is added, and where something is taken."""
 
 
-@pytest.mark.parametrize("kind", [Line, Calendar])
+@pytest.mark.parametrize("kind", [ReadyQueue, CalendarQueue])
 @given(steps=_STEPS)
-def test_the_least_comes_first(kind: type[Line | Calendar], steps: list[float | None]) -> None:
+def test_the_least_comes_first(
+    kind: type[ReadyQueue | CalendarQueue], steps: list[float | None]
+) -> None:
     """A line by its order and a calendar by its releases give the least of what is in them."""
     jobs, model = kind(), list[float]()
     for number, rank in enumerate(steps):
@@ -246,7 +251,7 @@ def test_the_least_comes_first(kind: type[Line | Calendar], steps: list[float | 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcdefgh")), max_size=40))
 def test_seen_is_a_set(steps: list[tuple[bool, str]]) -> None:
     """What was met and not forgotten is known, once, however it is spread over the parts."""
-    seen, model = Seen(), set[str]()
+    seen, model = IdSet(), set[str]()
     for adds, name in steps:
         if adds:
             assert seen.add(name) == (name not in model)

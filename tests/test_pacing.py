@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from benchmarks import pacing
 from ideogram_async import FixedInterval, IdeogramClient
-from ideogram_async._sessions import Pool
-from ideogram_async._throttle import FLOOR, Throttle
+from ideogram_async._limits.pool import SessionPool
+from ideogram_async._limits.rate_limiter import FLOOR, RateLimiter
 from ideogram_async.testing import Gateway, SlidingWindow, TokenBucket, json_reply
 from tests._settled import settled
 
@@ -192,7 +192,7 @@ def test_no_answers_ever_stop_a_throttle(
     events: list[tuple[str, float, float | None]], gentle: bool
 ) -> None:
     """Whatever is accepted and refused, the rate stays within bounds, and no hold is endless."""
-    throttle, now, asked = Throttle(gentle=gentle), 1000.0, [1000.0]
+    throttle, now, asked = RateLimiter(gentle=gentle), 1000.0, [1000.0]
     for kind, seconds, retry_after in events:
         now += seconds
         if kind == "send":
@@ -211,14 +211,14 @@ def test_no_answers_ever_stop_a_throttle(
 @pytest.mark.parametrize("told", [None, 10.0])
 async def test_a_replay_takes_a_turn_of_the_pace(told: float | None) -> None:
     """A query that goes out twice is two queries for whatever limits them."""
-    pool = Pool(settled(max_rate=told))
-    session = pool.choose(100.0, eager=False)
+    pool = SessionPool(settled(max_rate=told))
+    session = pool.choose(100.0, immediate=False)
     assert session is not None
-    pool.sent(session, 100.0, eager=False)
-    once = pool.opens_at(100.0, eager=False)
+    pool.sent(session, 100.0, immediate=False)
+    is_one_shot = pool.opens_at(100.0, immediate=False)
     for _ in range(10):  # more than may be made up
         pool.replayed(0, 100.0)
-    assert pool.opens_at(100.0, eager=False) > once
+    assert pool.opens_at(100.0, immediate=False) > is_one_shot
     assert session.queries == 11
 
 
@@ -227,7 +227,7 @@ def test_holds_are_spread() -> None:
     ends = set()
     for seed in range(10):
         random.seed(seed)
-        throttle = Throttle(gentle=True)
+        throttle = RateLimiter(gentle=True)
         throttle.refused(0.0, 60.0, 0.0)
         ends.add(throttle.held_until)
     assert len(ends) == 10

@@ -39,11 +39,11 @@ from ray.util.scheduling_strategies import (  # noqa: E402 - where it is install
 from ideogram_async.ray import (  # noqa: E402 - where it is installed
     RayRun,
     ShardLost,
-    _seat,
+    _shard_proxy,
     ray_as_completed,
 )
 from ideogram_async.ray._budget import divide  # noqa: E402 - as above
-from ideogram_async.ray._order import Orders  # noqa: E402 - as above
+from ideogram_async.ray._shard_config import ClusterConfig  # noqa: E402 - as above
 
 # Processes start and end here, in real time: on a busy machine that takes its time.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
@@ -189,7 +189,7 @@ async def test_a_shard_that_cannot_come_back(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After bounded tries the run ends, and lists the ids that are open."""
-    monkeypatch.setattr(_seat, "STARTS_WITHIN", 0.5)
+    monkeypatch.setattr(_shard_proxy, "STARTS_WITHIN", 0.5)
     ids = submit(served, 3, duration=0.1)
     options = {"resources": {"nowhere": 1}}
     with pytest.raises(ShardLost, match="2 times in a row") as caught:
@@ -305,7 +305,7 @@ def test_keys_are_shown_nowhere(cluster: Any) -> None:
     assert any(b"Shard" in log for log in logs)
     assert not [log for log in logs if KEY.encode() in log]
     assert KEY not in repr(state.actors())
-    orders = Orders("http://127.0.0.1", {"token": KEY, "headers": {"X": KEY}})
+    orders = ClusterConfig("http://127.0.0.1", {"token": KEY, "headers": {"X": KEY}})
     (share,) = divide(1, 1, 20, None)
     assert KEY not in repr((orders, orders.order(share)))
 

@@ -33,9 +33,9 @@ pytest.importorskip("ray", reason="Ray is not installed")
 
 from ideogram_async.ray import ray_as_completed
 from ideogram_async.ray._budget import divide
-from ideogram_async.ray._lessons import SharedSchedule, copied, learn
-from ideogram_async.ray._news import News, packed_errors, packed_records
-from ideogram_async.ray._order import Order, Orders
+from ideogram_async.ray._completion_samples import RecordingSchedule, copied, learn
+from ideogram_async.ray._shard_config import ClusterConfig, ShardConfig
+from ideogram_async.ray._shard_report import ShardReport, packed_errors, packed_records
 from ideogram_async.ray._source import Source
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +81,11 @@ def _taught(schedule: Any, start: float, kind: str, duration: float) -> None:
 
 def test_lessons_teach_what_was_seen() -> None:
     """A schedule that was sent another one's lessons knows what it would have seen itself."""
-    one, shared, other = AdaptiveSchedule(), SharedSchedule(AdaptiveSchedule()), AdaptiveSchedule()
+    one, shared, other = (
+        AdaptiveSchedule(),
+        RecordingSchedule(AdaptiveSchedule()),
+        AdaptiveSchedule(),
+    )
     for n in range(20):
         _taught(one, 100.0 * n, f"V_{n % 2}", 5 + n)
         _taught(shared, 7e5 + 100.0 * n, f"V_{n % 2}", 5 + n)  # another machine's clock
@@ -111,10 +115,10 @@ async def test_an_order_makes_the_client(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv("IDEOGRAM_TOKEN", variable)
         async with Gateway() as gateway:
             monkeypatch.setenv("IDEOGRAM_BASE_URL", gateway.url)
-            orders = Orders(None, {"headers": {"X": "y"}})
+            orders = ClusterConfig(None, {"headers": {"X": "y"}})
             monkeypatch.setenv("IDEOGRAM_TOKEN", "the worker's")
             monkeypatch.delenv("IDEOGRAM_BASE_URL")
-            order: Order = pickle.loads(pickle.dumps(orders.order(divide(1, 1, 20, None)[0])))  # noqa: S301 - as Ray does
+            order: ShardConfig = pickle.loads(pickle.dumps(orders.order(divide(1, 1, 20, None)[0])))  # noqa: S301 - as Ray does
             async with order.client(FixedInterval()) as client:
                 await client.wait(gateway.submit(duration=1))
             assert gateway.queries[0].token == expected
@@ -150,7 +154,7 @@ def test_records_travel_as_they_are(odd: Any) -> None:
     failed = RequestFailed("no", request_id="b")
     failed.__cause__ = APIError("before")
     results: list[Any] = [record, failed]
-    news = News(packed_records(results), packed_errors(results), Statistics(), {}, [], None)
+    news = ShardReport(packed_records(results), packed_errors(results), Statistics(), {}, [], None)
     told, error = pickle.loads(pickle.dumps(news)).results()  # noqa: S301 - as Ray does
     assert told == record
     assert (type(error), error.request_id) == (RequestFailed, "b")

@@ -14,10 +14,10 @@ import pytest
 import typer
 
 from ideogram_async import Downloads, IdeogramClient, SamplingRequest, SamplingResponse
-from ideogram_async.cli._ending import CommandError
+from ideogram_async.cli._console import json_line
+from ideogram_async.cli._exit_codes import CommandError
 from ideogram_async.cli._ids import IdStream, gather
 from ideogram_async.cli._results import Stream, results_to
-from ideogram_async.cli._terminal import json_line
 from ideogram_async.cli._watch import run_watch
 from ideogram_async.testing import Gateway, picture
 from tests._commands import Served, start

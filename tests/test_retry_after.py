@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ideogram_async._wire import RETRY_AFTER_CAP, retry_after
+from ideogram_async._protocol.headers import RETRY_AFTER_CAP, retry_after
 
 NOON = "Tue, 14 Nov 2023 12:00:00 GMT"
 NOON_AS_TIME = 1_699_963_200.0

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ideogram_async import SamplingRequest, User
-from ideogram_async._wire import Answer, read_answer
+from ideogram_async._protocol.answers import read_answer
+from ideogram_async._protocol.outcome import Answer
 from tests._answers import DOCUMENTED, ID, NEWER, RUNNING, body_of, body_with
 
 GOOD = {**NEWER, **DOCUMENTED}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyte
 import pytest
 
-from ideogram_async.cli._pace import Pace, left_in_words, rate_in_words
+from ideogram_async.cli._rate_estimate import RateEstimate, left_in_words, rate_in_words
 from tests._commands import Served, Terminal
 
 WATCH = ("-m", "ideogram_async", "watch")
@@ -176,7 +176,7 @@ def test_the_demo_shows_bars_of_requests() -> None:
 
 def test_a_time_left_is_told_where_it_is_known() -> None:
     """Nothing is told of too few ends; then the rate of the last minute, old ones forgotten."""
-    pace = Pace()
+    pace = RateEstimate()
     assert pace.look(0, 0) is None
     assert pace.look(2, 100) is None
     assert pace.look(10, 100) == 10

@@ -17,9 +17,9 @@ import pytest
 import trustme
 
 from ideogram_async import APIError, FixedInterval, IdeogramClient, IdeogramError
-from ideogram_async._sessions import Session
-from ideogram_async._settings import Settings
-from ideogram_async._transport import Transport
+from ideogram_async._config import Settings
+from ideogram_async._limits.session import KeySession
+from ideogram_async._transport.transport import Transport
 from tests._canary import CANARY, left_by
 from tests.raw_server import Choice, End, Play, Query, RawServer, reply
 from tests.wire_faults import BROKEN, LATE
@@ -153,7 +153,7 @@ async def test_what_a_running_client_is_made_of() -> None:
         await anyio.sleep(1)
         assert server.in_flight == 8
         ours = [one for one in gc.get_objects() if _is_ours(type(one).__module__)]
-        assert {IdeogramClient, Settings, Transport, Session} <= {type(one) for one in ours}
+        assert {IdeogramClient, Settings, Transport, KeySession} <= {type(one) for one in ours}
         printed = [repr(one) for one in (*ours, asyncio.all_tasks(), run, client.statistics())]
         assert not [text for text in printed if CANARY in text]
 

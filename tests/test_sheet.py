@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ideogram_async import SamplingRequest
-from ideogram_async.cli._ending import CommandError
-from ideogram_async.cli._sheet import NAME, Sheet, _entry
+from ideogram_async.cli._contact_sheet import NAME, ContactSheet, _entry
+from ideogram_async.cli._exit_codes import CommandError
 from ideogram_async.testing import picture
 
 HOSTILE = "</figcaption><script>document.title=1</script><img src=x onerror=x()>\"'&\u202e"
@@ -74,22 +74,22 @@ def test_the_page_is_ours_alone(tmp_path: Path) -> None:
     page = tmp_path / NAME
     page.write_text("<h1>mine</h1>")
     with pytest.raises(CommandError, match="left as it is"):
-        Sheet(tmp_path)
+        ContactSheet(tmp_path)
     assert page.read_text() == "<h1>mine</h1>"
     page.unlink()
-    sheet = Sheet(tmp_path)
+    sheet = ContactSheet(tmp_path)
     sheet.add(FOREIGN, [tmp_path / "a.png"])
     sheet.finish()
     page.rename(tmp_path / "other")
     page.symlink_to(tmp_path / "other")
     with pytest.raises(CommandError, match="left as it is"):
-        Sheet(tmp_path)
+        ContactSheet(tmp_path)
 
 
 def test_what_an_earlier_call_has_shown_stays(tmp_path: Path) -> None:
     """Entries of the former page come first, each once, also where their text is hostile."""
     for names in (["a.png", "b.png"], ["b.png", "c.png"]):
-        sheet = Sheet(tmp_path)
+        sheet = ContactSheet(tmp_path)
         for name in names:
             sheet.add(FOREIGN, [tmp_path / name])
         sheet.finish()
@@ -102,7 +102,7 @@ def test_what_an_earlier_call_has_shown_stays(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_it_is_written_as_results_come_and_not_too_often(tmp_path: Path) -> None:
     """A first entry is shown at once, a thousand more in one go, and nothing where none came."""
-    sheet = Sheet(tmp_path)
+    sheet = ContactSheet(tmp_path)
     versions: list[int] = []
     writes = sheet._write
 
@@ -127,7 +127,7 @@ async def test_it_is_written_as_results_come_and_not_too_often(tmp_path: Path) -
 async def test_a_page_that_could_not_be_written_is_written_later(tmp_path: Path) -> None:
     """What a full disk has kept off the page is there once there is room, or at the end."""
     directory = tmp_path / "images"
-    sheet = Sheet(directory)
+    sheet = ContactSheet(directory)
     keeping = asyncio.create_task(sheet.keep())
     sheet.add(FOREIGN, [directory / "a.png"])
     await asyncio.sleep(1)
@@ -149,7 +149,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
     """Chromium shows the image, and runs nothing of a hostile prompt."""
     browser = _browser()
     (tmp_path / "ideogram-x.png").write_bytes(picture("x"))
-    sheet = Sheet(tmp_path)
+    sheet = ContactSheet(tmp_path)
     sheet.add(FOREIGN, [tmp_path / "ideogram-x.png"])
     sheet.finish()
     done = subprocess.run(  # noqa: S603 - a browser, and a page of our own

@@ -1,6 +1,7 @@
-"""The structure: imports run downward, edges use public names alone, and all of it is documented.
+"""The structure: rooms are folders, imports run downward, and all of it is documented.
 
-A new module is listed here, on the lowest floor that stands above all that it imports.
+A room is a folder of the package, or a module in its root; `FLOORS` lists them from the bottom up.
+A new file in a room needs no entry here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from fnmatch import fnmatch
 from graphlib import TopologicalSorter
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -27,20 +29,32 @@ PACKAGE = Path(ideogram_async.__file__).parent
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"_address", "_errors", "_log", "_models", "_statistics", "_text", "_version"},
-    {"_adaptive", "_credentials", "_hooks", "_ids", "_learned", "_salvage", "_schedule"}
-    | {"_downloads", "_folder", "_images", "_settings", "_wire"},
-    {"_agenda", "_breaker", "_calendar", "_crew", "_engine", "_feed", "_intake", "_job"}
-    | {"_ledger", "_line", "_run", "_seen", "_sessions", "_sharing", "_subscriptions", "_throttle"}
-    | {"_waiter"},
-    {"_attempts", "_connections", "_downloader", "_fetch", "_transport"},
-    {"_client", "_core", "_lifetime"},
+    {"_models", "_statistics", "_logging", "_version"},
+    {"_errors"},
+    {"_protocol", "_schedules"},
+    {"_hooks", "_validation"},
+    {"_downloads"},
+    {"_config"},
+    {"_limits", "_transport"},
+    {"_polling"},
+    {"_runs", "_runtime"},
+    {"_client"},
     {"__init__"},
 ]
-EDGES = {"__main__", "cli", "pytest_plugin", "ray", "telemetry", "testing"}
-FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
-LONGEST = 400
-"""Lines of a module: beyond them it holds more than one noun."""
+EDGES: dict[str, set[str]] = {
+    "__main__": {"cli"},
+    "cli": {"_protocol", "_validation", "_logging", "ray", "testing"},
+    "pytest_plugin": {"testing"},
+    "ray": {"_config", "_errors", "_protocol", "_runs", "_validation"},
+    "telemetry": set(),
+    "testing": set(),
+}
+"""What stands around the client, and which rooms each may use beside the public names."""
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LONGEST_FUNCTION = 40
+MEDIAN_FUNCTION = 7
+"""Lines of code, docstrings not counted."""
+ROOT_MODULES = 15
 
 OUTSIDE = {"aiohttp", "anyio", "msgspec"}
 OUTSIDE_OF = {
@@ -72,19 +86,30 @@ class Import(NamedTuple):
     typing_only: bool
 
     @property
-    def importer(self) -> str:
-        """The module or package, directly within ours, that imports."""
+    def room(self) -> str:
+        """The room that imports."""
         return self.file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
     @property
-    def imported(self) -> str | None:
-        """What of ours is imported, directly within the package; None for what is not ours."""
+    def target(self) -> str | None:
+        """The room that is imported; None for what is not ours."""
         top, _, rest = self.module.partition(".")
         if top != NAME:
             return None
         if rest:
             return rest.split(".")[0]
         return self.name if self.name in FLOOR_OF.keys() | EDGES else "__init__"
+
+    @property
+    def target_file(self) -> Path | None:
+        """The file that is imported; None for what is not ours."""
+        if self.module.partition(".")[0] != NAME:
+            return None
+        path = PACKAGE.joinpath(*self.module.split(".")[1:])
+        for candidate in (path / f"{self.name}.py", path.with_suffix(".py"), path / "__init__.py"):
+            if candidate.exists():
+                return candidate
+        return None
 
     def __str__(self) -> str:
         where = self.file.relative_to(PACKAGE)
@@ -138,43 +163,49 @@ def imports() -> Iterator[Import]:
 IMPORTS = list(imports())
 
 
-def test_every_module_is_on_a_floor() -> None:
-    """Each module and subpackage is listed once, and nothing that is gone is listed."""
+def test_every_room_is_on_a_floor() -> None:
+    """Each room is listed once, and nothing that is gone is listed."""
     found = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in sources()}
     assert found == FLOOR_OF.keys() | EDGES
     assert len(FLOOR_OF) == sum(map(len, FLOORS))
 
 
 def test_imports_never_go_up() -> None:
-    """No module knows one of a floor above its own, be it for its types alone, nor an edge."""
+    """No room knows one of a floor above its own, be it for its types alone, nor an edge."""
     upward = [
         str(one)
         for one in IMPORTS
-        if one.importer in FLOOR_OF
-        and one.imported
-        and FLOOR_OF.get(one.imported, len(FLOORS)) > FLOOR_OF[one.importer]
+        if one.room in FLOOR_OF
+        and one.target
+        and FLOOR_OF.get(one.target, len(FLOORS)) > FLOOR_OF[one.room]
     ]
     assert upward == []
 
 
-def test_imports_within_a_floor_go_one_way() -> None:
-    """Modules of one floor may build on each other, but never in a circle."""
-    graph: dict[str, set[str]] = {}
+def test_rooms_of_one_floor_do_not_know_each_other() -> None:
+    """What stands side by side can be read, and changed, apart."""
+    sideways = [
+        str(one)
+        for one in IMPORTS
+        if one.room in FLOOR_OF
+        and one.target not in {None, one.room}
+        and FLOOR_OF.get(one.target or "") == FLOOR_OF[one.room]
+    ]
+    assert sideways == []
+
+
+def test_no_file_stands_in_a_circle() -> None:
+    """Files build on each other in one direction, types included."""
+    graph: dict[Path, set[Path]] = {}
     for one in IMPORTS:
-        if one.importer in FLOOR_OF and one.imported and not one.typing_only:
-            graph.setdefault(one.importer, set()).add(one.imported)
+        target = one.target_file
+        if target is not None and target != one.file:
+            graph.setdefault(one.file, set()).add(target)
     assert list(TopologicalSorter(graph).static_order())
 
 
-def test_the_lowest_floor_stands_on_nothing() -> None:
-    """Models, errors and texts import nothing of ours when they run."""
-    below = [str(one) for one in IMPORTS if FLOOR_OF.get(one.importer) == 0 and one.imported]
-    typing_only = [str(one) for one in IMPORTS if one.typing_only]
-    assert [told for told in below if told not in typing_only] == []
-
-
-def test_edges_use_public_names_alone() -> None:
-    """The command line and the test kit are written as a user would write them."""
+def test_edges_use_public_names_and_few_rooms() -> None:
+    """What stands around the client is written as a user would write it, but for a few rooms."""
     public = {
         NAME: set(ideogram_async.__all__),
         f"{NAME}.testing": set(ideogram_async.testing.__all__),
@@ -184,18 +215,18 @@ def test_edges_use_public_names_alone() -> None:
     private = [
         str(one)
         for one in IMPORTS
-        if one.importer in EDGES
-        and one.imported not in {None, one.importer}
+        if one.room in EDGES
+        and one.target not in {None, one.room}
         and one.name not in public.get(one.module, set())
+        and one.target not in EDGES[one.room] & FLOOR_OF.keys()
     ]
     assert private == []
 
 
 def test_aiohttp_is_imported_by_the_transport_alone() -> None:
-    """On the client's side one module for queries, with its part, and one for images know it."""
-    importers = {one.importer for one in IMPORTS if one.module.split(".")[0] == "aiohttp"}
-    assert importers == {"_transport", "_connections", "_fetch", "testing"}
-    assert {one.importer for one in IMPORTS if one.imported == "_connections"} == {"_transport"}
+    """On the client's side the transport knows it for queries, and the downloads for images."""
+    importers = {one.room for one in IMPORTS if one.module.split(".")[0] == "aiohttp"}
+    assert importers == {"_transport", "_downloads", "testing"}
 
 
 def test_what_is_needed_from_outside() -> None:
@@ -204,7 +235,7 @@ def test_what_is_needed_from_outside() -> None:
         top = one.module.split(".")[0]
         if top == NAME or top in sys.stdlib_module_names:
             continue
-        assert top in OUTSIDE_OF.get(one.importer, OUTSIDE), str(one)
+        assert top in OUTSIDE_OF.get(one.room, OUTSIDE), str(one)
 
 
 def _rank(name: str) -> tuple[int, str]:
@@ -249,13 +280,26 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
             assert (value.__doc__ or "").strip(), f"{name}.{attribute}"
 
 
-def test_no_module_is_too_long() -> None:
-    """A file that outgrows its noun is split."""
-    lengths = {
-        str(file.relative_to(PACKAGE)): len(file.read_text(encoding="utf-8").splitlines())
-        for file in sources()
-    }
-    assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}
+def _functions() -> Iterator[tuple[str, int]]:
+    """Go through all functions, each with its lines of code."""
+    for file in sources():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
+                yield f"{file.relative_to(PACKAGE)}: {node.name}", lines
+
+
+def test_functions_are_short() -> None:
+    """A function fits on a screen, and most of them in a glance."""
+    lengths = dict(_functions())
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
+    assert median(lengths.values()) <= MEDIAN_FUNCTION
+
+
+def test_the_root_holds_few_modules() -> None:
+    """What has a subject stands in that subject's room."""
+    assert len(list(PACKAGE.glob("*.py"))) <= ROOT_MODULES
 
 
 def test_every_module_says_what_it_is() -> None:

@@ -19,7 +19,9 @@ from ideogram_async import (
     RateLimitError,
     RequestNotFound,
 )
-from ideogram_async._wire import PATH, Answer, Fault, Verdict, encode_query, read_answer
+from ideogram_async._protocol.answers import read_answer
+from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
+from ideogram_async._protocol.query import PATH, encode_query
 from tests._answers import DOCUMENTED, ID, body_of, encoded
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -52,7 +54,7 @@ class Row(NamedTuple):
     status: int
     body: bytes
     headers: dict[str, str]
-    verdict: Verdict
+    kind: FaultKind
     error: type[IdeogramError]
     retryable: bool
     told: str
@@ -72,8 +74,8 @@ _AFTER_30 = {**PROBLEM, "Retry-After": "30"}
 _INVALID_URL = relay(f"Invalid URL (POST {PATH})", "invalid_request_error")
 _SUCCESS_FALSE = encoded({"success": False, "message": "无权进行此操作"})
 
-_KEY, _THROTTLE, _MOMENT = Verdict.REFUSED, Verdict.THROTTLED, Verdict.TRANSIENT
-_ADDRESS, _THIS_ID = Verdict.ADDRESS, Verdict.UNKNOWN_ID
+_KEY, _THROTTLE, _MOMENT = FaultKind.REFUSED, FaultKind.THROTTLED, FaultKind.TRANSIENT
+_ADDRESS, _THIS_ID = FaultKind.ADDRESS, FaultKind.UNKNOWN_ID
 _Refused, _Denied, _Server = AuthenticationError, PermissionDeniedError, InternalServerError
 _Invalid = InvalidResponseError
 
@@ -121,7 +123,7 @@ def test_the_error_table(row: Row) -> None:
     """Each row of the contract's error table means what it says, in the gateway's own words."""
     found = fault(row.status, row.body, row.headers)
     error = found.error
-    assert found.verdict is row.verdict
+    assert found.kind is row.kind
     assert type(error) is row.error
     assert error.retryable is row.retryable
     assert error.retry_after == row.retry_after
@@ -138,38 +140,38 @@ def test_the_error_table(row: Row) -> None:
 def test_a_used_up_quota_refuses_the_key_on_any_status(status: int) -> None:
     """`insufficient_user_quota` puts the key out of use, whatever status it comes with."""
     found = fault(status, _QUOTA, JSON)
-    assert found.verdict is Verdict.REFUSED
+    assert found.kind is FaultKind.REFUSED
     assert type(found.error) is AuthenticationError
 
 
 @pytest.mark.parametrize("body", [b"", PAGE, _LIMITED, b"{}", b"[]"])
 def test_401_refuses_the_key_whatever_it_holds(body: bytes) -> None:
     """A key goes out of use by 401 alone, without a body to explain it."""
-    assert fault(401, body).verdict is Verdict.REFUSED
+    assert fault(401, body).kind is FaultKind.REFUSED
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "verdict"),
+    ("body", "headers", "kind"),
     [
-        (relay("no access"), JSON, Verdict.REFUSED),
-        (relay("no access"), {}, Verdict.REFUSED),
-        (encoded({"code": "forbidden", "message": "no"}), JSON, Verdict.REFUSED),
-        (relay("no access"), PROBLEM, Verdict.TRANSIENT),
-        (relay("no access"), HTML, Verdict.TRANSIENT),
-        (PAGE, JSON, Verdict.TRANSIENT),
-        (b"\xef\xbb\xbf\n" + PAGE, {}, Verdict.TRANSIENT),
-        (b"", {}, Verdict.TRANSIENT),
-        (_TITLED, JSON, Verdict.TRANSIENT),
-        (_SUCCESS_FALSE, JSON, Verdict.TRANSIENT),
+        (relay("no access"), JSON, FaultKind.REFUSED),
+        (relay("no access"), {}, FaultKind.REFUSED),
+        (encoded({"code": "forbidden", "message": "no"}), JSON, FaultKind.REFUSED),
+        (relay("no access"), PROBLEM, FaultKind.TRANSIENT),
+        (relay("no access"), HTML, FaultKind.TRANSIENT),
+        (PAGE, JSON, FaultKind.TRANSIENT),
+        (b"\xef\xbb\xbf\n" + PAGE, {}, FaultKind.TRANSIENT),
+        (b"", {}, FaultKind.TRANSIENT),
+        (_TITLED, JSON, FaultKind.TRANSIENT),
+        (_SUCCESS_FALSE, JSON, FaultKind.TRANSIENT),
     ],
 )
 def test_403_refuses_the_key_in_the_relays_words_alone(
-    body: bytes, headers: dict[str, str], verdict: Verdict
+    body: bytes, headers: dict[str, str], kind: FaultKind
 ) -> None:
     """The relay's JSON error with 403 is the key's; a web page or a problem document is not."""
     found = fault(403, body, headers)
-    assert found.verdict is verdict
-    refused = verdict is Verdict.REFUSED
+    assert found.kind is kind
+    refused = kind is FaultKind.REFUSED
     assert type(found.error) is (AuthenticationError if refused else PermissionDeniedError)
 
 
@@ -178,7 +180,7 @@ def test_403_refuses_the_key_in_the_relays_words_alone(
 def test_other_errors_concern_the_moment(status: int, body: bytes) -> None:
     """5xx, and what no table lists, is transient, whatever the body."""
     found = fault(status, body)
-    assert found.verdict is Verdict.TRANSIENT
+    assert found.kind is FaultKind.TRANSIENT
     assert found.error.retryable
     assert type(found.error) is (InternalServerError if status >= 500 else APIStatusError)
 
@@ -188,7 +190,7 @@ def test_other_errors_concern_the_moment(status: int, body: bytes) -> None:
 def test_429_and_503_concern_the_session(status: int, body: bytes) -> None:
     """Both are a throttle's answers (nginx gives 503), and `Retry-After` is read with either."""
     found = fault(status, body, {"Retry-After": "7"})
-    assert found.verdict is Verdict.THROTTLED
+    assert found.kind is FaultKind.THROTTLED
     assert found.error.retry_after == 7.0
 
 
@@ -199,7 +201,7 @@ def test_429_and_503_concern_the_session(status: int, body: bytes) -> None:
 def test_404_400_and_422_concern_the_one_id(status: int, body: bytes) -> None:
     """A 404, 400 or 422 that is not `Invalid URL` says that the gateway does not know the id."""
     found = fault(status, body, JSON)
-    assert found.verdict is Verdict.UNKNOWN_ID
+    assert found.kind is FaultKind.UNKNOWN_ID
     assert type(found.error) is RequestNotFound
     assert isinstance(found.error, NotFoundError)
 
@@ -207,20 +209,20 @@ def test_404_400_and_422_concern_the_one_id(status: int, body: bytes) -> None:
 @pytest.mark.parametrize("status", [400, 422])
 def test_invalid_url_is_the_address_with_404_alone(status: int) -> None:
     """What the relay says of its own paths means nothing with another status."""
-    assert fault(status, _INVALID_URL, JSON).verdict is Verdict.UNKNOWN_ID
+    assert fault(status, _INVALID_URL, JSON).kind is FaultKind.UNKNOWN_ID
 
 
 def test_an_empty_list_concerns_the_one_id() -> None:
     """An empty list is how a gateway may say that it does not know an id, or not yet."""
     found = fault(200, body_of(), JSON)
-    assert found.verdict is Verdict.UNKNOWN_ID
+    assert found.kind is FaultKind.UNKNOWN_ID
     assert type(found.error) is RequestNotFound
     assert not found.foreign
 
 
 def test_invalid_url_on_another_status_is_no_wrong_address() -> None:
     """Only the relay's own 404 says that the path is unknown."""
-    assert fault(400, _INVALID_URL, JSON).verdict is Verdict.UNKNOWN_ID
+    assert fault(400, _INVALID_URL, JSON).kind is FaultKind.UNKNOWN_ID
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308, 399])
@@ -239,7 +241,7 @@ def test_invalid_url_on_another_status_is_no_wrong_address() -> None:
 def test_any_redirect_is_a_wrong_address(status: int, location: str | None, named: str) -> None:
     """A redirect names `base_url` and where it points, not what may be secret of that."""
     found = fault(status, b"", {} if location is None else {"Location": location})
-    assert found.verdict is Verdict.ADDRESS
+    assert found.kind is FaultKind.ADDRESS
     assert type(found.error) is BaseURLError
     told = str(found.error)
     assert repr(BASE_URL) in told
@@ -257,7 +259,7 @@ def test_the_relays_unknown_path_names_base_url() -> None:
 def test_a_web_page_with_200_is_marked(headers: dict[str, str]) -> None:
     """HTML with 200 is transient, and marked so that five of them can be warned of."""
     found = fault(200, PAGE, headers)
-    assert found.verdict is Verdict.TRANSIENT
+    assert found.kind is FaultKind.TRANSIENT
     assert found.html
 
 

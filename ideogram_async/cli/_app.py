@@ -12,7 +12,7 @@ import typer
 from ideogram_async import __version__
 from ideogram_async.cli._check import check
 from ideogram_async.cli._demo import demo
-from ideogram_async.cli._ending import CommandGroup, flushed_streams
+from ideogram_async.cli._exit_codes import CommandGroup, flushed_streams
 from ideogram_async.cli._log import log_to_stderr
 from ideogram_async.cli._serve import serve
 from ideogram_async.cli._watch import watch

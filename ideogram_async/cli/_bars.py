@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ideogram_async.cli._terminal import shortened
+from ideogram_async.cli._console import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

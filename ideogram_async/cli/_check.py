@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from ideogram_async import IdeogramClient, RequestError, Run, SamplingRequest
-from ideogram_async.cli._ending import Code, usage_errors
+from ideogram_async.cli._console import Screen, printable, shortened
+from ideogram_async.cli._exit_codes import Code, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
-from ideogram_async.cli._meter import Meter
 from ideogram_async.cli._options import (
     EVERY,
     AllowHTTP,
@@ -18,8 +18,8 @@ from ideogram_async.cli._options import (
     Origin,
     RequestIds,
 )
+from ideogram_async.cli._progress_display import ProgressDisplay
 from ideogram_async.cli._results import Results, results_to
-from ideogram_async.cli._terminal import Screen, printable, shortened
 
 
 def check(
@@ -61,7 +61,7 @@ async def run_check(
             run = client.retrieve_many(ids, timeout=timeout, return_exceptions=True)
         screen = Screen(stderr=True)
         async with run:
-            with Meter(screen, client, run, every=EVERY, done="answered") as meter:
+            with ProgressDisplay(screen, client, run, every=EVERY, done="answered") as meter:
                 await _take(run, meter, results, states)
             if not run.statistics().taken:
                 raise no_ids()
@@ -74,7 +74,7 @@ async def run_check(
 
 async def _take(
     run: Run[SamplingRequest | RequestError],
-    meter: Meter,
+    meter: ProgressDisplay,
     results: Results | None,
     states: dict[str, tuple[str, SamplingRequest | None]],
 ) -> None:

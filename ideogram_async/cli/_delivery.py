@@ -13,20 +13,22 @@ from ideogram_async import (
     Run,
     SamplingRequest,
 )
-from ideogram_async.cli._ending import Code, CommandError
-from ideogram_async.cli._terminal import complain, printable
+from ideogram_async.cli._console import complain, printable
+from ideogram_async.cli._exit_codes import Code, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ideogram_async.cli._album import Album
-    from ideogram_async.cli._meter import Meter
+    from ideogram_async.cli._image_saver import ImageSaver
+    from ideogram_async.cli._progress_display import ProgressDisplay
     from ideogram_async.cli._results import Results
 
     Stream = Run[SamplingRequest | RequestError]
 
 
-async def deliver(run: Stream, meter: Meter, results: Results, album: Album | None) -> None:
+async def deliver(
+    run: Stream, meter: ProgressDisplay, results: Results, album: ImageSaver | None
+) -> None:
     """Write each finished request, tell of each failure, and show the others' progress."""
     async for result in run:
         if isinstance(result, RequestError):

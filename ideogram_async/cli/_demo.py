@@ -9,9 +9,9 @@ import typer
 
 from ideogram_async import IdeogramClient, SamplingRequest
 from ideogram_async.cli._bars import FEW
-from ideogram_async.cli._meter import Meter
+from ideogram_async.cli._console import Screen, shortened
+from ideogram_async.cli._progress_display import ProgressDisplay
 from ideogram_async.cli._samples import submit_samples
-from ideogram_async.cli._terminal import Screen, shortened
 
 if TYPE_CHECKING:
     from ideogram_async.testing import Gateway
@@ -50,7 +50,7 @@ async def _poll(
     loop = asyncio.get_running_loop()
     lags = []
     async with client.watch(ids, just_submitted=True) as run:
-        with Meter(screen, client, run, each=ids[:FEW], total=len(ids)) as meter:
+        with ProgressDisplay(screen, client, run, each=ids[:FEW], total=len(ids)) as meter:
             async for request in run:
                 if not request.is_complete:
                     meter.note(request)

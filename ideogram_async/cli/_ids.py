@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ideogram_async.cli._ending import Code, CommandError
+from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._streams import read_some
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from ideogram_async.cli._ending import Code, CommandError
-from ideogram_async.cli._terminal import printable
+from ideogram_async.cli._console import printable
+from ideogram_async.cli._exit_codes import Code, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

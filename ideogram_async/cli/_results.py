@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from ideogram_async import SamplingRequest
-from ideogram_async.cli._ending import Code, CommandError
+from ideogram_async.cli._console import json_line
+from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._streams import write_all
-from ideogram_async.cli._terminal import json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ideogram_async.cli._console import Screen
 from ideogram_async.cli._samples import submit_samples
-from ideogram_async.cli._terminal import Screen
 
 LATENCY = (0.02, 0.1)
 

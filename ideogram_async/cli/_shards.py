@@ -6,7 +6,7 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ideogram_async.cli._ending import Code, CommandError
+from ideogram_async.cli._exit_codes import Code, CommandError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from ideogram_async import Downloads, IdeogramClient, RequestError, Run, SamplingRequest
-from ideogram_async.cli._album import Album
 from ideogram_async.cli._bars import FEW
+from ideogram_async.cli._console import Screen, printable
 from ideogram_async.cli._delivery import deliver, explained
-from ideogram_async.cli._ending import Code, usage_errors
+from ideogram_async.cli._exit_codes import Code, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
-from ideogram_async.cli._meter import Meter
+from ideogram_async.cli._image_saver import ImageSaver
 from ideogram_async.cli._options import (
     EVERY,
     AllowHTTP,
@@ -29,9 +29,9 @@ from ideogram_async.cli._options import (
     RequestIds,
     ShardCount,
 )
+from ideogram_async.cli._progress_display import ProgressDisplay
 from ideogram_async.cli._results import Results, results_to
 from ideogram_async.cli._shards import Figures, Shards, results_alone
-from ideogram_async.cli._terminal import Screen, printable
 
 
 def watch(
@@ -168,14 +168,14 @@ def _album(
     quality: QualityName,
     screen: Screen,
     results: Results,
-) -> Album | None:
+) -> ImageSaver | None:
     if directory is None:
         return None
 
     def told(message: str) -> None:
         screen.say(("failed: ", "red"), printable(message))
 
-    return Album(client, directory, quality, complain=told, former=results.records())
+    return ImageSaver(client, directory, quality, complain=told, former=results.records())
 
 
 def _meter(
@@ -183,9 +183,9 @@ def _meter(
     client: IdeogramClient | Figures,
     run: Run[SamplingRequest | RequestError],
     ids: list[str] | IdStream,
-    album: Album | None,
-) -> Meter:
-    return Meter(
+    album: ImageSaver | None,
+) -> ProgressDisplay:
+    return ProgressDisplay(
         screen,
         client,
         run,
@@ -197,7 +197,10 @@ def _meter(
 
 
 def _conclude(
-    run: Run[SamplingRequest | RequestError], meter: Meter, results: Results, album: Album | None
+    run: Run[SamplingRequest | RequestError],
+    meter: ProgressDisplay,
+    results: Results,
+    album: ImageSaver | None,
 ) -> None:
     if not run.statistics().taken and not results.known:
         raise no_ids()

@@ -5,7 +5,7 @@ hosts. It uses the library's public names.
 """
 
 from ideogram_async.ray._errors import ShardLost
-from ideogram_async.ray._order import ClientOptions
 from ideogram_async.ray._run import RayRun, ray_as_completed
+from ideogram_async.ray._shard_config import ClientOptions
 
 __all__ = ["ClientOptions", "RayRun", "ShardLost", "ray_as_completed"]

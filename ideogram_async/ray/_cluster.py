@@ -13,7 +13,7 @@ try:
 except ImportError as error:  # the extra is not installed
     raise ImportError("needs Ray: pip install 'ideogram-async[ray]'") from error
 
-from ideogram_async.ray._shard import Shard
+from ideogram_async.ray._shard_actor import ShardActor
 
 __all__ = ["RayError", "RayTaskError", "actor", "connect", "kill"]
 
@@ -35,7 +35,7 @@ def connect(address: str | None) -> None:
 def actor(options: Mapping[str, Any]) -> Any:
     """Start an actor. Ray never restarts it: a new one is told what is known by then."""
     defaults = {"scheduling_strategy": "SPREAD"}
-    return ray.remote(Shard).options(**{**defaults, **options, "max_restarts": 0}).remote()
+    return ray.remote(ShardActor).options(**{**defaults, **options, "max_restarts": 0}).remote()
 
 
 def news(actor: Any) -> Any:

@@ -14,8 +14,9 @@ from ideogram_async import (
     Statistics,
 )
 from ideogram_async.ray import _source
-from ideogram_async.ray._deal import Deal, Plan
-from ideogram_async.ray._order import ClientOptions, Orders
+from ideogram_async.ray._cluster_run import ClusterRun
+from ideogram_async.ray._run_options import RunOptions
+from ideogram_async.ray._shard_config import ClientOptions, ClusterConfig
 from ideogram_async.ray._source import Ids
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ T = TypeVar("T")
 class RayRun(Run[T]):
     """A `Run` whose polling is done by shards; it is used, left and dropped as any other."""
 
-    def __init__(self, deal: Deal[T]) -> None:
+    def __init__(self, deal: ClusterRun[T]) -> None:
         super().__init__(deal, None)
         self._deal = deal
 
@@ -117,10 +118,10 @@ def ray_as_completed(
     try:
         _source.check(ids)
         schedule = options.get("schedule") or AdaptiveSchedule()
-        orders = Orders(base_url, options)
+        orders = ClusterConfig(base_url, options)
     finally:  # reports of errors may show a frame's locals
         del options
-    plan = Plan(
+    plan = RunOptions(
         orders,
         schedule,
         _count("shards", shards),
@@ -132,7 +133,7 @@ def ray_as_completed(
         return_exceptions,
         just_submitted,
     )
-    return RayRun(Deal(ids, plan))
+    return RayRun(ClusterRun(ids, plan))
 
 
 def _count(name: str, value: int, least: int = 1) -> int:

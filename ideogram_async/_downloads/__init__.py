@@ -1,0 +1,1 @@
+"""Images on disk: how they are fetched, checked and saved."""

@@ -1,0 +1,156 @@
+"""The downloads of a client: how many at once, tried how often, and how they end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+import anyio
+from anyio import to_thread
+
+from ideogram_async._downloads.fetcher import Fetcher
+from ideogram_async._downloads.files import ImageDirectory, PartialFile
+from ideogram_async._downloads.images import FetchError, Image, Quality, image_of
+from ideogram_async._downloads.settings import Downloads
+from ideogram_async._errors import ClientClosed, DownloadError
+from ideogram_async._models import SamplingRequest, SamplingResponse
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds, jittered downward by up to half, before each further try."""
+LONGEST_WAIT = 60.0
+"""Seconds: where the server asks to wait for longer, that is the caller's matter."""
+
+
+class Downloader:
+    """Saves images, in the tasks of its callers."""
+
+    def __init__(
+        self,
+        downloads: Downloads,
+        *,
+        proxy: str | None,
+        connect_timeout: float,
+        user_agent: str | None,
+    ) -> None:
+        self._downloads = downloads
+        self._slots = anyio.Semaphore(downloads.max_at_once)
+        self._threads = anyio.CapacityLimiter(downloads.max_at_once)
+        self._fetcher = Fetcher(
+            downloads,
+            proxy=proxy,
+            connect_timeout=connect_timeout,
+            user_agent=user_agent,
+        )
+        self._opened: set[Path] = set()
+        self._opening = anyio.Lock()
+        self._running: set[anyio.CancelScope] = set()
+        self._idle = anyio.Event()
+
+    async def save_all(
+        self, request: SamplingRequest, directory: Path, quality: Quality, prefix: str
+    ) -> tuple[Path, ...]:
+        """Save every image of a request; raise the first failure once all have ended."""
+        ends: list[Path | DownloadError | ClientClosed] = [Path()] * len(request.responses)
+
+        async def save(place: int, response: SamplingResponse) -> None:
+            try:
+                ends[place] = await self.save(response, directory, quality, prefix)
+            except (DownloadError, ClientClosed) as error:
+                ends[place] = error
+
+        async with anyio.create_task_group() as group:
+            for place, response in enumerate(request.responses):
+                group.start_soon(save, place, response)
+        saved = tuple(end for end in ends if isinstance(end, Path))
+        for end in ends:
+            if isinstance(end, DownloadError):
+                end.saved, end.request_id, end.request = saved, request.request_id, request
+            if not isinstance(end, Path):
+                raise end
+        return saved
+
+    async def save(
+        self, response: SamplingResponse, directory: Path, quality: Quality, prefix: str
+    ) -> Path:
+        """Save one image, unless it was saved before; give its file."""
+        with anyio.CancelScope() as scope:
+            self._running.add(scope)
+            try:
+                image = image_of(
+                    response, quality, prefix=prefix, assets_url=self._downloads.assets_url
+                )
+                return await self._until_saved(image, ImageDirectory(directory))
+            except FetchError as fault:
+                raise _error(response, fault) from None
+            finally:
+                self._running.discard(scope)
+                if not self._running:
+                    self._idle.set()
+        raise ClientClosed("the client was closed")
+
+    async def close(self) -> None:
+        """End every download, and close every connection."""
+        try:
+            for scope in tuple(self._running):
+                scope.cancel()
+            if self._running:
+                self._idle = anyio.Event()
+                await self._idle.wait()
+        finally:
+            await self._fetcher.close()
+
+    async def _until_saved(self, image: Image, folder: ImageDirectory) -> Path:
+        async with self._opening:
+            if folder.path not in self._opened:
+                await self._run(folder.open)
+                self._opened.add(folder.path)
+        path = await self._run(folder.find, image.stem)
+        if path is not None:
+            return path
+        for delay in DELAYS:
+            try:
+                return await self._attempt(image, folder)
+            except FetchError as fault:
+                if not fault.retryable or (fault.wait or 0.0) > LONGEST_WAIT:
+                    raise
+                wait = max(delay * random.uniform(0.5, 1.0), fault.wait or 0.0)  # noqa: S311
+            await anyio.sleep(wait)  # holding no slot
+        return await self._attempt(image, folder)
+
+    async def _attempt(self, image: Image, folder: ImageDirectory) -> Path:
+        async with self._slots:
+            part = folder.part()
+            try:
+                with anyio.move_on_after(self._downloads.timeout):
+                    suffix = await self._fetcher.fetch(
+                        image.url, lambda block: self._run(part.write, block)
+                    )
+                    return await self._run(part.publish, image.stem + suffix)
+            finally:
+                await self._discard(part)
+            raise FetchError(f"not done within {self._downloads.timeout:g} s", retryable=True)
+
+    async def _discard(self, part: PartialFile) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._run(part.discard)
+
+    async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Work on the disk, in a thread: the loop goes on meanwhile."""
+        try:
+            return await to_thread.run_sync(function, *args, limiter=self._threads)
+        except OSError as error:
+            raise FetchError(f"it could not be saved: {error.strerror}") from None
+
+
+def _error(response: SamplingResponse, fault: FetchError) -> DownloadError:
+    error = DownloadError(
+        f"image {response.response_id!r:.80}: {fault}", status=fault.status, retry_after=fault.wait
+    )
+    error.retryable = fault.retryable
+    error.response_id = response.response_id
+    return error

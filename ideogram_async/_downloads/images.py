@@ -1,0 +1,128 @@
+"""An image of a request: where it is served, what its file is called, what an answer for it says.
+
+Nothing here does input or output.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Literal, NamedTuple
+
+from ideogram_async._models import ASSETS_URL, SamplingResponse
+from ideogram_async._protocol.headers import retry_after
+
+Quality = Literal["lossless", "balanced"]
+
+SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/avif": ".avif",
+    "image/gif": ".gif",
+}
+_MARKS: dict[Quality, str] = {"lossless": "", "balanced": ".balanced"}
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_PLAIN_PREFIX = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?")
+_TRANSIENT = {
+    HTTPStatus.NOT_FOUND,  # seen: a fresh image, for some seconds
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
+class FetchError(Exception):
+    """Why an image was not fetched, in words for its error."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        status: int | None = None,
+        wait: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.status = status
+        self.wait = wait
+        """Seconds that the server asked to wait."""
+
+
+class Image(NamedTuple):
+    """What is to be fetched, and the name of its file without the suffix."""
+
+    response_id: str | None
+    url: str
+    stem: str
+
+
+def check_quality(quality: str) -> Quality:
+    """Check that there is such a quality."""
+    if quality not in {"lossless", "balanced"}:
+        raise ValueError(f"quality is {quality!r}: expected 'lossless' or 'balanced'")
+    return "balanced" if quality == "balanced" else "lossless"
+
+
+def check_prefix(prefix: str) -> str:
+    """Check what the names of files begin with: it must not lead out of their directory."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix is a {type(prefix).__name__}: expected a str")
+    if not _PLAIN_PREFIX.fullmatch(prefix):
+        raise ValueError(
+            f"prefix is {prefix!r:.80}: expected up to 64 letters, digits, '_', '-' and '.',"
+            " the first neither '-' nor '.'"
+        )
+    return prefix
+
+
+def image_of(
+    response: SamplingResponse, quality: Quality, *, prefix: str, assets_url: str
+) -> Image:
+    """Say what to fetch for a response; raise `Unfetched` where it has no such address."""
+    url = response.lossless_url if quality == "lossless" else response.url
+    if url is None:
+        raise FetchError(f"it has no id from which the {quality} address derives")
+    if url.startswith(f"{ASSETS_URL}/"):
+        url = assets_url + url.removeprefix(ASSETS_URL)
+    stem = prefix + _name(response.response_id or url) + _MARKS[quality]
+    return Image(response.response_id, url, stem)
+
+
+def _name(identity: str) -> str:
+    """Make a name of an id, which is the gateway's text: what is not base64 gives a digest."""
+    if _PLAIN_ID.fullmatch(identity):
+        return identity
+    return "=" + sha256(identity.encode(errors="backslashreplace")).hexdigest()[:32]
+
+
+def suffix_told(status: int, headers: Mapping[str, str], *, max_bytes: int) -> str:
+    """Give the file's suffix, where an answer's head promises an image; else raise `Unfetched`."""
+    if status != HTTPStatus.OK:
+        transient = status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        raise FetchError(
+            f"the answer is {status}",
+            retryable=transient,
+            status=status,
+            wait=retry_after(headers),
+        )
+    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind not in SUFFIXES:
+        raise FetchError(f"the answer is no image but {kind[:80]!r}", status=status)
+    if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise FetchError("the answer is encoded, which was not asked for", status=status)
+    length = headers.get("Content-Length", "")
+    if length.isascii() and length.isdigit():
+        check_size(int(length), max_bytes)
+    elif "chunked" not in headers.get("Transfer-Encoding", "").lower():
+        raise FetchError("the answer does not tell its length: it may have been cut", status=status)
+    return SUFFIXES[kind]
+
+
+def check_size(size: int, max_bytes: int) -> None:
+    """Refuse more bytes than an image may have."""
+    if size > max_bytes:
+        raise FetchError(f"it is larger than max_bytes, {max_bytes}")

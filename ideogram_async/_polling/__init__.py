@@ -1,0 +1,1 @@
+"""Which id is asked next, and what an answer means for it."""

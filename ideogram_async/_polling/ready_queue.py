@@ -1,0 +1,55 @@
+"""Jobs that may be asked, by the moment by which they should be."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterator
+
+from ideogram_async._polling.job import Job
+
+
+class ReadyQueue:
+    """The job whose `order` is least comes first.
+
+    Most come in that order, and wait in a queue, which costs them next to nothing however long it
+    is; the others stand in a heap beside it.
+    """
+
+    __slots__ = ("_heap", "_queue", "first")
+
+    def __init__(self) -> None:
+        self.first: float = math.inf
+        """The `order` of the first, inf where there is none."""
+        self._queue: deque[Job] = deque()
+        self._heap: list[Job] = []
+
+    def __iter__(self) -> Iterator[Job]:
+        yield from self._queue
+        yield from self._heap
+
+    def parts(self) -> tuple[deque[Job], list[Job]]:
+        """Give what it is made of, to be taken apart."""
+        return self._queue, self._heap
+
+    def add(self, job: Job) -> None:
+        """Put a job where its order says."""
+        order, queue = job.order, self._queue
+        if queue and order < queue[-1].order:
+            heapq.heappush(self._heap, job)
+        else:
+            queue.append(job)
+        self.first = min(self.first, order)
+
+    def pop(self) -> Job:
+        """Take the first."""
+        queue, heap = self._queue, self._heap
+        if heap and (not queue or heap[0].order < queue[0].order):
+            job = heapq.heappop(heap)
+        else:
+            job = queue.popleft()
+        self.first = queue[0].order if queue else math.inf
+        if heap and heap[0].order < self.first:
+            self.first = heap[0].order
+        return job

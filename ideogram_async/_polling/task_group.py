@@ -1,0 +1,52 @@
+"""The tasks of one engine, which begin and end with it.
+
+An `asyncio.TaskGroup` but for its end: that one waits for the callback of each task, and where a
+second SIGINT is raised within such a callback it waits for ever, and the program hangs at exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from contextvars import Context
+from typing import Any, Self
+
+_log = logging.getLogger("ideogram_async")
+
+LOOK = 1.0
+"""Seconds between looks at which tasks have ended, should none of them have told."""
+
+
+class TaskGroup:
+    """Tasks that the block's end cancels and awaits; one that fails cancels the block."""
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._parent = asyncio.current_task()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            with suppress(asyncio.CancelledError):  # it is ending already
+                await asyncio.wait(tuple(self._tasks), timeout=LOOK)
+            self._tasks = {task for task in self._tasks if not task.done()}
+
+    def create_task(
+        self, coroutine: Coroutine[Any, Any, None], *, name: str, context: Context | None = None
+    ) -> None:
+        """Start a task."""
+        task = self._loop.create_task(coroutine, name=name, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._parent is not None:
+            _log.error("a task of the engine failed: it stops", exc_info=error)
+            self._parent.cancel()

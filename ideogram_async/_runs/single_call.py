@@ -1,0 +1,71 @@
+"""A call for one id, from its start until its one result."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from ideogram_async._errors import IdeogramError, RequestError, WaitTimeout
+from ideogram_async._models import SamplingRequest
+
+
+class SingleCall:
+    """A subscriber to one id; see `Subscriber` for what its fields mean."""
+
+    urgent = True
+    wants_changes = True
+
+    def __init__(
+        self,
+        request_id: str,
+        *,
+        is_one_shot: bool,
+        deadline: float | None,
+        until: float,
+    ) -> None:
+        self.request_id = request_id
+        self.is_one_shot = is_one_shot
+        self.deadline = deadline
+        self.times_out_at = until
+        self.shared_ids: set[str] = set()
+        self._record: SamplingRequest | None = None
+        self._loop = asyncio.get_running_loop()
+        self._result: asyncio.Future[SamplingRequest] = self._loop.create_future()
+
+    async def result(self) -> SamplingRequest:
+        """Wait for the record; raises what ended the id, or the call."""
+        timer = None
+        if self.times_out_at < math.inf:
+            timer = self._loop.call_at(self.times_out_at, self._time_out)
+        try:
+            return await self._result
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if not self._result.cancelled():
+                self._result.exception()  # a caller cancelled at this moment never looks at it
+
+    def changed(self, request_id: str, record: SamplingRequest) -> None:  # noqa: ARG002 - its own
+        """Keep the last record, for the error that may have to tell it."""
+        self._record = record
+
+    def completed(self, request_id: str, record: SamplingRequest) -> None:  # noqa: ARG002 - its own
+        """Give the record out."""
+        if not self._result.done():
+            self._result.set_result(record)
+
+    def failed(self, request_id: str, error: RequestError) -> None:  # noqa: ARG002 - its own
+        """Give the error out."""
+        if not self._result.done():
+            self._result.set_exception(error)
+
+    def end(self, error: IdeogramError) -> None:
+        """Give out what ended the call before the id's own end."""
+        error.request_id = self.request_id
+        error.request = self._record
+        error.pending = (self.request_id,)
+        if not self._result.done():
+            self._result.set_exception(error)
+
+    def _time_out(self) -> None:
+        self.end(WaitTimeout(f"request {self.request_id!r} has not ended within the timeout"))

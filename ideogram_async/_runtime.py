@@ -1,0 +1,134 @@
+"""What runs while a client is open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from ideogram_async._config import Settings
+from ideogram_async._downloads.downloader import Downloader
+from ideogram_async._errors import ClientClosed
+from ideogram_async._limits.pool import SessionPool
+from ideogram_async._polling.dispatcher import Dispatcher
+from ideogram_async._polling.tracker import JobTracker
+from ideogram_async._schedules.base import Schedule
+from ideogram_async._statistics import Statistics
+from ideogram_async._transport.transport import Transport
+
+CLOSE_BUDGET = 5.0
+"""Seconds that closing may take."""
+
+
+async def until_done(task: asyncio.Task[None] | None) -> None:
+    """Wait for a task, if any, to its end, also where the caller is cancelled meanwhile."""
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while task is not None and not task.done():
+            try:
+                await asyncio.shield(task)  # a scope's shield holds off no plain `Task.cancel`
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+class Runtime:
+    """The parts of a started client: they belong to one event loop in one process."""
+
+    @classmethod
+    def current(
+        cls, runtime: Runtime | None, settings: Settings, schedule: Schedule[Any]
+    ) -> Runtime:
+        """Return the runtime, a new one at the first call; raise where it cannot work."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError("no running event loop: call it from a coroutine") from None
+        if runtime is None:
+            return cls(settings, schedule, loop)
+        runtime.check_place(loop)
+        if runtime.dispatcher.stopped:
+            raise ClientClosed("the client's tasks were cancelled: make a new one")
+        return runtime
+
+    def __init__(
+        self, settings: Settings, schedule: Schedule[Any], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.loop = loop
+        self._settings = settings
+        self._downloader: Downloader | None = None
+        self._pid = os.getpid()
+        self._pool = SessionPool(settings)
+        self._transport = Transport(
+            settings, lambda index: self._pool.replayed(index, self.loop.time())
+        )
+        self.tracker = JobTracker(self._pool, schedule)
+        self.dispatcher = Dispatcher(
+            self._transport.query, self.tracker, self._pool, max_in_flight=settings.max_in_flight
+        )
+
+    @property
+    def downloader(self) -> Downloader:
+        """What downloads images: made when the first is asked for."""
+        if self._downloader is None:
+            self._downloader = Downloader(
+                self._settings.downloads,
+                proxy=self._settings.proxy,
+                connect_timeout=self._settings.connect_timeout,
+                user_agent=self._settings.user_agent,
+            )
+        return self._downloader
+
+    def check_place(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse another process, thread or loop."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("the client was started before a fork: make one in each process")
+        if loop is not self.loop:
+            raise RuntimeError(
+                "the client belongs to another event loop: make one in each loop and thread"
+            )
+
+    def statistics(self) -> Statistics:
+        """Give the figures as they stand now."""
+        sessions = self._pool.statistics(self.loop.time())
+        return Statistics(
+            queries=sum(session.queries for session in sessions),
+            in_flight=sum(session.in_flight for session in sessions),
+            pending=self.tracker.pending,
+            completed=self.tracker.completed,
+            failed=self.tracker.failed,
+            refused=sum(session.refused for session in sessions),
+            sessions=sessions,
+        )
+
+    def hold(self, seconds: float, session: int) -> None:
+        """Hold a session for another process's refusal."""
+        self.check_place(asyncio.get_running_loop())
+        self._pool.hold(session, seconds, self.loop.time())
+
+    def start_closing(self) -> asyncio.Task[None]:
+        """Close in a task of its own, which no cancellation of a caller reaches."""
+        self.check_place(asyncio.get_running_loop())
+        return self.loop.create_task(self.close(), name="ideogram_async closing")
+
+    async def close(self) -> None:
+        """End every call, every task and every connection."""
+        self.tracker.end_all(ClientClosed("the client was closed"))
+        with anyio.move_on_after(CLOSE_BUDGET):
+            try:
+                await self.dispatcher.close()
+            finally:
+                await self._transport.close()
+                if self._downloader is not None:
+                    await self._downloader.close()
+
+    def abandon(self) -> None:
+        """Close without waiting: the client was dropped."""
+        if os.getpid() != self._pid:
+            return  # the loop's wake-up pipe is the parent's, too
+        with suppress(RuntimeError):  # the loop is closed: nothing runs
+            self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self.close()))

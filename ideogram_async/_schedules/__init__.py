@@ -1,0 +1,1 @@
+"""When to ask next. No I/O, no clock."""

@@ -1,0 +1,1 @@
+"""One query over HTTP, by aiohttp."""

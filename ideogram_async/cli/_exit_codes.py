@@ -1,0 +1,122 @@
+"""How a command ends: its exit code, and at most one line that says why."""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ideogram_async import IdeogramError
+from ideogram_async.cli._console import complain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO
+
+
+class Code(enum.IntEnum):
+    """What a command's exit code says."""
+
+    FAILED = 1
+    """Some requests failed; the others were delivered."""
+    USAGE = 2
+    ENDED = 3
+    """Something ended the run as a whole."""
+    INTERRUPTED = 130
+    """As shells tell of SIGINT: 128 + 2."""
+    READER_GONE = 141
+    """As shells tell of SIGPIPE: 128 + 13."""
+
+
+class CommandError(Exception):
+    """What ends a command, in words for its user."""
+
+    def __init__(self, message: str, code: Code) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn what ends a command into its exit code, without a traceback."""
+    try:
+        yield
+    except CommandError as error:
+        complain(str(error))
+        code = error.code
+    except IdeogramError as error:
+        complain(str(error))
+        code = Code.ENDED
+    except KeyboardInterrupt:
+        code = Code.INTERRUPTED
+    except BrokenPipeError:
+        code = Code.READER_GONE
+    except OSError as error:
+        complain(str(error))
+        code = Code.ENDED
+    else:
+        return
+    raise typer.Exit(code)
+
+
+class CommandGroup(TyperGroup):
+    """Commands that end with these exit codes, `--help` and `--version` too.
+
+    Typer itself ends with 1 where the reader of the output is gone.
+    """
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the arguments."""
+        with exit_codes():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        with exit_codes():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def flushed_streams() -> Iterator[None]:
+    """Flush both streams at the end of the process, and drop what nobody reads.
+
+    Python's own flush at exit would end with 120 and "Exception ignored".
+    """
+    code: Any = 0
+    try:
+        yield
+    except SystemExit as ended:
+        code = ended.code
+    if _flush(sys.stdout) and code in {None, 0, Code.FAILED}:
+        code = Code.READER_GONE
+    _flush(sys.stderr)
+    sys.exit(code)
+
+
+def _flush(stream: TextIO | None) -> bool:
+    """Flush a stream; return whether its reader is gone, and drop the text where it is."""
+    if stream is None:  # closed by whoever started the process
+        return False
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stream.fileno())
+        os.close(devnull)
+        return True
+    return False
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Tell the user of a setting that the library refuses."""
+    try:
+        yield
+    except ValueError as error:
+        message = str(error).replace("allow_http=True", "--allow-http")
+        raise CommandError(message, Code.USAGE) from None

@@ -1,0 +1,47 @@
+"""How fast requests end, and when the rest will have: measured, and told no finer than known."""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW = 60.0
+"""Seconds that are looked back on."""
+ENOUGH_TIME = 3.0
+ENOUGH_ENDS = 5
+"""Less than that is too little to tell a rate."""
+_UNITS = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
+
+
+class RateEstimate:
+    """The ends of the last minute."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, int]] = deque()
+
+    def look(self, now: float, ended: int) -> float | None:
+        """Note how many have ended by now; give the rate a second, where enough is known."""
+        looks = self._looks
+        if not looks or now - looks[-1][0] >= 1.0:
+            looks.append((now, ended))
+        while len(looks) > 1 and now - looks[1][0] >= WINDOW:
+            looks.popleft()
+        seconds, ends = now - looks[0][0], ended - looks[0][1]
+        if seconds < ENOUGH_TIME or ends < ENOUGH_ENDS:
+            return None
+        return ends / seconds
+
+
+def rate_in_words(rate: float) -> str:
+    """Tell a rate in whole numbers where it has any."""
+    if rate >= 1:
+        return f"{rate:.0f} a second"
+    return f"{60 * rate:.0f} a minute"
+
+
+def left_in_words(seconds: float) -> str:
+    """Tell a time left, rounded up: of two units nobody knows the smaller."""
+    for size, unit in _UNITS:
+        if seconds > size:
+            count = -int(-seconds // size)
+            return f"about {count} {unit}s left"
+    return "less than a minute left"

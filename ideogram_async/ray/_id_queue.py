@@ -1,0 +1,29 @@
+"""The ids that a shard was handed, as its client takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Self
+
+
+class IdQueue:
+    """An endless source of ids."""
+
+    def __init__(self) -> None:
+        self._ids: deque[str] = deque()
+        self._more = asyncio.Event()
+
+    def put(self, ids: list[str]) -> None:
+        """Add ids."""
+        self._ids.extend(ids)
+        self._more.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while not self._ids:
+            self._more.clear()
+            await self._more.wait()
+        return self._ids.popleft()
