@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
 from ideogram_async import IdeogramClient
-from tests import _disruptions, _scripts
-from tests.raw_server import Choice, End, Play, Query, RawServer, Step, reply
-from tests.wire_faults import BROKEN, LATE
+from tests.fault_matrix import disruptions as _disruptions
+from tests.fault_matrix import scripts as _scripts
+from tests.support.raw_server import Choice, End, Play, Query, RawServer, Step, reply
+from tests.support.wire_faults import BROKEN, LATE
 
 LATENCY = (0.002, 0.03)
 """Seconds that a good answer takes."""

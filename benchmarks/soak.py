@@ -31,7 +31,7 @@ import msgspec
 from benchmarks._soak_callers import Callers
 from benchmarks._soak_weather import Weather
 from ideogram_async import Credential, FixedInterval, IdeogramClient
-from tests.raw_server import RawServer
+from tests.support.raw_server import RawServer
 
 CALLERS = 12
 LIMIT = 32

@@ -13,7 +13,8 @@ for variable in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(variable, None)  # a user's machine sets neither; child processes inherit both
 
 pytest.register_assert_rewrite(
-    *(f"tests.{name}" for name in ("_scene", "_disruptions", "_keys", "_departures", "_nginx"))
+    "tests.support.nginx",
+    *(f"tests.fault_matrix.{name}" for name in ("scene", "disruptions", "keys", "departures")),
 )
 
 
@@ -24,7 +25,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with Ray's tests, which take longest: nothing else should be left to wait for them."""
-    items.sort(key=lambda item: item.path.stem != "test_ray")
+    items.sort(key=lambda item: item.path.parent.name != "ray")
 
 
 @pytest.fixture

@@ -1,0 +1,127 @@
+"""`check`: the state of each id for one query. `serve`: the gateway alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+
+from ideogram_async import IdeogramClient, SamplingRequest, SamplingResponse
+from ideogram_async.cli._check import run_check, state_of
+from ideogram_async.cli._results import Stream
+from ideogram_async.testing import Gateway
+from tests.support.commands import Served, run, start
+
+HOSTILE = "\x1b[2J\x9b31m\x7f \u202egnp.exe"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """Serve a gateway to other processes."""
+    served = Served()
+    yield served
+    served.close()
+
+
+@pytest.mark.anyio
+async def test_one_query_an_id_and_a_table_in_their_order(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever their state, each id costs one query and is one plain line, those unknown too."""
+    async with Gateway() as gateway:
+        ids = [
+            gateway.submit(duration=0, prompt=HOSTILE),
+            "-unknown",
+            gateway.submit(duration=100, progress="linear", submitted=-50.0),
+            gateway.submit(duration=0, progress="moderated"),
+            gateway.submit(duration=0, progress="errored"),
+            gateway.submit(queue=10, progress="absent"),
+        ]
+        with pytest.raises(typer.Exit) as ended:
+            await run_check(IdeogramClient(gateway.url), [*ids, ids[0]], 30.0, None)
+        assert len(gateway.queries) == len(ids)
+    assert ended.value.exit_code == 1
+    table, told = capsys.readouterr()
+    rows = table.splitlines()
+    assert [row.split()[0] for row in rows] == ids
+    states = ["complete  ", "RequestNotFound", "50 %", "complete, no images", "failed", "queued"]
+    assert all(state in row for state, row in zip(states, rows, strict=True))
+    assert all(row.isprintable() for row in rows)
+    assert "gnp.exe" in rows[0]
+    assert told.splitlines()[-1] == "5 of 6 answered, 1 failed, 6 queries"
+
+
+@pytest.mark.anyio
+async def test_as_json() -> None:
+    """With --json each record is a line, unfinished ones too."""
+    source, output = os.pipe()
+    async with Gateway() as gateway:
+        ids = [gateway.submit(duration=9) for _ in range(3)]
+        await run_check(IdeogramClient(gateway.url), ids, 30.0, Stream(output))
+    os.close(output)
+    with open(source, "rb") as file:  # noqa: ASYNC230, PTH123 - a pipe that has ended
+        records = [msgspec.json.decode(line) for line in file]
+    assert sorted(record["request_id"] for record in records) == sorted(ids)
+    assert {record["is_completed"] for record in records} == {False}
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({}, "queued"),
+        ({"has_started": True}, "running"),
+        ({"completion_percentage": 99.4}, "99 %"),
+        ({"completion_percentage": 100, "is_errored": True}, "failed"),
+        ({"is_completed": True}, "complete, no images"),
+        ({"is_completed": True, "responses": (SamplingResponse(),)}, "complete"),
+    ],
+)
+def test_states(fields: dict[str, Any], state: str) -> None:
+    """A state is a word or two; a failure wins over 100 %."""
+    assert state_of(SamplingRequest(**fields)) == state
+
+
+def test_check_as_a_command(served: Served) -> None:
+    """Through a pipe the table is whole, the figures are apart, and the exit code tells."""
+    prompt = "a very long prompt " * 10
+    request_id = served.submit(duration=0, prompt=prompt)
+    code, output, errors = run(served, "check", "--", request_id)
+    assert (code, errors) == (0, "1 of 1 answered, 1 queries\n")
+    assert output.endswith(f"{prompt.strip()}\n")
+    code, output, _ = run(served, "check", "--json", "--", request_id)
+    assert (code, msgspec.json.decode(output)["request_id"]) == (0, request_id)
+    code, output, errors = run(served, "check")
+    assert (code, output) == (2, "")
+    assert "no ids" in errors
+
+
+def test_serve_is_the_gateway_alone() -> None:
+    """It tells its address and its ids, answers them and serves images, until Ctrl-C."""
+    with start(None, "serve", "--port", "0", "--count", "3") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = process.stderr.readline().decode().strip().removeprefix("IDEOGRAM_BASE_URL=")
+        ids = [process.stdout.readline().decode().strip() for _ in range(3)]
+        code, output, _ = run(None, "check", "--json", "--base-url", url, "--", *ids)
+        assert code == 0
+        assert {msgspec.json.decode(line)["request_id"] for line in output.splitlines()} == set(ids)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{url}/assets/image/lossless/response/none")  # noqa: S310
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+def test_serve_on_a_port_that_is_taken(served: Served) -> None:
+    """A port of somebody else is one line of complaint."""
+    port = served.gateway.url.rpartition(":")[2]
+    code, output, errors = run(None, "serve", "--port", port)
+    assert (code, output) == (3, "")
+    assert "in use" in errors
+    assert errors.count("\n") == 1

@@ -1,0 +1,473 @@
+"""The command line: what goes in, what comes out and where, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ideogram_async
+from ideogram_async import IdeogramClient, SamplingRequest, __main__
+from ideogram_async.cli import app
+from ideogram_async.cli._console import Screen, json_line, printable
+from ideogram_async.cli._demo import _demo
+from ideogram_async.cli._exit_codes import CommandError
+from ideogram_async.cli._ids import IdStream
+from ideogram_async.cli._log import log_to_stderr
+from ideogram_async.cli._results import Stream
+from ideogram_async.cli._streams import read_some, write_all
+from ideogram_async.cli._watch import run_watch
+from ideogram_async.testing import Gateway, relay_error
+from tests.support.commands import Served, environment_for, run, run_in_terminal, start, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f \u202egnp.exe\u2066\u200b\U000e0041"
+SANE = re.compile(r"\x1b\[(\?25[hl]|[0-9;]*m|2K|1A)")
+"""Escape codes of a bar: the cursor hidden and shown, colours, a line cleared, one line up."""
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """Serve a gateway to other processes."""
+    served = Served()
+    yield served
+    served.close()
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the environment's own settings out."""
+    for name in ("BASE_URL", "TOKEN", "ACCESS_TOKEN", "LOG"):
+        monkeypatch.delenv(f"IDEOGRAM_{name}", raising=False)
+
+
+def _check_sane(text: str) -> None:
+    """Check that nothing moves the terminal but the bar's own codes, and the cursor is shown."""
+    assert text.rfind("\x1b[?25h") >= text.rfind("\x1b[?25l")
+    rest = SANE.sub("", text).translate({ord("\r"): None, ord("\n"): None})
+    assert rest.isprintable(), ascii(rest)
+
+
+def _call(*arguments: str) -> int | str | None:
+    """Run a command in this process; give its exit code."""
+    with pytest.raises(SystemExit) as ending:
+        app([*arguments], prog_name="ideogram-async")
+    return ending.value.code
+
+
+# demo
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(3))
+async def test_demo_delivers_all_in_time(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """24 requests of mixed kinds are printed as they complete, well within 20 s, and summed up."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await _demo(Screen(), 24, seed)
+    assert loop.time() - started < 17
+    first, *rows, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("24 requests submitted")
+    assert len({row.split()[0] for row in rows}) == len(rows) == 24
+    assert len({row.split()[1] for row in rows}) > 4
+    assert re.fullmatch(
+        r"24 completed, \d\.\d queries a request, 0 refused, \d\.\d\d s mean lag", last
+    )
+
+
+def test_demo_without_a_terminal_is_plain() -> None:
+    """Through a pipe: plain lines, no colour even if it is forced, and any encoding will do."""
+    environment = environment_for(None) | {"FORCE_COLOR": "1", "PYTHONIOENCODING": "ascii"}
+    code, output, errors = run(None, "demo", "--count", "1", "--seed", "79", env=environment)
+    assert (code, errors) == (0, "")
+    assert len(output.splitlines()) == 3
+    assert output.replace("\n", "").isprintable()
+    assert "\\u706f" in output
+
+
+def test_demo_in_a_terminal_shows_a_bar_and_no_hostile_text() -> None:
+    """On a terminal a bar is drawn by sane codes alone, whatever the prompts hold."""
+    patched = (
+        "from ideogram_async.cli import _samples;"
+        f"_samples.PROMPTS = [{HOSTILE!r}, '[bold]plain[/bold]'];"
+        "_samples.KINDS = [_samples.KINDS[0]._replace(shortest=0.5, longest=1.0)];"
+        "from ideogram_async.__main__ import main; main()"
+    )
+    code, output = run_in_terminal(None, "-c", patched, "demo", "--count", "8")
+    assert code == 0
+    _check_sane(output)
+    assert "0 of 8" in output
+    assert "gnp.exe" in output
+    assert "[bold]plain[/bold]" in output
+    assert "8 completed" in output
+
+
+# watch, from end to end
+
+
+def test_watch_delivers_each_as_json_and_tells_of_failures(served: Served, tmp_path: Path) -> None:
+    """Ids of a file and of arguments, once each: records on stdout, the failure on stderr."""
+    done = [served.submit(duration=0, prompt=HOSTILE) for _ in range(3)]
+    dashed = served.submit(duration=0, request_id=f"-{done[0][:21]}")
+    failed = served.submit(duration=0, progress="errored", errored=True)
+    file = tmp_path / "ids"
+    file.write_bytes(f"\ufeff{dashed}\r\n\n  {failed}\t\n{done[0]}\n{done[0]}".encode())
+    code, output, errors = run(served, "watch", "--from", str(file), "--", dashed, *done)
+    assert code == 1
+    records = [msgspec.json.decode(line) for line in output.splitlines()]
+    assert sorted(record["request_id"] for record in records) == sorted([dashed, *done])
+    assert {record["user_prompt"] for record in records} == {HOSTILE, "a lighthouse at dawn"}
+    failure, summary = errors.splitlines()
+    assert failure.startswith(f"failed: request '{failed}': ")
+    assert summary == "4 of 5 complete, 1 failed, 5 queries"
+
+
+def test_watch_reads_standard_input_as_it_comes(served: Served) -> None:
+    """An id's record is there before the next id is written, and the end of input ends the run."""
+    ids = [served.submit(duration=0) for _ in range(2)]
+    with start(served, "watch", "--from", "-", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for request_id in ids:
+            process.stdin.write(f"{request_id}\n".encode())
+            process.stdin.flush()
+            assert msgspec.json.decode(process.stdout.readline())["request_id"] == request_id
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+def test_watch_in_a_terminal_shows_no_hostile_text(served: Served) -> None:
+    """With bar and records on one terminal, a hostile prompt reaches it as JSON escapes alone."""
+    request_id = served.submit(duration=0, prompt=HOSTILE)
+    code, output = run_in_terminal(served, "-m", "ideogram_async", "watch", "--", request_id)
+    assert code == 0
+    _check_sane(output)
+    assert "0 of 1" in output
+    assert "\x1b[2K{" in output, "the bar was not taken away"
+    (line,) = re.findall(r"\{.*\}", output)
+    assert msgspec.json.decode(line)["user_prompt"] == HOSTILE
+
+
+def test_refused_keys_end_a_run_in_one_clean_line(served: Served) -> None:
+    """A refused key is one line without a traceback, exit code 3, with no hostile character."""
+    request_id = served.submit(duration=0)
+    refusal = relay_error(401, f"{HOSTILE}\n no")
+    served.call(partial(served.gateway.script, refusal, request_id=request_id))
+    code, output, errors = run(served, "watch", "--", request_id)
+    assert (code, output) == (3, "")
+    assert errors.count("\n") == 1
+    assert errors.removesuffix("\n").isprintable()
+    assert "the key was refused: 401" in errors
+    assert "1 pending" in errors
+
+
+def test_ctrl_c_tells_what_is_pending(served: Served) -> None:
+    """SIGINT ends a run with exit code 130 and one line on what is pending and how to go on."""
+    request_id = served.submit(progress="never")
+    with start(served, "watch", "--", request_id) as process:
+        until(lambda: any(one.request_id == request_id for one in served.gateway.queries))
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output) == (130, b"")
+    (line,) = errors.decode().splitlines()
+    assert line.startswith("ideogram-async: interrupted, 1 pending; to go on, ")
+
+
+@pytest.mark.parametrize("command", ["demo", "watch", "check", "serve", "--help", "--version"])
+def test_a_reader_that_leaves_ends_it_quietly(served: Served, command: str) -> None:
+    """Where nobody reads standard output any more, it ends with 141 and without a word of it."""
+    ids = ["--", served.submit(duration=0)] if command in {"watch", "check"} else []
+    port = ["--port", "0"] if command == "serve" else []
+    with start(served, command, *port, *ids) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.wait(10) == 141
+        errors = process.stderr.read()
+    assert b"roken pipe" not in errors
+    assert b"Exception" not in errors
+
+
+def test_without_a_reader_of_its_messages_it_goes_on(served: Served) -> None:
+    """Where nobody reads standard error any more, the records are delivered all the same."""
+    failed = served.submit(duration=0, progress="errored", errored=True)
+    late = served.submit(duration=0.5)
+    with start(served, "watch", "--", failed, late) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.close()
+        assert msgspec.json.decode(process.stdout.read())["request_id"] == late
+        assert process.wait(10) == 1
+
+
+# watch, on virtual time
+
+
+class _Run:
+    """One `watch` within this loop, and what it wrote to its output."""
+
+    def __init__(self, gateway: Gateway, **settings: Any) -> None:
+        self._client = IdeogramClient(gateway.url, **settings)
+
+    async def __call__(self, ids: list[str] | IdStream, timeout: float | None = None) -> bytes:
+        source, output = os.pipe()
+        try:
+            await run_watch(self._client, ids, Stream(output), timeout=timeout)
+        finally:
+            os.close(output)
+            with open(source, "rb") as file:  # noqa: ASYNC230, PTH123 - a pipe that has ended
+                written = file.read()
+        return written
+
+
+@pytest.mark.anyio
+async def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal there is a line on progress every 10 s, and one at the end."""
+    async with Gateway() as gateway:
+        written = await _Run(gateway)([gateway.submit(duration=25)])
+    assert written.count(b"\n") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["0 of 1 complete"] * 2 + ["1 of 1 complete"]
+
+
+@pytest.mark.anyio
+async def test_deadline_fails_an_id_and_timeout_ends_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An id past its deadline is a failure, exit code 1; a run past its timeout is 3."""
+    async with Gateway() as gateway:
+        never = [gateway.submit(progress="never")]
+        with pytest.raises(typer.Exit) as failed:
+            await _Run(gateway, deadline=5)(never)
+        with pytest.raises(CommandError, match="within its timeout; 1 pending") as ended:
+            await _Run(gateway)(never, timeout=5)
+    assert (failed.value.exit_code, ended.value.code) == (1, 3)
+    assert "failed: request" in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+async def test_a_full_disk_ends_the_run() -> None:
+    """Output that cannot be written ends the run with a word on it, exit code 3."""
+    async with Gateway() as gateway:
+        output = os.open("/dev/full", os.O_WRONLY)
+        client = IdeogramClient(gateway.url)
+        with pytest.raises(CommandError, match="standard output") as ended:
+            await run_watch(client, [gateway.submit(duration=0)], Stream(output))
+        os.close(output)
+    assert ended.value.code == 3
+
+
+@pytest.mark.anyio
+async def test_ids_of_a_pipe_are_read_as_they_are_asked_for() -> None:
+    """A pipe is read on only for the next id, and parts of a line are put together."""
+    source, sink = os.pipe()
+    with open(source, "rb", buffering=0) as file:  # noqa: ASYNC230, PTH123 - a pipe
+        ids = IdStream(["given", "one"], file)
+        os.write(sink, b"one\r\n\n tw")
+        assert await anext(ids) == "given"
+        assert await anext(ids) == "one"
+        assert select.select([source], [], [], 0)[0]
+        second = asyncio.create_task(anext(ids))
+        await asyncio.sleep(1)
+        os.write(sink, b"o\ntwo\nthree")
+        assert await second == "two"
+        os.close(sink)
+        assert [request_id async for request_id in ids] == ["three"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"fine\n\xff\n", "line 2 is not UTF-8"),
+        (b"x" * 70_000, "line 1 is too long"),
+        (b"\n \n", "no ids"),
+    ],
+)
+async def test_a_pipe_without_good_ids_is_bad_usage(data: bytes, said: str) -> None:
+    """A line of a pipe that can be no id is named; a pipe without any id is told, too."""
+    async with Gateway() as gateway:
+        source, sink = os.pipe()
+        with open(source, "rb", buffering=0) as file:  # noqa: ASYNC230, PTH123 - a pipe
+            writing = asyncio.create_task(_write_and_close(sink, data))
+            with pytest.raises(CommandError, match=said) as ended:
+                await _Run(gateway)(IdStream([], file))
+            await writing
+    assert ended.value.code == 2
+
+
+async def _write_and_close(sink: int, data: bytes) -> None:
+    await write_all(sink, data)
+    os.close(sink)
+
+
+@pytest.mark.anyio
+async def test_a_reader_that_stalls_does_not_stop_the_loop() -> None:
+    """While a full pipe is waited for, the loop goes on, and then every byte arrives."""
+    source, sink = os.pipe()
+    data = os.urandom(300_000)
+    writing = asyncio.create_task(write_all(sink, data))
+    await asyncio.sleep(60)
+    assert not writing.done()
+    assert os.get_blocking(sink)
+    read = b""
+    while len(read) < len(data):
+        read += await read_some(source)
+    await writing
+    assert read == data
+    os.close(source)
+    with pytest.raises(BrokenPipeError):
+        await write_all(sink, b"more")
+    os.close(sink)
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "no ids"),
+        (("--from", "missing"), "missing: No such file"),
+        (("--from", "."), ".: Is a directory"),
+        (("--from", HOSTILE), "gnp.exe : No such file"),
+        (("--from", "empty"), "no ids"),
+        (("--from", "latin"), "latin: line 2 is not UTF-8"),
+        (("",), "empty"),
+        (("x",), "IDEOGRAM_BASE_URL"),
+        (("x", "--base-url", "http://gateway.example"), "--allow-http"),
+        (("x", "--base-url", "http://127.0.0.1", "--timeout", "nan"), "timeout is nan"),
+        (("x", "--base-url", "http://127.0.0.1", "--deadline", "-1"), "deadline is -1"),
+        (("x", "--base-url", "http://127.0.0.1", "--max-in-flight", "0"), "max_in_flight is 0"),
+    ],
+)
+def test_bad_usage_is_one_clear_line(
+    arguments: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What cannot work is told in one line before anything is asked, exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    if arguments == ("",):
+        monkeypatch.setenv("IDEOGRAM_BASE_URL", "http://127.0.0.1")
+    Path("empty").write_bytes(b"\n \r\n")
+    Path("latin").write_bytes(b"fine\n\xe9\n")
+    with open(os.devnull, "wb") as null:  # noqa: PTH123 - the device; capsys has no descriptor
+        monkeypatch.setattr(sys, "stdout", null)
+        assert _call("watch", *arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ideogram-async: ")
+    assert line.isprintable()
+    assert said in line
+
+
+def test_closed_standard_streams_are_named() -> None:
+    """A closed stdin or stdout is bad usage: its number may be a socket's by now."""
+    shell = subprocess.run(  # noqa: S602 - closing a stream is the shell's
+        f"{shlex.quote(sys.executable)} -m ideogram_async watch --from - <&-; echo $?;"
+        f"{shlex.quote(sys.executable)} -m ideogram_async watch --base-url http://127.0.0.1 x >&-",
+        shell=True,
+        capture_output=True,
+        check=False,
+        timeout=20,
+        env=environment_for(None),
+    )
+    assert (shell.stdout, shell.returncode) == (b"2\n", 2)
+    told = re.findall("standard (input|output) is closed", shell.stderr.decode())
+    assert told == ["input", "output"]
+
+
+def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` prints the one version there is."""
+    assert _call("--version") == 0
+    assert capsys.readouterr().out == f"{ideogram_async.__version__}\n"
+
+
+def test_help_says_that_keys_come_by_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help names the variables for keys, and no option takes one."""
+    assert _call("watch", "--help") == 0
+    told = capsys.readouterr().out
+    assert "IDEOGRAM_TOKEN" in told
+    assert "IDEOGRAM_ACCESS_TOKEN" in told
+    assert "--token" not in told
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_one_line_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without typer or rich the command tells the line that installs them, exit code 2."""
+    for name in [name for name in sys.modules if re.match(r"ideogram_async\.cli|rich|typer", name)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit, match="2"):
+        __main__.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install 'ideogram-async[cli]'" in line
+
+
+# Text on its way out
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_json_lines_are_printable_and_lose_nothing(text: str) -> None:
+    """A record's line holds printable characters alone, and decodes to the same record."""
+    record = SamplingRequest(user_prompt=text, user_hparams={text: [text]})
+    line = json_line(record)
+    assert line.decode().removesuffix("\n").isprintable()
+    assert msgspec.json.decode(line, type=SamplingRequest) == record
+
+
+@given(st.text())
+def test_printable_text_is_one_plain_line(text: str) -> None:
+    """No control, format, bidi or surrogate character is left, and all printable ones are."""
+    plain = printable(text)
+    assert plain.isprintable()
+    assert plain.replace(" ", "") == "".join(c for c in text if c.isprintable() and c != " ")
+
+
+def test_the_log_is_set_up_by_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    """IDEOGRAM_LOG picks the level; hostile text in a message stays one plain line."""
+    logger = logging.getLogger("ideogram_async")
+    before, level = list(logger.handlers), logger.level
+    try:
+        log_to_stderr({"IDEOGRAM_LOG": "Info"})
+        logger.debug("not this")
+        logger.info("heard: %s", f"{HOSTILE}\nsecond")
+    finally:
+        logger.handlers[:] = before
+        logger.setLevel(level)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert " INFO heard: " in line
+
+
+def test_an_unknown_log_level_is_bad_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A level that does not exist is told, with those that do."""
+    monkeypatch.setenv("IDEOGRAM_LOG", "loud")
+    assert _call("watch", "x") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'loud': expected debug, info" in line

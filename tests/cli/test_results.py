@@ -1,0 +1,277 @@
+"""A file of results: what a killed `watch` leaves, and how the next one goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+
+from ideogram_async import Downloads, IdeogramClient, SamplingRequest, SamplingResponse
+from ideogram_async.cli._console import json_line
+from ideogram_async.cli._exit_codes import CommandError
+from ideogram_async.cli._ids import IdStream, gather
+from ideogram_async.cli._results import Stream, results_to
+from ideogram_async.cli._watch import run_watch
+from ideogram_async.testing import Gateway, picture
+from tests.support.commands import Served, start
+from tests.support.disk import largest_file
+
+pytestmark = pytest.mark.anyio
+
+REQUESTS = [
+    SamplingRequest(
+        request_id=f"id-{number}",
+        is_completed=True,
+        user_prompt="多字节\x1b",
+        responses=(SamplingResponse(response_id=f"image-{number}"),),
+    )
+    for number in range(3)
+]
+LINES = [json_line(request) for request in REQUESTS]
+
+
+def ids_in(file: Path) -> list[str]:
+    """List the ids of a file's lines, all of which must be whole."""
+    content = file.read_bytes()
+    assert content.endswith(b"\n") or not content
+    return [msgspec.json.decode(line)["request_id"] for line in content.splitlines()]
+
+
+async def watched(gateway: Gateway, ids: Any, file: Path, **settings: Any) -> None:
+    """Watch ids to their end, with a file of results."""
+    downloads = Downloads(assets_url=gateway.assets_url, allow_loopback=True)
+    with results_to(file) as results:
+        client = IdeogramClient(gateway.url, downloads=downloads)
+        source = [one for one in ids if one not in results.known]
+        await run_watch(client, source, results, **settings)
+
+
+async def test_a_second_call_asks_for_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each id is in the file once, and what was there before costs no query."""
+    file = tmp_path / "results.jsonl"
+    async with Gateway() as gateway:
+        ids = [gateway.submit(duration=n) for n in range(6)]
+        await watched(gateway, ids[:4], file)
+        before = len(gateway.queries)
+        await watched(gateway, ids, file)
+        assert {query.request_id for query in gateway.queries[before:]} == set(ids[4:])
+        await watched(gateway, ids, file)
+    assert sorted(ids_in(file)) == sorted(ids)
+    told = capsys.readouterr().err
+    assert "2 of 2 complete, " in told
+    assert f"4 in {file} before" in told
+    assert "0 of 0 complete, 0 queries, 6 in" in told
+
+
+async def test_a_line_is_there_the_moment_its_request_is_known(tmp_path: Path) -> None:
+    """What an interrupted run has seen is in the file, whole; nothing waits in a buffer."""
+    file = tmp_path / "results.jsonl"
+    async with Gateway() as gateway:
+        ids = [gateway.submit(duration=3), gateway.submit(progress="never")]
+        with pytest.raises(CommandError, match="1 pending; to go on, call it again with the same"):
+            await watched(gateway, ids, file, timeout=30)
+        assert ids_in(file) == ids[:1]
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
+    """Wherever the last line was torn, the whole ones stay, and a new one follows on them."""
+    file = tmp_path / "results.jsonl"
+    for cut in range(len(LINES[2])):
+        file.write_bytes(LINES[0] + LINES[1] + LINES[2][:cut])
+        with results_to(file) as results:
+            assert results.known == {"id-0", "id-1"}
+            assert list(results.records()) == REQUESTS[:2]
+        assert file.read_bytes() == LINES[0] + LINES[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"# my notes\nsecond line", "line 1 is no finished request"),
+        (b"one line of notes", "line 1 is no finished request"),
+        (LINES[0] + b"{broken\n" + LINES[1], "line 2 is no finished request"),
+        (LINES[0] + b'{"id": 1}\n', "line 2 is no finished request"),
+        (LINES[0] + b"\xff\n", "line 2 is no finished request"),
+        (LINES[0] + b"[" * 100_000 + b"\n", "line 2 is no finished request"),
+        (LINES[0] + b"{}", "line 2 is no finished request"),
+    ],
+)
+def test_a_file_of_something_else_is_left_as_it_is(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    """A file that holds other lines is refused and not touched: it may be a user's own."""
+    file = tmp_path / "notes"
+    file.write_bytes(content)
+    with pytest.raises(CommandError, match=said), results_to(file):
+        pass
+    assert file.read_bytes() == content
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A directory, a device, and a path that leads nowhere are bad usage."""
+    for path in (tmp_path, Path(os.devnull), tmp_path / "no" / "file"):
+        with pytest.raises(CommandError, match="left as it is") as caught, results_to(path):
+            pass
+        assert caught.value.code == 2
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    """While a file is being written, another call on it is refused; afterwards it is not."""
+    file = tmp_path / "results.jsonl"
+    with (
+        results_to(file),
+        pytest.raises(CommandError, match="by another process"),
+        results_to(file),
+    ):
+        pass
+    with results_to(file) as results:
+        assert results.resumable
+
+
+def test_blank_lines_do_not_matter(tmp_path: Path) -> None:
+    """A file that an editor has passed over is still one of results."""
+    file = tmp_path / "results.jsonl"
+    file.write_bytes(LINES[0] + b"\r\n" + LINES[1].replace(b"\n", b"\r\n"))
+    with results_to(file) as results:
+        assert results.known == {"id-0", "id-1"}
+        assert len(list(results.records())) == 2
+
+
+async def test_a_full_disk_ends_the_run_with_whole_lines(tmp_path: Path) -> None:
+    """Where a line does not fit, the run ends with exit code 3, and no part of it stays."""
+    file = tmp_path / "results.jsonl"
+    async with Gateway() as gateway:
+        ids = [gateway.submit(duration=n) for n in range(8)]
+        with largest_file(3000), pytest.raises(CommandError, match="File too large") as ended:
+            await watched(gateway, ids, file)
+        assert ended.value.code == 3
+        assert 0 < len(ids_in(file)) < 8
+        await watched(gateway, ids, file)
+    assert sorted(ids_in(file)) == sorted(ids)
+
+
+async def test_known_ids_of_a_pipe_are_left_out() -> None:
+    """A source that is read as it comes is asked for its unknown ids alone."""
+    source, sink = os.pipe()
+    os.write(sink, b"known\nnew\nknown\n")
+    os.close(sink)
+    with open(source, "rb", buffering=0) as file:  # noqa: ASYNC230, PTH123 - a pipe
+        ids = gather(["known", "given"], file, {"known"})
+        assert isinstance(ids, IdStream)
+        assert [one async for one in ids] == ["given", "new"]
+    assert gather(["known", "given"], None, {"known"}) == ["given"]
+
+
+# Images
+
+
+async def test_images_are_saved_beside_the_polling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each image is there at the end, and on the page, and counted."""
+    file, directory = tmp_path / "results.jsonl", tmp_path / "images"
+    async with Gateway(image_delay=2) as gateway:
+        ids = [gateway.submit(duration=n, images=2) for n in range(5)]
+        await watched(gateway, ids, file, directory=directory)
+    names = {path.name for path in directory.iterdir()}
+    assert len(names) == 11
+    page = (directory / "index.html").read_text(encoding="utf-8")
+    assert all(name in page for name in names - {"index.html"})
+    assert "5 of 5 complete" in capsys.readouterr().err.splitlines()[-1]
+
+
+async def test_a_failed_download_loses_no_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its record is delivered, the failure is told, the exit code is 1, the next call saves it."""
+    file, directory = tmp_path / "results.jsonl", tmp_path / "images"
+    async with Gateway(image_delay=1000) as gateway:
+        ids = [gateway.submit(duration=1)]
+        with pytest.raises(typer.Exit) as ended:
+            await watched(gateway, ids, file, directory=directory)
+        assert ended.value.exit_code == 1
+        assert ids_in(file) == ids
+        assert "failed: image" in capsys.readouterr().err
+        queries = len(gateway.queries)
+        gateway.image_delay = 0.0
+        await watched(gateway, ids, file, directory=directory, quality="balanced")
+        assert len(gateway.queries) == queries
+    (image,) = directory.glob("*.png")
+    assert image.name.endswith(".balanced.png")
+
+
+async def test_images_wait_for_nobody_when_the_run_is_ended(tmp_path: Path) -> None:
+    """A run past its timeout leaves at once, with no part of an image on the disk."""
+    file, directory = tmp_path / "results.jsonl", tmp_path / "images"
+    async with Gateway(image_delay=1000) as gateway:
+        ids = [gateway.submit(duration=1), gateway.submit(progress="never")]
+        with pytest.raises(CommandError, match="within its timeout"):
+            await watched(gateway, ids, file, directory=directory, timeout=10)
+    assert [path.name for path in directory.iterdir()] == []
+
+
+async def test_on_standard_output_images_are_saved_too(tmp_path: Path) -> None:
+    """Without a file of results the lines go out as ever."""
+    source, output = os.pipe()
+    async with Gateway() as gateway:
+        downloads = Downloads(assets_url=gateway.assets_url, allow_loopback=True)
+        client = IdeogramClient(gateway.url, downloads=downloads)
+        ids = [gateway.submit(duration=1)]
+        await run_watch(client, ids, Stream(output), directory=tmp_path)
+    os.close(output)
+    with open(source, "rb") as file:  # noqa: ASYNC230, PTH123 - a pipe that has ended
+        record = msgspec.json.decode(file.read(), type=SamplingRequest)
+    (image,) = record.responses
+    path = tmp_path / f"ideogram-{image.response_id}.png"
+    assert path.read_bytes() == picture(image.response_id or "")
+
+
+# Killed
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """Serve a gateway to other processes."""
+    served = Served()
+    yield served
+    served.close()
+
+
+def test_killed_at_any_moment(served: Served, tmp_path: Path) -> None:
+    """After kills at random moments each id is in the file once, and each image is whole."""
+    file, directory = tmp_path / "results.jsonl", tmp_path / "images"
+    ids = [served.submit(duration=n / 20) for n in range(40)]
+    arguments = ["watch", "--output", str(file), "--download", str(directory)]
+    arguments += ["--assets-url", served.gateway.assets_url, "--allow-loopback", "--", *ids]
+    chance = random.Random(0)
+    for _ in range(4):
+        with start(served, *arguments) as process:
+            try:
+                process.wait(chance.uniform(0.3, 1.2))
+            except Exception:  # noqa: BLE001 - it goes on, as it should
+                process.send_signal(signal.SIGKILL)
+    with start(served, *arguments) as process:
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 0, errors
+    assert sorted(ids_in(file)) == sorted(ids)
+    names = {path.name for path in directory.iterdir()} - {"index.html"}
+    images = [r for line in file.read_bytes().splitlines() for r in _responses(line)]
+    assert names == {f"ideogram-{image}.png" for image in images}
+    for image in images:
+        assert (directory / f"ideogram-{image}.png").read_bytes() == picture(image)
+    page = (directory / "index.html").read_text(encoding="utf-8")
+    assert all(name in page for name in names)
+
+
+def _responses(line: bytes) -> list[str]:
+    record = msgspec.json.decode(line, type=SamplingRequest)
+    return [response.response_id or "" for response in record.responses]

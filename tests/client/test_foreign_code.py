@@ -1,0 +1,178 @@
+"""The caller's own code around the client: timeouts, task groups, sources and schedules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from ideogram_async import (
+    FixedInterval,
+    IdeogramClient,
+    Observation,
+    PollingFailed,
+    RequestError,
+    SamplingRequest,
+)
+from ideogram_async.testing import Gateway
+from tests.support.calls import CALLS, Call, as_completed, assert_silent, each_call, never, scene
+
+pytestmark = pytest.mark.anyio
+
+# Timeouts and task groups
+
+
+async def _by_timeout(call: Awaitable[object]) -> None:
+    async with asyncio.timeout(5.05):
+        await call
+
+
+async def _by_wait_for(call: Awaitable[object]) -> None:
+    await asyncio.wait_for(call, 5.05)
+
+
+async def _by_fail_after(call: Awaitable[object]) -> None:
+    with anyio.fail_after(5.05):
+        await call
+
+
+@each_call
+@pytest.mark.parametrize("timeout", [_by_timeout, _by_wait_for, _by_fail_after])
+async def test_timeouts(
+    call: Call, timeout: Callable[[Awaitable[object]], Awaitable[None]]
+) -> None:
+    """A timeout around any call passes at its time, and leaves nothing behind."""
+    async with scene() as (gateway, client):
+        ids, now = never(gateway), asyncio.get_running_loop().time
+        started = now()
+        with pytest.raises(TimeoutError):
+            await timeout(call(client, ids))
+        assert now() - started == pytest.approx(5.05)
+        await assert_silent(gateway, client)
+
+
+class _SiblingError(Exception):
+    """What fails beside the calls."""
+
+
+async def _fail() -> None:
+    await asyncio.sleep(5.05)
+    raise _SiblingError
+
+
+@pytest.mark.parametrize("of_anyio", [False, True])
+async def test_failing_sibling(of_anyio: bool) -> None:
+    """A task that fails cancels the calls beside it in its group, and leaves nothing behind."""
+    async with scene() as (gateway, client):
+        ids = never(gateway)
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(ExceptionGroup) as caught:
+            if of_anyio:
+                async with anyio.create_task_group() as group:
+                    for call in CALLS:
+                        group.start_soon(cast("Any", call), client, ids)
+                    group.start_soon(_fail)
+            else:
+                async with asyncio.TaskGroup() as tasks:
+                    for call in CALLS:
+                        tasks.create_task(cast("Any", call(client, ids)))
+                    tasks.create_task(_fail())
+        assert [type(error) for error in caught.value.exceptions] == [_SiblingError]
+        assert asyncio.get_running_loop().time() - started == pytest.approx(5.05)
+        await assert_silent(gateway, client)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8])
+async def test_cancelled_as_the_results_come(turns: int) -> None:
+    """Of 500 waits cancelled as their results come, each has its result or is cancelled."""
+    async with scene(max_in_flight=500) as (gateway, client):
+        ids = [gateway.submit(duration=3.0) for _ in range(250)] * 2
+        waits = [asyncio.create_task(client.wait(request_id)) for request_id in ids]
+        await asyncio.sleep(2.9)
+        loop, last = asyncio.get_running_loop(), len(gateway.queries)
+        while len(gateway.queries) == last:  # noqa: ASYNC110 - any of many
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(gateway.queries[-1].at + 0.1 - loop.time())
+        async with asyncio.timeout(1):
+            while not client.statistics().completed:  # noqa: ASYNC110 - within one instant
+                await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for wait in waits[::2]:
+            wait.cancel()
+        async with asyncio.timeout(30):
+            ends = await asyncio.gather(*waits, return_exceptions=True)
+        assert {type(end) for end in ends[::2]} <= {SamplingRequest, asyncio.CancelledError}
+        assert {type(end) for end in ends[1::2]} == {SamplingRequest}
+        await assert_silent(gateway, client)
+
+
+# The user's own code
+
+
+class _SourceError(Exception):
+    """What a source of ids raises."""
+
+
+def _raising(gateway: Gateway) -> Iterator[str]:
+    yield from never(gateway, 600)
+    raise _SourceError
+
+
+async def _raising_async(gateway: Gateway) -> AsyncIterator[str]:
+    yield gateway.submit(duration=1.0)
+    raise _SourceError
+
+
+async def _cancelled(gateway: Gateway) -> AsyncIterator[str]:
+    yield gateway.submit(duration=1.0)
+    other = asyncio.create_task(asyncio.sleep(1))
+    other.cancel()
+    await other
+
+
+@pytest.mark.parametrize(
+    ("source", "error"), [(_raising_async, _SourceError), (_cancelled, RuntimeError)]
+)
+async def test_failing_source(source: Any, error: type[Exception]) -> None:
+    """A source of ids that fails, or awaits what was cancelled, ends its own run alone."""
+    async with scene() as (gateway, client):
+        async with asyncio.timeout(60):
+            with pytest.raises(error):
+                await as_completed(client, source(gateway))
+            await client.wait(gateway.submit(duration=1.0))
+        await assert_silent(gateway, client)
+
+
+async def test_failing_source_of_a_run_that_is_left() -> None:
+    """A source that fails while the rest of it is listed keeps no run from being left."""
+    async with scene() as (gateway, client):
+        run = client.as_completed(_raising(gateway))
+        await run.aclose()
+        assert len(run.pending) == 600
+        await client.wait(gateway.submit(duration=1.0))
+        await assert_silent(gateway, client)
+
+
+class _RaisingSchedule(FixedInterval):
+    """Fails for what is not complete."""
+
+    def next_delay(self, state: Any, seen: Observation) -> float:  # noqa: ARG002 - its own
+        """Raise."""
+        raise _SourceError
+
+
+async def test_failing_schedule() -> None:
+    """A schedule that raises fails the id that it raised for, and no other."""
+    async with (
+        Gateway() as gateway,
+        IdeogramClient(gateway.url, schedule=_RaisingSchedule(1.0)) as client,
+    ):
+        with pytest.raises(PollingFailed) as caught:
+            await as_completed(client, never(gateway))
+        assert {type(error) for error in caught.value.exceptions} == {RequestError}
+        assert (await client.wait(gateway.submit(duration=0))).is_complete
+        await assert_silent(gateway, client)

@@ -1,0 +1,127 @@
+"""The README's application in use: many callers, some of whom close their connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ideogram_async import IdeogramClient
+from ideogram_async.testing import Gateway
+from tests.support.asgi import App, Caller, started
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+pytestmark = pytest.mark.anyio
+
+
+def _block(name: str) -> dict[str, Any]:
+    """Run the block of the README that defines a name, and give what it defines."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+    (source,) = [block for block in blocks if f"def {name}(" in block]
+    scope: dict[str, Any] = {}
+    exec(compile(source, f"README: {name}", "exec"), scope)  # noqa: S102 - the README's own code
+    return scope
+
+
+@asynccontextmanager
+async def application(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Gateway, App]]:
+    """Start the README's application, in front of a gateway."""
+    async with Gateway(tokens=["key"]) as gateway:
+        monkeypatch.setenv("IDEOGRAM_BASE_URL", gateway.url)
+        monkeypatch.setenv("IDEOGRAM_TOKEN", "key")
+        app = _block("lifespan")["app"]
+        async with started(app):
+            yield gateway, app
+
+
+def _pending(app: Any) -> int:
+    client: IdeogramClient = app.state.client
+    return client.statistics().pending
+
+
+async def test_one_caller_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One endpoint answers when the request is complete; the other tells its progress meanwhile."""
+    async with application(monkeypatch) as (gateway, app):
+        request_id = gateway.submit(duration=20, progress="linear", images=2)
+        finished = Caller(app, f"/requests/{request_id}")
+        progress = Caller(app, f"/requests/{request_id}/progress")
+        await asyncio.gather(finished.task, progress.task)
+        assert (finished.status, len(json.loads(finished.body))) == (200, 2)
+        told = [int(float(number)) for number in re.findall(rb"data: ([\d.]+)\n\n", progress.body)]
+        assert told == sorted(set(told))
+        assert len(told) > 3
+        assert told[-1] == 100
+
+
+async def test_what_a_caller_is_told_of_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that failed, and one that takes too long, each give their own status."""
+    async with application(monkeypatch) as (gateway, app):
+        failing = Caller(app, f"/requests/{gateway.submit(duration=5, errored=True)}")
+        endless = Caller(app, f"/requests/{gateway.submit(progress='never')}")
+        await asyncio.gather(failing.task, endless.task)
+        assert (failing.status, endless.status) == (502, 503)
+        assert b"is_errored" in failing.body
+        assert _pending(app) == 0
+
+
+async def test_200_callers_of_whom_one_leaves_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked for whom nobody awaits, and no task is left at shutdown."""
+    before = asyncio.all_tasks()
+    async with application(monkeypatch) as (gateway, app):
+        ids = [gateway.submit(progress="never") for _ in range(100)]
+        # Two for each request: the first to close leaves the other one served.
+        callers = [Caller(app, f"/requests/{one}/progress") for one in ids * 2]
+        await asyncio.sleep(30)
+        assert _pending(app) == 100
+        loop = asyncio.get_running_loop()
+        left: dict[str, float] = {}
+        for place, caller in enumerate(callers):
+            caller.close()
+            await asyncio.sleep(0.5)
+            assert caller.task.done()
+            assert _pending(app) == min(200 - place - 1, 100)
+            if place >= 100:
+                left[ids[place - 100]] = loop.time() - 0.5
+            await asyncio.sleep(0.5)
+        assert all(query.at <= left[str(query.request_id)] for query in gateway.queries)
+        asked_late = [query for query in gateway.queries if query.at > 130]
+        assert len({query.request_id for query in asked_late}) > 50
+        seen = len(gateway.queries)
+        await asyncio.sleep(60)
+        assert len(gateway.queries) == seen
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_caller_that_leaves_the_endpoint_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is asked any more for a caller that has closed its connection while it waited."""
+    async with application(monkeypatch) as (gateway, app):
+        caller = Caller(app, f"/requests/{gateway.submit(progress='never')}")
+        await asyncio.sleep(10)
+        caller.close()
+        await caller.task
+        assert (_pending(app), caller.status) == (0, 499)
+        seen = len(gateway.queries)
+        await asyncio.sleep(60)
+        assert len(gateway.queries) == seen
+
+
+async def test_shutdown_under_open_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shutdown while callers are connected leaves no task of the client, and no query."""
+    before = asyncio.all_tasks()
+    async with application(monkeypatch) as (gateway, app):
+        ids = [gateway.submit(progress="never") for _ in range(20)]
+        callers = [Caller(app, f"/requests/{one}/progress") for one in ids]
+        await asyncio.sleep(10)
+    await asyncio.wait([caller.task for caller in callers])
+    assert asyncio.all_tasks() == before
+    # In a group, where starlette's is not yet one that collapses.
+    assert all("ClientClosed" in repr(caller.task.exception()) for caller in callers)

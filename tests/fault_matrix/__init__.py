@@ -1,0 +1,1 @@
+"""The fault matrix: one row for each fault, over real HTTP."""

@@ -1,0 +1,234 @@
+"""How fast the client asks: told rates, unknown limits, `Retry-After`, and what waits meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import pacing
+from ideogram_async import FixedInterval, IdeogramClient
+from ideogram_async._limits.pool import SessionPool
+from ideogram_async._limits.rate_limiter import FLOOR, RateLimiter
+from ideogram_async.testing import Gateway, SlidingWindow, TokenBucket, json_reply
+from tests.support.settings import settled
+
+pytestmark = pytest.mark.anyio
+
+
+async def _drained(gateway: Gateway, ids: list[str], **settings: Any) -> None:
+    """Poll ids until all are complete."""
+    settings.setdefault("schedule", FixedInterval(2.0))
+    async with IdeogramClient(gateway.url, **settings) as client:
+        done = [request.request_id async for request in client.as_completed(ids)]
+    assert sorted(map(str, done)) == sorted(ids)
+
+
+async def test_a_bucket_of_20_a_second() -> None:
+    """400 ids over a bucket of 20 a second: all done, refused at most 1 % after the first 20 s."""
+    async with Gateway(limit=TokenBucket(20, 20)) as gateway:
+        ids = [gateway.submit(duration=1 + n % 80) for n in range(400)]
+        await _drained(gateway, ids, max_in_flight=50)
+        assert pacing.refused(gateway, 20) <= 1.0
+
+
+async def test_a_told_rate_is_hardly_ever_refused() -> None:
+    """`max_rate=20` against 200 in any 10 s: at most 1 query in 1,000 is refused."""
+    async with Gateway(limit=SlidingWindow(200, 10)) as gateway:
+        ids = [gateway.submit(duration=1 + n % 80) for n in range(200)]
+        await _drained(gateway, ids, max_in_flight=50, max_rate=20)
+        assert pacing.refused(gateway) <= 0.1
+
+
+async def test_a_refusal_of_another_process() -> None:
+    """A client that is told of it holds a little longer than that one, and paces itself anew."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
+        ids = [gateway.submit(duration=0) for _ in range(60)]
+        assert len([r async for r in client.retrieve_many(ids)]) == 60
+        client.hold(5.0)
+        (session,) = client.statistics().sessions
+        assert 5.0 < session.held < 6.0
+        assert session.rate is not None
+        begin = anyio.current_time()
+        await client.retrieve(ids[0])
+        assert 5.0 < anyio.current_time() - begin < 6.0
+        for seconds, which in ((0.0, 0), (math.nan, 0), (math.inf, 0), (1.0, 1)):
+            with pytest.raises(ValueError, match=r"seconds|session"):
+                client.hold(seconds, session=which)
+
+
+@pytest.mark.parametrize("rate", [3.0, 50.0])
+async def test_a_told_rate_is_kept_over_any_span(rate: float) -> None:
+    """In any T seconds at most rate · T + 1 queries go out, after idle times as well."""
+    async with Gateway(latency=0.0) as gateway:
+        async with IdeogramClient(gateway.url, max_rate=rate, max_in_flight=50) as client:
+            for pause in (7.3, 0.0, 2.1):
+                ids = [gateway.submit(duration=0) for _ in range(40)]
+                assert len([r async for r in client.retrieve_many(ids, timeout=None)]) == 40
+                await anyio.sleep(pause)
+        times = [query.at for query in gateway.queries]
+        for first, begin in enumerate(times):
+            for last in range(first, len(times)):
+                assert last - first + 1 <= rate * (times[last] - begin) + 1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("scenario", "seed"),
+    [
+        (pacing.nginx, 7),
+        (pacing.by_address, 7),
+        (pacing.moving, 7),
+        (pacing.unlimited, 7),
+        (pacing.shared_by_keys, 7),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_limits_of_many_kinds(scenario: pacing.Scenario, seed: int) -> None:
+    """Each limit of the pacing benchmark is found, within the figures asked for there."""
+    for goal in await scenario(seed):
+        assert goal.holds, goal
+
+
+async def test_no_limit_is_made_of_bad_luck() -> None:
+    """Refusals that have nothing to do with the rate cost less than 40 % of the throughput."""
+    for goal in await pacing.saturated(7):
+        assert goal.holds, goal
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("7", 7, 9),
+        ("0", 0, 3),
+        ("nan", 0, 3),
+        ("inf", 0, 3),
+        ("-5", 0, 3),
+        ("1e999", 0, 3),
+        ("१२", 0, 3),
+        ("", 0, 3),
+        ("99999999", 300, 335),
+        ("date", 19, 25),
+    ],
+)
+async def test_retry_after_in_every_form(value: str, least: float, most: float) -> None:
+    """Seconds and dates are honoured, 300 s at most; nonsense is not; no herd follows."""
+    async with Gateway(latency=0.1) as gateway:
+        told = gateway_date(gateway, 20.5) if value == "date" else value
+        ids = [gateway.submit(progress="never") for _ in range(60)]
+        async with (
+            IdeogramClient(gateway.url, max_in_flight=50, schedule=FixedInterval(3.0)) as client,
+            client.as_completed(ids, deadline=None),
+        ):
+            await anyio.sleep(10)
+            gateway.script(json_reply({}, 429, {"Retry-After": told.encode().decode("latin-1")}))
+            asked = len(gateway.queries)
+            await anyio.sleep(most + 5)
+        refusal = next(query for query in gateway.queries[asked:] if query.status == 429)
+        after = [q.at for q in gateway.queries if q.at > refusal.answered]
+        assert least <= after[0] - refusal.answered <= most
+        first_second = sum(at < after[0] + 0.09 for at in after)
+        assert first_second == 1, "one probe, not a herd"
+        assert sum(at < after[0] + 1 for at in after) <= 50
+
+
+def gateway_date(gateway: Gateway, seconds: float) -> str:
+    """Give the HTTP date that lies so far ahead 10 s from now, on the gateway's clock."""
+    from email.utils import formatdate  # noqa: PLC0415 - of this helper alone
+
+    return formatdate(gateway.now() + 10 + seconds, usegmt=True)
+
+
+async def test_what_was_asked_for_now_goes_out_at_once() -> None:
+    """One-shot checks know no gentle start: 200 ids at 50 in flight take 4 round trips or so."""
+    async with Gateway(latency=0.1) as gateway:
+        ids = [gateway.submit(duration=0) for _ in range(200)]
+        async with IdeogramClient(gateway.url, max_in_flight=50) as client:
+            assert len([r async for r in client.retrieve_many(ids)]) == 200
+        assert gateway.queries[-1].at <= 0.75
+        assert gateway.peak_in_flight == 50
+
+
+async def test_an_unlimited_client_knows_no_gentle_start() -> None:
+    """`max_rate=math.inf` sends what the schedule chose at once, too."""
+    async with Gateway(latency=0.1) as gateway:
+        ids = [gateway.submit(duration=3) for _ in range(300)]
+        async with IdeogramClient(
+            gateway.url, max_in_flight=50, max_rate=math.inf, schedule=FixedInterval(1.0)
+        ) as client:
+            assert len([r async for r in client.as_completed(ids, just_submitted=True)]) == 300
+        assert gateway.queries[-1].at - gateway.queries[0].at <= 4.5
+
+
+async def test_a_wait_is_served_first_under_a_rate() -> None:
+    """Under a told rate a person's wait takes the next turns, however many ids wait."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url, max_rate=10) as client:
+        ids = [gateway.submit(progress="never") for _ in range(500)]
+        async with client.as_completed(ids):
+            await anyio.sleep(5)
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            assert (await client.wait(gateway.submit(duration=0))).is_complete
+            assert loop.time() - begun <= 0.4
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["send", "accept", "refuse"]),
+            st.floats(0, 20),
+            st.one_of(st.none(), st.floats(0, 300)),
+        ),
+        max_size=80,
+    ),
+    st.booleans(),
+)
+def test_no_answers_ever_stop_a_throttle(
+    events: list[tuple[str, float, float | None]], gentle: bool
+) -> None:
+    """Whatever is accepted and refused, the rate stays within bounds, and no hold is endless."""
+    throttle, now, asked = RateLimiter(gentle=gentle), 1000.0, [1000.0]
+    for kind, seconds, retry_after in events:
+        now += seconds
+        if kind == "send":
+            throttle.wait()
+            throttle.sent(now, paced=True)
+            asked.append(now)
+        elif kind == "accept":
+            throttle.accepted(asked[-1], now)
+        else:
+            throttle.refused(asked[-1], retry_after, now)
+        assert throttle.rate >= FLOOR
+        assert throttle.held_until <= now + 330
+        assert throttle.next_at <= now + 1 / FLOOR + 1e-6 or throttle.rate < 1
+
+
+@pytest.mark.parametrize("told", [None, 10.0])
+async def test_a_replay_takes_a_turn_of_the_pace(told: float | None) -> None:
+    """A query that goes out twice is two queries for whatever limits them."""
+    pool = SessionPool(settled(max_rate=told))
+    session = pool.choose(100.0, immediate=False)
+    assert session is not None
+    pool.sent(session, 100.0, immediate=False)
+    is_one_shot = pool.opens_at(100.0, immediate=False)
+    for _ in range(10):  # more than may be made up
+        pool.replayed(0, 100.0)
+    assert pool.opens_at(100.0, immediate=False) > is_one_shot
+    assert session.queries == 11
+
+
+def test_holds_are_spread() -> None:
+    """Clients that are told the same Retry-After do not wake at the same moment."""
+    ends = set()
+    for seed in range(10):
+        random.seed(seed)
+        throttle = RateLimiter(gentle=True)
+        throttle.refused(0.0, 60.0, 0.0)
+        ends.add(throttle.held_until)
+    assert len(ends) == 10
+    assert all(60 <= end <= 66 for end in ends)

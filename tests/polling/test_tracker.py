@@ -1,0 +1,269 @@
+"""The ledger as a state machine: whatever happens, each id ends exactly once for each caller."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, cast
+from unittest.mock import patch
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from ideogram_async import (
+    APIConnectionError,
+    FixedInterval,
+    IdeogramError,
+    InvalidResponseError,
+    RateLimitError,
+    RequestError,
+    RequestNotFound,
+    SamplingRequest,
+)
+from ideogram_async._limits.pool import SessionPool
+from ideogram_async._polling import lane, registry
+from ideogram_async._polling.job import Job
+from ideogram_async._polling.tracker import LAST_CALL, JobTracker
+from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
+from tests.support.settings import settled
+
+IDS = [f"id-{number}" for number in range(6)]
+_FAULTS = {
+    "transient": Fault(FaultKind.TRANSIENT, APIConnectionError("reset")),
+    "throttled": Fault(FaultKind.THROTTLED, RateLimitError("429", status=429)),
+    "unknown": Fault(FaultKind.UNKNOWN_ID, RequestNotFound("404", status=404)),
+    "malformed": Fault(FaultKind.MALFORMED, InvalidResponseError("no list", status=200)),
+}
+
+
+def pool() -> SessionPool:
+    """Make a pool of one session with default settings."""
+    return SessionPool(settled(token="key"))
+
+
+class _Caller:
+    """A subscriber that counts how its ids end."""
+
+    def __init__(
+        self, tracker: JobTracker, *, wait: str | None, is_one_shot: bool, deadline: float | None
+    ) -> None:
+        self.tracker = tracker
+        self.urgent = wait is not None
+        self.request_id = wait or ""
+        self.is_one_shot = is_one_shot
+        self.wants_changes = False
+        self.deadline = deadline
+        self.times_out_at = math.inf
+        self.shared_ids: set[str] = set()
+        self.taken: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+        self.gone = False
+
+    def changed(self, request_id: str, record: SamplingRequest) -> None:
+        raise AssertionError("nobody watches")
+
+    def completed(self, request_id: str, record: SamplingRequest) -> None:
+        assert record.request_id == request_id
+        assert self.is_one_shot or record.is_complete
+        self.ends[request_id] += 1
+
+    def failed(self, request_id: str, error: RequestError) -> None:
+        assert error.request_id == request_id
+        self.ends[request_id] += 1
+
+    def end(self, error: IdeogramError) -> None:
+        raise AssertionError("nothing here ends a run")
+
+    def open(self) -> Counter[str]:
+        return self.taken - self.ends
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Runs and calls over a few ids, answered in every way, left at any moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.pool = pool()
+        self.tracker = JobTracker(self.pool, FixedInterval(1.0))
+        self.callers: list[_Caller] = []
+        self.flying: list[tuple[Job, float]] = []
+        self.sweeping: Iterator[None] = iter(())
+        self.portions = ExitStack()  # what is overdue, and what is left, goes by portions
+        self.portions.enter_context(patch.object(lane, "RELEASED_AT_ONCE", 2))
+        self.portions.enter_context(patch.object(registry, "AT_ONCE", 2))
+
+    def _enter(
+        self, ids: set[str], *, wait: str | None, is_one_shot: bool, deadline: float | None
+    ) -> None:
+        caller = _Caller(self.tracker, wait=wait, is_one_shot=is_one_shot, deadline=deadline)
+        self.tracker.enter(caller, self.now)
+        self.callers.append(caller)
+        for request_id in sorted(ids):
+            caller.taken[request_id] += 1
+            self.tracker.subscribe(caller, request_id, self.now)
+
+    @rule(
+        ids=st.sets(st.sampled_from(IDS)),
+        is_one_shot=st.booleans(),
+        deadline=st.sampled_from([None, 5.0, 50.0]),
+    )
+    def begin_a_run(self, ids: set[str], is_one_shot: bool, deadline: float | None) -> None:
+        self._enter(
+            ids, wait=None, is_one_shot=is_one_shot, deadline=None if is_one_shot else deadline
+        )
+
+    @rule(
+        wait=st.sampled_from(IDS),
+        is_one_shot=st.booleans(),
+        deadline=st.sampled_from([None, 5.0, 50.0]),
+    )
+    def begin_a_call(self, wait: str, is_one_shot: bool, deadline: float | None) -> None:
+        self._enter(
+            {wait}, wait=wait, is_one_shot=is_one_shot, deadline=None if is_one_shot else deadline
+        )
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 3.0, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def send(self) -> None:
+        job = self.tracker.job_queue.pop(self.now)
+        if job is not None:
+            assert not all(subscriber.gone for subscriber in cast("Any", job.subscribers()))
+            self.tracker.mark_sent(job, self.now)
+            self.flying.append((job, self.now))
+
+    @rule(data=st.data(), kind=st.sampled_from(["complete", "running", "errored", *_FAULTS]))
+    def answer(self, data: st.DataObject, kind: str) -> None:
+        if not self.flying:
+            return
+        job, asked = self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1)))
+        outcome: Answer | Fault = _FAULTS.get(kind) or Answer(
+            SamplingRequest(
+                request_id=job.request_id,
+                completion_percentage=100 if kind == "complete" else 50,
+                is_errored=kind == "errored",
+            ),
+            None,
+        )
+        self.tracker.handle_outcome(job, outcome, asked, self.now)
+
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        if not self.callers:
+            return
+        caller = data.draw(st.sampled_from(self.callers))
+        if not caller.gone:
+            handed_back = Counter(self.tracker.leave(caller, self.now))
+            assert handed_back == caller.open()
+            caller.gone = True
+            caller.taken = Counter(caller.ends)
+
+    @rule()
+    def clean_up(self) -> None:
+        self.tracker.clean_up(self.now, 1)
+
+    @rule()
+    def sweep(self) -> None:
+        for _ in self.sweeping:
+            return
+        self.sweeping = self.tracker.expire_overdue(self.now)
+
+    @invariant()
+    def each_id_ends_at_most_once_for_each_caller(self) -> None:
+        for caller in self.callers:
+            assert caller.ends <= caller.taken
+            assert not (caller.gone and caller.shared_ids) or self.tracker._leaving
+
+    @invariant()
+    def what_is_open_is_listed(self) -> None:
+        for caller in self.callers:
+            if not caller.gone:
+                assert Counter(self.tracker.open_ids(caller)) == caller.open()
+
+    @invariant()
+    def what_is_pending_is_asked_or_in_flight(self) -> None:
+        polled = {i for c in self.callers if not c.gone and not c.is_one_shot for i in c.open()}
+        is_one_shot = sum(c.open().total() for c in self.callers if not c.gone and c.is_one_shot)
+        assert self.tracker.pending == len(polled) + is_one_shot + len(self._left())
+
+    def _left(self) -> set[int]:
+        """Find what nobody awaits any more, and what is let go of by and by."""
+        heaps = (heap for _, heaps in self.tracker._leaving for heap in heaps)
+        left = (job for heap in heaps for job in heap if job.owner is not None)
+        return {id(job) for job in left if all(one.gone for one in cast("Any", job.subscribers()))}
+
+    def teardown(self) -> None:
+        """Let everything run to its end: nothing may be left open."""
+        self.portions.close()
+        while self.tracker.clean_up(self.now, 1):
+            pass
+        for _ in range(2000):
+            self.now += LAST_CALL / 10
+            while (job := self.tracker.job_queue.pop(self.now)) is not None:
+                self.tracker.mark_sent(job, self.now)
+                self.flying.append((job, self.now))
+            for job, asked in self.flying:
+                done = SamplingRequest(request_id=job.request_id, is_completed=True)
+                self.tracker.handle_outcome(job, Answer(done, None), asked, self.now)
+            self.flying = []
+            if not self.tracker.pending:
+                break
+        assert not self.tracker.pending
+        assert not any(caller.open() for caller in self.callers if not caller.gone)
+
+
+LedgerMachine.TestCase.settings = hypothesis_settings(
+    max_examples=150, stateful_step_count=40, deadline=None
+)
+TestLedger: Any = LedgerMachine.TestCase
+TestLedger.__doc__ = "No sequence of events loses an id or ends one twice."
+
+
+def test_what_is_asked_during_a_sweep_is_not_failed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An overdue id that goes out for the last time between two portions keeps its chance."""
+    monkeypatch.setattr(lane, "RELEASED_AT_ONCE", 1)
+    tracker = JobTracker(pool(), FixedInterval(1.0))
+    run = _Caller(tracker, wait=None, is_one_shot=False, deadline=5.0)
+    for request_id in IDS[:2]:
+        tracker.subscribe(run, request_id, 0.0)
+    jobs = [job for _ in range(2) if (job := tracker.job_queue.pop(0.0)) is not None]
+    for job in jobs:
+        tracker.mark_sent(job, 0.0)
+        tracker.handle_outcome(job, _FAULTS["throttled"], 0.0, 0.0)
+    portions = tracker.expire_overdue(100.0)
+    next(portions)
+    assert run.ends.total() == 1
+    last = tracker.job_queue.pop(100.0)
+    assert last is not None
+    tracker.mark_sent(last, 100.0)
+    assert not list(portions)[1:]
+    assert run.ends.total() == 1
+    done = SamplingRequest(request_id=last.request_id, is_completed=True)
+    tracker.handle_outcome(last, Answer(done, None), 100.0, 100.1)
+    assert tracker.completed == 1
+
+
+@pytest.mark.parametrize("deadlines", [(5.0, 50.0), (50.0, 5.0)])
+def test_who_shares_an_overdue_id_is_swept_at_his_own_time(deadlines: tuple[float, float]) -> None:
+    """When one caller's time is up, the sweep still knows the other's."""
+    tracker = JobTracker(pool(), FixedInterval(1.0))
+    runs = [
+        _Caller(tracker, wait=None, is_one_shot=False, deadline=deadline) for deadline in deadlines
+    ]
+    for run in runs:
+        tracker.enter(run, 0.0)
+        tracker.subscribe(run, IDS[0], 0.0)
+    job = tracker.job_queue.pop(0.0)
+    assert job is not None
+    tracker.mark_sent(job, 0.0)
+    tracker.handle_outcome(job, _FAULTS["throttled"], 0.0, 0.0)
+    for now in (4.0, 6.0, 51.0):
+        list(tracker.expire_overdue(LAST_CALL + now))
+        assert [run.ends.total() for run in runs] == [deadline < now for deadline in deadlines]

@@ -1,0 +1,1 @@
+"""Tests of the repository: its structure, README, types and benchmarks."""
