@@ -54,7 +54,7 @@ class Stage:
 
     async def play(self, *calls: Coroutine[Any, Any, None], until: float = UNTIL) -> None:
         """Let calls go on side by side until all have ended, or the scene is over."""
-        with anyio.move_on_at(until):
+        with anyio.CancelScope(deadline=until):
             async with anyio.create_task_group() as tasks:
                 for call in calls:
                     tasks.start_soon(_awaited, call)
