@@ -25,7 +25,14 @@ from ideogram_async._errors import (
     RequestNotFound,
     WaitTimeout,
 )
-from ideogram_async._hooks import Event, Hook, QueryAnswered, RequestEnded, SessionChanged
+from ideogram_async._hooks import (
+    Event,
+    Hook,
+    QueryAnswered,
+    RequestEnded,
+    RequestFailing,
+    SessionChanged,
+)
 from ideogram_async._models import SamplingRequest, SamplingResponse, User
 from ideogram_async._protocol.credentials import Credential
 from ideogram_async._runs.run import Run
@@ -66,6 +73,7 @@ __all__ = [
     "RequestEnded",
     "RequestError",
     "RequestFailed",
+    "RequestFailing",
     "RequestNotFound",
     "Run",
     "RunStatistics",

@@ -58,6 +58,7 @@ class SharedOptions(TypedDict, total=False):
     attempt_timeout: float
     connect_timeout: float
     max_body: int
+    max_faults: int | None
     schedule: Schedule[Any] | None
     proxy: str | None
     headers: Mapping[str, str] | None
@@ -79,6 +80,8 @@ class ClientOptions(SharedOptions, total=False):
         attempt_timeout: Seconds that one query may take; 30.
         connect_timeout: Seconds that connecting may take; 5.
         max_body: Bytes of an answer, decoded, that are read; 1 MiB.
+        max_faults: Faults in a row of its own after which an id fails; None (the default) to ask
+            it until its deadline.
         schedule: When to ask next; default: an `AdaptiveSchedule`.
         proxy: The URL of an HTTP proxy, `http://host:port`; the environment's are not used.
         ssl: A TLS context of your own; False trusts any certificate.
@@ -108,6 +111,7 @@ class Settings:
     attempt_timeout: float = 30.0
     connect_timeout: float = 5.0
     max_body: int = 1 << 20
+    max_faults: int | None = None
     schedule: Schedule[Any] | None = None
     proxy: str | None = None
     ssl: SSLContext | bool = True
@@ -123,6 +127,7 @@ class Settings:
             attempt_timeout=_limit("attempt_timeout", self.attempt_timeout),
             connect_timeout=_limit("connect_timeout", self.connect_timeout),
             max_body=check_count("max_body", self.max_body),
+            max_faults=_check_max_faults(self.max_faults),
             schedule=_check_schedule(self.schedule),
             proxy=_check_proxy(self.proxy),
             ssl=_check_ssl(self.ssl),
@@ -222,6 +227,10 @@ def _limit(name: str, value: float) -> float:
     if seconds is None:
         raise TypeError(f"{name} is None: an attempt without a limit could hang for ever")
     return seconds
+
+
+def _check_max_faults(max_faults: int | None) -> int | None:
+    return None if max_faults is None else check_count("max_faults", max_faults)
 
 
 def _check_schedule(schedule: Schedule[Any] | None) -> Schedule[Any] | None:

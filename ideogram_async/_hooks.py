@@ -59,6 +59,19 @@ class RequestEnded(Event, frozen=True, kw_only=True):
     clock and to the second; None where the gateway did not tell, or the request failed."""
 
 
+class RequestFailing(Event, frozen=True, kw_only=True):
+    """A request that is polled has had its third fault in a row; it is asked again.
+
+    Only faults that may be its own count: not those of a gateway that cannot be reached.
+    """
+
+    request_id: str
+    faults: int
+    """Faults in a row."""
+    error: IdeogramError
+    """The last of them."""
+
+
 class SessionChanged(Event, frozen=True, kw_only=True):
     """The session of one key has come into another state, as `SessionStatistics.state` names it.
 
@@ -72,7 +85,7 @@ class SessionChanged(Event, frozen=True, kw_only=True):
     former: SessionState
     """The state before."""
     reason: str | None
-    """What the gateway said when it refused the key."""
+    """Why it is not open: what the gateway said, or why it cannot be reached."""
 
 
 class Hook(Protocol):
@@ -149,6 +162,10 @@ class Hooks:
         if created is not None and answer.server_time is not None:
             age = max(answer.server_time - created, 0.0)
         self._tell(RequestEnded(request_id=request_id, record=answer.record, error=None, age=age))
+
+    def failing(self, request_id: str, faults: int, error: IdeogramError) -> None:
+        """Send the event of a request with faults in a row."""
+        self._tell(RequestFailing(request_id=request_id, faults=faults, error=error))
 
     def failed(self, request_id: str, error: IdeogramError) -> None:
         """Tell of a request that was given up."""

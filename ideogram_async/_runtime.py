@@ -66,7 +66,7 @@ class Runtime:
         self._transport = Transport(
             settings, lambda index: self._pool.replayed(index, self.loop.time())
         )
-        self.tracker = JobTracker(self._pool, schedule)
+        self.tracker = JobTracker(self._pool, schedule, max_faults=settings.max_faults)
         self.dispatcher = Dispatcher(
             self._transport.query, self.tracker, self._pool, max_in_flight=settings.max_in_flight
         )
@@ -98,9 +98,10 @@ class Runtime:
         return Statistics(
             queries=sum(session.queries for session in sessions),
             in_flight=sum(session.in_flight for session in sessions),
-            pending=self.tracker.pending,
+            pending=self.tracker.registry.pending,
             completed=self.tracker.completed,
             failed=self.tracker.failed,
+            failing=self.tracker.registry.failing,
             refused=sum(session.refused for session in sessions),
             sessions=sessions,
         )

@@ -25,7 +25,7 @@ class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     held: float = 0.0
     """Seconds for which a throttle, or what the gateway asked, still holds it."""
     reason: str | None = None
-    """What the gateway said when it refused the key."""
+    """Why it is not open: what the gateway said, or why it cannot be reached."""
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +41,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Ids that were seen to complete."""
     failed: int = 0
     """Ids that ended in a `RequestError`."""
+    failing: int = 0
+    """Ids that are pending and whose last queries had faults of their own."""
     refused: int = 0
     """Queries answered by a throttle (429, 503) or a refused key."""
     sessions: tuple[SessionStatistics, ...] = ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,13 +12,14 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from ideogram_async._config import Settings
 from ideogram_async._errors import (
     APIConnectionError,
     APITimeoutError,
-    BaseURLError,
     InvalidResponseError,
+    RequestError,
 )
 from ideogram_async._protocol.answers import read_answer
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
@@ -39,6 +42,9 @@ _HEADERS = {
     "Accept-Encoding": "gzip",
     "Content-Type": "application/json",
 }
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOMEM})
+"""Errors of this process: it has no more descriptors, ports or memory."""
+_NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 _WHY: dict[type[Exception], str] = {
     aiohttp.ServerDisconnectedError: "it closed the connection",
     DeadConnectionError: "it closed the connection, twice",
@@ -55,8 +61,10 @@ class Transport:
         self._replayed = replayed
         self._secrets = settings.secrets
         self._max_body = settings.max_body
-        self._base_url = settings.base_url
-        self._origin = urlsplit(settings.base_url).netloc
+        self._party = urlsplit(settings.base_url).netloc
+        if settings.proxy is not None:
+            proxy = urlsplit(settings.proxy)
+            self._party = f"the proxy {proxy.hostname}, or {self._party} behind it"
         self._connector = aiohttp.TCPConnector(
             limit=0,  # the semaphore bounds the flight
             keepalive_timeout=KEEP_ALIVE,
@@ -147,7 +155,6 @@ class Transport:
             response.headers,
             body,
             secrets=self._secrets,
-            base_url=self._base_url,
         )
         if isinstance(outcome, Fault) and outcome.foreign and isinstance(response, Response):
             response.discard_connection()
@@ -176,28 +183,54 @@ class Transport:
         return Fault(FaultKind.MALFORMED, error)
 
     def _fault(self, request_id: str, error: Exception) -> Fault:
-        """Put what happened in our own words: aiohttp's errors hold the key."""
-        cause = getattr(error, "os_error", error)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return self._untrusted(request_id, getattr(cause, "verify_message", ""))
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            what = f"no connection within connect_timeout, {self._settings.connect_timeout:g} s"
-            told: APIConnectionError = APITimeoutError(what, request_id=request_id)
-        elif isinstance(error, TimeoutError):
-            what = f"no whole answer within attempt_timeout, {self._settings.attempt_timeout:g} s"
-            told = APITimeoutError(what, request_id=request_id)
-        else:
-            why = clean(getattr(cause, "strerror", None) or "", self._secrets)
-            what = why or _WHY.get(type(error)) or type(error).__name__
-            told = APIConnectionError(
-                f"no answer from {self._origin}: {what}", request_id=request_id
-            )
-        return Fault(FaultKind.TRANSIENT, told)
+        """Return the fault in our own words: aiohttp's errors hold the key.
 
-    def _untrusted(self, request_id: str, why: str) -> Fault:
-        error = BaseURLError(
-            f"base_url {self._base_url!r}: its certificate is not trusted, {why!r}"
-            " (the setting ssl takes a context of your own)",
-            request_id=request_id,
+        1. An error of ours: the query could not be made.
+        2. This process has run out of something.
+        3. A certificate that is not trusted.
+        4. No connection within its timeout, or none at all; through a proxy, it may be that one's.
+        5. No whole answer within the attempt's timeout.
+        6. Anything else broke the exchange.
+        """
+        cause = getattr(error, "os_error", error)
+        if not isinstance(
+            error, aiohttp.ClientError | OSError | TimeoutError | HttpProcessingError
+        ):
+            local = RequestError(f"the query could not be made: {type(error).__name__}: {error}")
+            local.request_id, local.__cause__ = request_id, error
+            return Fault(FaultKind.LOCAL, local)
+        if isinstance(cause, OSError) and cause.errno in _EXHAUSTED:
+            what = f"this process could not connect: {cause.strerror}"
+            return _connection_fault(FaultKind.EXHAUSTED, what, request_id)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            what = (
+                f"its certificate is not trusted, {cause.verify_message!r}"
+                " (the setting ssl takes a context of your own)"
+            )
+            return _connection_fault(FaultKind.ADDRESS, what, request_id)
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            what = (
+                f"{self._party}: no connection within connect_timeout,"
+                f" {self._settings.connect_timeout:g} s"
+            )
+            timeout = APITimeoutError(what, request_id=request_id)
+            return Fault(FaultKind.CONNECTION, timeout)
+        if isinstance(error, TimeoutError):
+            what = f"no whole answer within attempt_timeout, {self._settings.attempt_timeout:g} s"
+            return Fault(FaultKind.TIMEOUT, APITimeoutError(what, request_id=request_id))
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            what = f"{self._party}: {error.status} for CONNECT"
+            return _connection_fault(FaultKind.CONNECTION, what, request_id)
+        why = clean(getattr(cause, "strerror", None) or "", self._secrets)
+        what = (
+            f"no answer from {self._party}: {why or _WHY.get(type(error)) or type(error).__name__}"
         )
-        return Fault(FaultKind.ADDRESS, error)
+        connecting = isinstance(error, aiohttp.ClientConnectorError)
+        kind = FaultKind.CONNECTION if connecting else FaultKind.TRANSIENT
+        if isinstance(cause, socket.gaierror) and cause.errno in _NO_SUCH_NAME:
+            kind, what = FaultKind.UNKNOWN_HOST, f"{self._party} cannot be reached: name not known"
+        return _connection_fault(kind, what, request_id)
+
+
+def _connection_fault(kind: FaultKind, what: str, request_id: str) -> Fault:
+    return Fault(kind, APIConnectionError(what, request_id=request_id))

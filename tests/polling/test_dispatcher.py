@@ -19,12 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ideogram_async import (
     APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
     AuthenticationError,
-    BaseURLError,
     Credential,
     FixedInterval,
     IdeogramClient,
     IdeogramError,
+    InternalServerError,
     InvalidResponseError,
     PollingFailed,
     RateLimitError,
@@ -48,9 +50,13 @@ _FAULTS: dict[str, Callable[[], Fault]] = {
     "throttled": lambda: Fault(FaultKind.THROTTLED, RateLimitError("429", status=429)),
     "held": lambda: Fault(FaultKind.THROTTLED, RateLimitError("429", retry_after=20.0)),
     "unknown": lambda: Fault(FaultKind.UNKNOWN_ID, RequestNotFound("404", status=404)),
+    "sick": lambda: Fault(FaultKind.TRANSIENT, InternalServerError("500", status=500)),
+    "hung": lambda: Fault(FaultKind.TIMEOUT, APITimeoutError("no whole answer")),
+    "no connection": lambda: Fault(FaultKind.CONNECTION, APIConnectionError("refused")),
+    "our own": lambda: Fault(FaultKind.LOCAL, RequestError("it cannot be encoded")),
     "malformed": lambda: Fault(FaultKind.MALFORMED, InvalidResponseError("no list")),
     "refused": lambda: Fault(FaultKind.REFUSED, AuthenticationError("401", status=401)),
-    "address": lambda: Fault(FaultKind.ADDRESS, BaseURLError("302", status=302)),
+    "address": lambda: Fault(FaultKind.ADDRESS, APIStatusError("302", status=302)),
 }
 _OUTCOMES = ["complete"] * 4 + ["running"] * 4 + ["errored", *_FAULTS]
 _WAYS = ["as_completed", "as_completed", "retrieve_many", "watch"]
@@ -133,7 +139,7 @@ class EngineMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(registry, "AT_ONCE", 2)
+        self.patch.setattr(registry, "REMOVED_AT_ONCE", 2)
         self.patch.setattr(JobRegistry.clean_up, "__defaults__", (2,))
         self.loop = VirtualTimeLoop()
         self.flights: list[Flight] = []

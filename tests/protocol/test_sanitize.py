@@ -26,9 +26,7 @@ ID = "-example_id-0000000001"
 def told(status: int, document: object, headers: dict[str, str] | None = None) -> list[str]:
     """Give all that the error of an answer tells of itself, in every form that it has."""
     body = json.dumps(document).encode()
-    fault = read_answer(
-        ID, status, headers or {}, body, secrets=SECRETS, base_url="https://gateway.example"
-    )
+    fault = read_answer(ID, status, headers or {}, body, secrets=SECRETS)
     assert isinstance(fault, Fault)
     return [str(fault), *everything(fault.error)]
 
