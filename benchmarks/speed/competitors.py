@@ -225,7 +225,7 @@ async def polling(target: Target) -> AsyncIterator[Drain]:
 
         async def drain(ids: Sequence[str]) -> Sequence[str]:
             until = client.statistics().queries + len(ids)
-            while client.statistics().queries < until:  # noqa: ASYNC110 - no event tells of it
+            while client.statistics().queries < until:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.02)
             return ids
 

@@ -167,7 +167,7 @@ async def _streamed(ids: Sequence[str]) -> AsyncIterator[str]:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - no event tells of it
+    while not condition():  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0.002)
 
 
