@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from benchmarks._machine import ROOT
+from benchmarks.cli import kills
 from benchmarks.speed import hooks, processes, profile, scale, throughput
 from benchmarks.speed.rounds import Rounds
 from benchmarks.speed.server import Server, serving
 from benchmarks.speed.stalls import Heartbeat
+
+
+@pytest.mark.parametrize("file", ["README.md", "benchmarks/README.md"])
+def test_every_documented_command_exists(file: str) -> None:
+    """Each command that a README names runs a module or a folder's `__main__`."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    commands = set(re.findall(r"`benchmarks\.\w+|-m benchmarks\.\w+", text))
+    assert len(commands) > 5
+    for name in {command.lstrip("`-m ") for command in commands}:
+        spec = find_spec(name)
+        assert spec is not None, name
+        assert spec.submodule_search_locations is None or find_spec(f"{name}.__main__"), name
 
 
 def _written(directory: Path, name: str) -> Any:
@@ -94,6 +110,12 @@ def test_processes(tmp_path: Path) -> None:
     processes.main(sizes)
     rows = _written(tmp_path, "processes")["rows"]
     assert [(row["processes"], len(row["rates"])) for row in rows] == [(1, 1), (2, 1)]
+
+
+def test_kills(tmp_path: Path) -> None:
+    """A command is killed, then runs to its end: each id is in its file once, each image whole."""
+    line = kills.run(tmp_path, kills=1, count=3, longest=kills.EARLIEST_KILL_SECONDS, seed=0)
+    assert line.startswith("1 kills, 3 ids: each in the file once, 3 images whole;")
 
 
 def test_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
