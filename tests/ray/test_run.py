@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks.speed.ray_environment import MEMORY
+from benchmarks.speed.ray_environment import OBJECT_STORE_BYTES
 from ideogram_async import (
     AdaptiveSchedule,
     AuthenticationError,
@@ -172,7 +172,7 @@ async def test_killed_shards(served: Served) -> None:
 
 async def test_a_node_that_is_gone(served: Served, cluster: Any) -> None:
     """A node is removed with the shards that are on it: they go on elsewhere, with their ids."""
-    node = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    node = cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
     there = NodeAffinitySchedulingStrategy(node.node_id, soft=True)
     ids = [one for n in range(100) for one in submit(served, 2, duration=1 + n / 50)]
     got: list[str] = []
