@@ -9,7 +9,7 @@ import traceback
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ideogram_async import IdeogramError
@@ -142,7 +142,6 @@ def test_ordinary_words_of_any_script_stay() -> None:
         assert clean(text) == " ".join(text.split())
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text())
 def test_messages_are_printable(text: str) -> None:
     """Whatever comes, what is told holds no control, format or surrogate character."""
@@ -158,7 +157,6 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(_PIECES, max_size=40))
 def test_no_mixture_tells_a_key(pieces: list[str]) -> None:
     """However keys, parts of them and other text stand together, no whole key is told."""

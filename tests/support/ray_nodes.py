@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,9 @@ from benchmarks._loopback_ray import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Seconds that Ray waits for its own server to start: on a busy machine its 20 are too few.
+os.environ |= {"RAY_gcs_server_port_wait_time_s": "60"}
 
 
 @contextmanager
