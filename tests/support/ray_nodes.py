@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks._loopback_ray import MEMORY
+from benchmarks.speed.ray_environment import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
