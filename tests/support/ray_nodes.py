@@ -22,6 +22,7 @@ def nodes() -> Iterator[Any]:
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - as above
 
     head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": MEMORY}
+    head |= {"include_log_monitor": False, "no_monitor": True}  # processes that no test needs
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level=40)
