@@ -12,9 +12,6 @@ from hypothesis import HealthCheck, settings
 
 from ideogram_async.testing import VirtualTimeLoop
 
-for variable in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
-    os.environ.pop(variable, None)  # a user's machine sets neither; child processes inherit both
-
 pytest.register_assert_rewrite(
     "tests.support.nginx",
     *(f"tests.fault_matrix.{name}" for name in ("scene", "disruptions", "keys", "departures")),

@@ -123,7 +123,7 @@ def test_a_key_may_look_like_a_pattern() -> None:
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_long_message_is_cut(status: int) -> None:
     """However long the gateway's words are, the error stays short enough for a log's line."""
-    for text in ("word " * 100_000, "x" * 100_000, "\u202e" * 100_000):
+    for text in ("word " * 5_000, "x" * 20_000, "\u202e" * 20_000):
         message = told(status, {"error": {"message": text}})[1]
         assert len(message) < LONGEST + 120
 
