@@ -164,12 +164,12 @@ async def moving(seed: int) -> list[Goal]:
     ]
 
 
-async def saturated(seed: int) -> list[Goal]:
+async def saturated(seed: int, seconds: float = 60) -> list[Goal]:
     """400 ids, 3 % of all answers 429 at random, no limit."""
     rates = []
     for limit in (AtRandom(0.03, seed=seed), None):
-        gateway = await polled(limit, ids=400, seconds=60, seed=seed, max_in_flight=50)
-        rates.append(answered(gateway, 0, 60))
+        gateway = await polled(limit, ids=400, seconds=seconds, seed=seed, max_in_flight=50)
+        rates.append(answered(gateway, 0, seconds))
     return [Goal("throughput kept", -100 * rates[0] / rates[1], -60.0)]
 
 
