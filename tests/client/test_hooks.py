@@ -179,7 +179,7 @@ async def test_a_session_out_of_use_is_told(caplog: pytest.LogCaptureFixture) ->
             if query.token == "key-2" and query.at < 30
             else None
         )
-        ids = [gateway.submit(duration=120.0) for _ in range(20)]
+        ids = [gateway.submit(duration=100.0) for _ in range(4)]
         async for _ in client.as_completed(ids):
             pass
     changes = [(one.session, one.state) for one in notes.of(SessionChanged)]
@@ -198,7 +198,7 @@ async def test_a_gateway_that_is_down_is_told() -> None:
     """While nothing answers the session is broken, and it is open again afterwards."""
     notes = Notes()
     async with Gateway() as gateway, client_of(gateway, notes) as client:
-        ids = [gateway.submit(duration=90.0) for _ in range(20)]
+        ids = [gateway.submit(duration=90.0) for _ in range(5)]
         polling = asyncio.create_task(client.wait(ids[0]))
         others = [asyncio.create_task(client.wait(one)) for one in ids[1:]]
         await asyncio.sleep(5)

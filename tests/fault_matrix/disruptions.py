@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from ideogram_async import APITimeoutError, BaseURLError, IdeogramClient
-from tests.fault_matrix.scene import IDS, LATENCY, LIMIT, WELL, Outcome, Play, Scene, answered
+from tests.fault_matrix.scene import IDS, LATENCY, LIMIT, Outcome, Play, Scene, answered
 from tests.support.canary import CANARY
 from tests.support.raw_server import End, FullPort, Query, RawServer, Step, record, reply
 
@@ -406,7 +406,7 @@ async def connections_come_and_go(scene: Scene) -> None:
 
     scene.server.default = play
     ids = [f"id-{number}" for number in range(30)]
-    scene.server.ends.update(dict.fromkeys(ids, WELL))
+    scene.server.ends.update(dict.fromkeys(ids, 20.0))
     before = descriptors()
     await scene.run(*ids)
     await scene.server.emptied()

@@ -18,7 +18,7 @@ from tests.support.raw_server import Choice, Query, RawServer, Step
 
 LIMIT = 4
 """Queries in flight at most."""
-WELL = 20.0
+WELL = 10.0
 """When the id beside the sick one completes."""
 IDS = ("sick", "well", "quick")
 LATENCY = 0.05
@@ -127,7 +127,7 @@ def _client(base_url: str, **settings: Any) -> IdeogramClient:
         "access_token": CANARY,
         "max_in_flight": LIMIT,
         "schedule": FixedInterval(1.0),
-        "attempt_timeout": 4,
+        "attempt_timeout": 2,
     }
     return IdeogramClient(base_url, **{**told, **settings})
 

@@ -38,7 +38,7 @@ from tests.fault_matrix.scripts import after_a_while, error_of, page, progress
 from tests.support import nginx
 from tests.support.calls import CALLS
 from tests.support.canary import CANARY
-from tests.support.programs import POLLS, SIGINT_AGAIN
+from tests.support.programs import SIGINT_AGAIN
 from tests.support.raw_server import End, record, reply
 from tests.support.wire_faults import BROKEN, LATE
 
@@ -255,7 +255,7 @@ CALLERS = [
         for name, play in departures.LEAVING.items()
     ),
     row(12, "closed under hanging queries", "within 5 s, every id listed", departures.closed),
-    row(12, "SIGINT", "ends promptly", departures.interrupted(POLLS)),
+    row(12, "SIGINT", "ends promptly and quietly", departures.interrupted_once),
     *(
         row(12, f"SIGINT, again {when}", "ends promptly", departures.interrupted(body))
         for when, body in SIGINT_AGAIN.items()

@@ -378,8 +378,6 @@ async def _read(caller: RunCaller) -> None:
         caller.collect()
 
 
-EngineMachine.TestCase.settings = hypothesis_settings(
-    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
-)
+EngineMachine.TestCase.settings = hypothesis_settings(stateful_step_count=40)
 TestEngine: Any = EngineMachine.TestCase
 TestEngine.__doc__ = "No sequence of events loses an id, ends one twice, or asks for nobody."

@@ -231,9 +231,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert not any(caller.open() for caller in self.callers if not caller.gone)
 
 
-LedgerMachine.TestCase.settings = hypothesis_settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+LedgerMachine.TestCase.settings = hypothesis_settings(stateful_step_count=40)
 TestLedger: Any = LedgerMachine.TestCase
 TestLedger.__doc__ = "No sequence of events loses an id or ends one twice."
 

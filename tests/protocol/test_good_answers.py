@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ideogram_async import BaseURLError, InvalidResponseError, RequestError
@@ -182,7 +182,6 @@ _DOCUMENTS = st.one_of(
 _BODIES = st.binary(max_size=64) | st.builds(encoded, _DOCUMENTS)
 
 
-@settings(max_examples=400, deadline=None)
 @given(status=st.integers(100, 599) | st.just(200), headers=_HEADERS, body=_BODIES)
 @example(status=200, headers={}, body=b'{"sampling_requests":[{"seed":' + b"9" * 5000 + b"}]}")
 @example(status=500, headers={}, body=b'{"error":{"code":' + b"9" * 5000 + b"}}")
@@ -205,7 +204,6 @@ def test_no_answer_raises_or_credits_another_id(
     assert error.retry_after is None or 0 <= error.retry_after <= 300
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text() | _DATES)
 def test_no_date_raises(value: str) -> None:
     """A header that is no date reads as none."""

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ideogram_async import SamplingRequest, User
@@ -66,7 +66,6 @@ def _is_done(told: dict[str, Any]) -> bool:
     return (counts and 100 <= percentage <= LARGEST) or says_so
 
 
-@settings(max_examples=300, deadline=None)
 @given(changes=_CHANGES)
 def test_fields_of_any_type_never_lose_the_record(changes: dict[str, Any]) -> None:
     """Whatever replaces some fields, the record is read, the others stay equal, no 100 appears."""
@@ -79,7 +78,6 @@ def test_fields_of_any_type_never_lose_the_record(changes: dict[str, Any]) -> No
 _IMAGE_CHANGES = st.dictionaries(st.sampled_from(sorted(GOOD["responses"][0])), _JSON_VALUES)
 
 
-@settings(max_examples=150, deadline=None)
 @given(image=_IMAGE_CHANGES, odd=_JSON_VALUES.filter(lambda value: not isinstance(value, dict)))
 def test_a_sick_image_never_loses_the_others(image: dict[str, Any], odd: object) -> None:
     """A field of one image, or an image that is none, costs nothing but itself."""

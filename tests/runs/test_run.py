@@ -119,27 +119,27 @@ async def test_complete_without_images_is_an_answer() -> None:
 
 
 async def test_async_source_within_max_pending() -> None:
-    """An async source of 3,000 ids is pulled as there is room: never more than 200 outstanding."""
+    """An async source of 1,000 ids is pulled as there is room: never more than 100 outstanding."""
     async with Gateway(latency=0.05) as gateway, _client(gateway, max_in_flight=50) as client:
         pulled = yielded = peak = 0
 
         async def source() -> AsyncIterator[str]:
             nonlocal pulled, peak
-            for number in range(3000):
-                if number % 500 == 0:
+            for number in range(1000):
+                if number % 200 == 0:
                     await anyio.sleep(0.5)
                 pulled += 1
                 peak = max(peak, pulled - yielded)
                 yield gateway.submit(duration=0.2 + number % 7 * 0.3)
 
         seen = set()
-        async for request in client.as_completed(source(), max_pending=200):
+        async for request in client.as_completed(source(), max_pending=100):
             yielded += 1
             seen.add(request.request_id)
-            if yielded % 300 == 0:
+            if yielded % 100 == 0:
                 await anyio.sleep(5)
-        assert len(seen) == yielded == 3000
-        assert peak == 200
+        assert len(seen) == yielded == 1000
+        assert peak == 100
 
 
 async def test_an_async_source_that_never_waits_leaves_turns_to_others() -> None:
@@ -351,8 +351,8 @@ async def test_past_its_deadline_an_id_is_asked_once_more() -> None:
 
 async def test_ids_whose_last_query_has_no_turn_fail_all_the_same() -> None:
     """Behind a long hold, ids that are overdue fail within 40 s of their deadline."""
-    async with Gateway() as gateway, _client(gateway, max_in_flight=200) as client:
-        ids = [gateway.submit(progress="never") for _ in range(1200)]
+    async with Gateway() as gateway, _client(gateway, max_in_flight=50) as client:
+        ids = [gateway.submit(progress="never") for _ in range(200)]
         with pytest.raises(PollingFailed) as caught:
             async with client.as_completed(ids, deadline=20.0) as completed:
                 await anyio.sleep(19)
@@ -388,7 +388,7 @@ async def test_each_caller_has_its_own_deadline() -> None:
 async def test_no_deadline() -> None:
     """With a deadline of None an id is polled for as long as it takes."""
     async with Gateway() as gateway, _client(gateway, deadline=5.0) as client:
-        request_id = gateway.submit(duration=2000)
+        request_id = gateway.submit(duration=200)
         assert (await client.wait(request_id, deadline=None)).is_complete
 
 

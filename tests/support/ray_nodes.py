@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,9 @@ from benchmarks.speed.ray_environment import OBJECT_STORE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Seconds that Ray waits for its own server to start: on a busy machine its 20 are too few.
+os.environ |= {"RAY_gcs_server_port_wait_time_s": "60"}
 
 
 @contextmanager
@@ -18,6 +22,7 @@ def nodes() -> Iterator[Any]:
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - as above
 
     head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    head |= {"include_log_monitor": False, "no_monitor": True}  # processes that no test needs
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level=40)
