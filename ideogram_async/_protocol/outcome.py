@@ -34,7 +34,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     body: bytes = b""
 
     def kept(self) -> bytes:
-        """Give what `record_of` reads again: for many ids far cheaper to hold, and to let go of."""
+        """Return bytes for `record_of` to read again. They cost far less memory than a record."""
         return self.body if 0 < len(self.body) <= _KEPT_RAW else _encode(Envelope([self.record]))
 
 

@@ -147,4 +147,4 @@ def test_what_a_conftest_says_goes_first(way: str, tmp_path: Path) -> None:
     test = CHOSEN.format(way=way)
     told = run(tmp_path, test, ONE_OF[way], ini=VIRTUAL, conftest=OWN_LOOP[way])
     assert "1 passed, 1 error" in told, told
-    assert "ideogram_gateway serves coroutine functions on asyncio" in told
+    assert "ideogram_gateway needs a coroutine function on asyncio" in told
