@@ -77,3 +77,11 @@ def test_the_pythons_that_ci_runs_are_declared() -> None:
     folders = re.findall(r"tests/\w+", workflow)
     assert folders
     assert all((ROOT / folder).is_dir() for folder in folders)
+
+
+def test_the_licence_is_in_the_package() -> None:
+    """The licence's text lies in the package, where wheel and sdist take it from."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (file,) = project["license-files"]
+    assert file.startswith("ideogram_async/")
+    assert (ROOT / file).read_text(encoding="utf-8").startswith(f"{project['license']} License")
