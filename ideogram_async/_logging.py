@@ -1,4 +1,4 @@
-"""The library's log: standard logging, at the level that the environment asks for."""
+"""The library's logger, and its level from the environment."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ logger = logging.getLogger("ideogram_async")
 
 
 def set_up_logging(environ: Mapping[str, str] = os.environ) -> None:
-    """Set the level that the environment asks for, unless the application has set one.
+    """Set the logger's level from `IDEOGRAM_LOG`, unless the application has set a level.
 
-    What the application does with its log is kept; where it has no handler, standard error serves.
+    If the application has no handler, add one that writes to standard error.
     """
     level = environ.get(LOG_VARIABLE, "").strip().lower()
     if not level or logger.level != logging.NOTSET:

@@ -9,10 +9,11 @@ from typing import Any
 
 from ideogram_async import Credential, IdeogramClient, Schedule
 from ideogram_async._config import SharedOptions
+from ideogram_async._protocol.credentials import STYLES, take_credentials
 from ideogram_async.ray._budget import Share
 
-Key = tuple[str | None, str | None]
-"""A token and an access token."""
+Key = tuple[str | None, ...]
+"""The keys of one session, in the order of `STYLES`."""
 
 
 class ClientOptions(SharedOptions, total=False):
@@ -35,7 +36,7 @@ class ShardConfig:
 
     def client(self, schedule: Schedule[Any]) -> IdeogramClient:
         """Make the client. Its keys are these alone: a worker's environment has no say in them."""
-        credentials = [Credential(token=token, access_token=other) for token, other in self._keys]
+        credentials = [Credential(**dict(zip(STYLES, key, strict=True))) for key in self._keys]
         return IdeogramClient(**self._settings, credentials=credentials, schedule=schedule)
 
 
@@ -55,8 +56,8 @@ class ClusterConfig:
             if isinstance(settings.get("ssl"), SSLContext):
                 raise TypeError("ssl is an SSLContext, which cannot travel: expected a bool")
             settings["credentials"] = tuple(settings["credentials"])
-            IdeogramClient(**settings)  # its checks
-            self._keys = _keys(settings)
+            IdeogramClient(**settings)  # its checks: what follows cannot fail and show a key
+            self._keys = [one.secrets() for one in take_credentials(settings, os.environ)]
             settings["base_url"] = settings["base_url"] or os.environ.get("IDEOGRAM_BASE_URL")
             self.max_in_flight: int = settings.pop("max_in_flight", 20)
             self.max_rate: float | None = settings.pop("max_rate", None)
@@ -77,14 +78,3 @@ class ClusterConfig:
         """Give what the shard that has this share is told."""
         limits = {"max_in_flight": share.max_in_flight, "max_rate": share.max_rate}
         return ShardConfig({**self._settings, **limits}, [self._keys[key] for key in share.keys])
-
-
-def _keys(settings: dict[str, Any]) -> list[Key]:
-    """Take the keys out of the settings, or out of this process's environment, as a client does."""
-    token, other = settings.pop("token", None), settings.pop("access_token", None)
-    if credentials := settings.pop("credentials"):
-        return [credential.secrets() for credential in credentials]
-    if token is None and other is None:
-        token = os.environ.get("IDEOGRAM_TOKEN") or None
-        other = os.environ.get("IDEOGRAM_ACCESS_TOKEN") or None
-    return [(token, other)]

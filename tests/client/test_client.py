@@ -21,7 +21,8 @@ from ideogram_async import (
     RequestError,
     SamplingRequest,
 )
-from ideogram_async.testing import FAULTS, HANG, Gateway, Query, Reply, html_reply
+from ideogram_async.testing import HANG, Gateway, Query, Reply, html_reply
+from tests.support.faults import FAULTS
 
 pytestmark = pytest.mark.anyio
 
