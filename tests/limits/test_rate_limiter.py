@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import pacing
+from benchmarks.schedule import pacing
 from ideogram_async import FixedInterval, IdeogramClient
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._limits.rate_limiter import FLOOR, RateLimiter

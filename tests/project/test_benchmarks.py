@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks import _profile, hooks, processes, scale, throughput
-from benchmarks._rounds import Rounds
-from benchmarks._server import Server, serving
-from benchmarks._stalls import Heartbeat
+from benchmarks.speed import hooks, processes, profile, scale, throughput
+from benchmarks.speed.rounds import Rounds
+from benchmarks.speed.server import Server, serving
+from benchmarks.speed.stalls import Heartbeat
 
 
 def _written(directory: Path, name: str) -> Any:
@@ -100,7 +100,7 @@ def test_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
     """A profile tells of each party's share, and finds the parts where they are."""
     throughput.main(["--profile", "retrieve_many", "--queries", "70"])
     parties = capsys.readouterr().out.split("\n\n")[1:]
-    assert [party.split(":")[0] for party in parties] == list(_profile.OWNERS)
+    assert [party.split(":")[0] for party in parties] == list(profile.OWNERS)
     found = ("client.py", "base_events.py", "dispatcher.py", "msgspec", "")
     assert all(name in party for name, party in zip(found, parties, strict=True))
 

@@ -66,7 +66,10 @@ OUTSIDE_OF = {
 TOP_LEVEL = {
     ".ci",
     ".git",
+    ".github",
     ".gitignore",
+    ".pre-commit-config.yaml",
+    "PKG-INFO",  # in an sdist
     "README.md",
     "benchmarks",
     "ideogram_async",

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks._loopback_ray import MEMORY
+from benchmarks.speed.ray_environment import MEMORY
 from ideogram_async import (
     AdaptiveSchedule,
     AuthenticationError,

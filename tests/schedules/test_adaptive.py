@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks._simulation import Curve, poll_blindly, simulate
-from benchmarks._workloads import workload
+from benchmarks.schedule.simulation import Curve, poll_blindly, simulate
+from benchmarks.schedule.workloads import workload
 from ideogram_async._models import SamplingRequest
 from ideogram_async._schedules.adaptive import (
     LONGEST,

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from benchmarks import peers_budget
+from benchmarks.schedule import peers_budget
 from ideogram_async import FixedInterval
 
 pytestmark = pytest.mark.anyio

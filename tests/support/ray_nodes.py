@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks._loopback_ray import MEMORY
+from benchmarks.speed.ray_environment import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks._answer import decode
+from benchmarks.speed.answers import decode
 
 _END = b"\r\n\r\n"
 

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks._child import opened
-from benchmarks._competitors import COMPETITORS, Target
 from benchmarks._machine import all_cores, described
 from benchmarks._report import about, figure, say, spread, table, write
-from benchmarks._round import Measured, Task
-from benchmarks._server import Server, serving
+from benchmarks.speed.child import opened
+from benchmarks.speed.competitors import COMPETITORS, Target
+from benchmarks.speed.server import Server, serving
+from benchmarks.speed.turns import Measured, Task
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ def _tasks(server: Server, count: int, queries: int) -> Iterator[Task]:
 def _together(tasks: Sequence[Task]) -> list[Measured]:
     """Start the tasks at one moment."""
     with ExitStack() as stack:
-        children = [stack.enter_context(opened("_round", task)) for task in tasks]
+        children = [stack.enter_context(opened("turns", task)) for task in tasks]
         for child in children:
             child.hear(Measured)
         for child in children:

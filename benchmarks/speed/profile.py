@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import ideogram_async
-from benchmarks._child import run
 from benchmarks._report import table
-from benchmarks._round import Measured, Task
+from benchmarks.speed.child import run
+from benchmarks.speed.turns import Measured, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ class Function(msgspec.Struct, frozen=True):
 def profiled(task: Task, directory: Path) -> list[Function]:
     """Run a round under cProfile, and give its functions, the dearest first."""
     file = directory / f"{task.client}.prof"
-    run("_round", msgspec.structs.replace(task, profile=str(file)), Measured, said=b"\n")
+    run("turns", msgspec.structs.replace(task, profile=str(file)), Measured, said=b"\n")
     return sorted(_functions(file, task.queries), key=lambda one: one.own, reverse=True)
 
 

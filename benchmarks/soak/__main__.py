@@ -28,8 +28,8 @@ from typing import Any
 
 import msgspec
 
-from benchmarks._soak_callers import Callers
-from benchmarks._soak_weather import Weather
+from benchmarks.soak.callers import Callers
+from benchmarks.soak.weather import Weather
 from ideogram_async import Credential, FixedInterval, IdeogramClient
 from tests.support.raw_server import RawServer
 

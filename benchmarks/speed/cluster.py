@@ -23,10 +23,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import benchmarks._loopback_ray  # noqa: F401 - before Ray
-from benchmarks._answer import COMPLETE, make_ids
+import benchmarks.speed.ray_environment  # noqa: F401 - before Ray
 from benchmarks._gateway_process import ObservedTraffic, Served, gateway_process
-from benchmarks._server import serving
+from benchmarks.speed.answers import COMPLETE, make_ids
+from benchmarks.speed.server import serving
 from ideogram_async import IdeogramClient, SamplingRequest
 
 IN_FLIGHT = 64

@@ -25,10 +25,10 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks._child import run
-from benchmarks._crowd import Measured, Task
 from benchmarks._machine import cores, described
 from benchmarks._report import Goal, about, figure, goal, report, say, spread, table, write
+from benchmarks.speed.child import run
+from benchmarks.speed.pending_ids import Measured, Task
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 MILLION = 1_000_000
@@ -86,7 +86,7 @@ def measure(tasks: Sequence[Task], rounds: int) -> list[Row]:
     measured: dict[Task, list[Measured]] = {task: [] for task in tasks}
     for _ in range(rounds):
         for task in tasks:
-            measured[task].append(run("_crowd", task, Measured)[0])
+            measured[task].append(run("pending_ids", task, Measured)[0])
     return [
         Row(task.who, task.source + ", frozen" * task.freeze, task.count, some)
         for task, some in measured.items()

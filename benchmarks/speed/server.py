@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from benchmarks._answer import COMPLETE, DATE_MARK, ID_LENGTH, ID_MARK, RUNNING, response
 from benchmarks._machine import ROOT, close_malloc_trap, pin
+from benchmarks.speed.answers import COMPLETE, DATE_MARK, ID_LENGTH, ID_MARK, RUNNING, response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SOURCE = Path(__file__).with_name("_server.c")
+SOURCE = Path(__file__).with_name("server.c")
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ def serving(directory: Path, *, tls: bool, core: int | None) -> Iterator[Server]
         command, what = [program, *files], "C, epoll"
     else:
         certificate = [str(directory / "server.pem")] if tls else []
-        command = [sys.executable, "-m", "benchmarks._server", *files, *certificate]
+        command = [sys.executable, "-m", "benchmarks.speed.server", *files, *certificate]
         what = f"Python, {_loop_kind()}"
     with subprocess.Popen(  # noqa: S603 - ours
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from benchmarks._child import Child, ChildError, opened, run
-from benchmarks._competitors import EVERY, Target
-from benchmarks._round import Measured, Task
+from benchmarks.speed.child import Child, ChildError, opened, run
+from benchmarks.speed.competitors import EVERY, Target
+from benchmarks.speed.turns import Measured, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchmarks._server import Server
+    from benchmarks.speed.server import Server
 
 TOGETHER = 3
 """Rounds of one set of processes."""
@@ -123,7 +123,7 @@ class Rounds:
         """Make a client ready; give what takes a turn of it."""
         if self._callgrind:
             return partial(_instructions, task)
-        child = stack.enter_context(opened("_round", task))
+        child = stack.enter_context(opened("turns", task))
         try:
             skipped = child.hear(Measured).skipped
         except ChildError as error:
@@ -174,7 +174,7 @@ def _instructions(task: Task) -> tuple[float, list[float]]:
 
 
 def _collected(task: Task, command: Sequence[str], turns: int) -> int:
-    measured, told = run("_round", task, Measured, under=command, said=b"\n" * turns)
+    measured, told = run("turns", task, Measured, under=command, said=b"\n" * turns)
     found = _COLLECTED.search(told)
     if measured.skipped is not None or found is None:
         raise ChildError(measured.skipped or "valgrind counted nothing")

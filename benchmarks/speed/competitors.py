@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from benchmarks._answer import RUNNING, decode, make_ids
-from benchmarks._floor import Flight
-from benchmarks._pydantic import reader
-from benchmarks._restless import Restless
+from benchmarks.speed.answers import RUNNING, decode, make_ids
+from benchmarks.speed.busy_schedule import Restless
+from benchmarks.speed.floor import Flight
+from benchmarks.speed.pydantic_models import reader
 from ideogram_async import Hook, IdeogramClient
 
 Drain = Callable[[Sequence[str]], Awaitable[Sequence[str]]]

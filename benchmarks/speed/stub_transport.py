@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from benchmarks._answer import ID_MARK
+from benchmarks.speed.answers import ID_MARK
 from ideogram_async import SamplingRequest, User, _runtime
 from ideogram_async._protocol.answers import read_answer
 

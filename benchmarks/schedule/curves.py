@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from benchmarks._goals import Evidence, judge
 from benchmarks._report import figure as new_figure
 from benchmarks._report import report, say, write
-from benchmarks._simulation import Curve, optimum, poll_blindly, simulate
-from benchmarks._workloads import LAW, PROGRESS, WORKLOADS, workload
+from benchmarks.schedule.goals import Evidence, judge
+from benchmarks.schedule.simulation import Curve, optimum, poll_blindly, simulate
+from benchmarks.schedule.workloads import LAW, PROGRESS, WORKLOADS, workload
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator, Sequence
 
-    from benchmarks._simulation import Outcome
+    from benchmarks.schedule.simulation import Outcome
 
     Delay = Callable[[int, random.Random], float]
 

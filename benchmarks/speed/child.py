@@ -101,7 +101,7 @@ def _last_error(told: bytes) -> str:
 
 
 def _command(module: str, task: msgspec.Struct) -> list[str]:
-    return [sys.executable, "-m", f"benchmarks.{module}", msgspec.json.encode(task).decode()]
+    return [sys.executable, "-m", f"benchmarks.speed.{module}", msgspec.json.encode(task).decode()]
 
 
 def _environment() -> dict[str, str]:

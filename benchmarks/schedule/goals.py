@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks._report import Goal, goal
-from benchmarks._simulation import Curve, simulate
-from benchmarks._workloads import LAW, PROGRESS, WORKLOADS, Workload, workload
+from benchmarks.schedule.simulation import Curve, simulate
+from benchmarks.schedule.workloads import LAW, PROGRESS, WORKLOADS, Workload, workload
 from ideogram_async._models import SamplingRequest
 from ideogram_async._schedules.adaptive import AdaptiveSchedule, JobState
 from ideogram_async._schedules.base import Observation

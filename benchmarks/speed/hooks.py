@@ -15,11 +15,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks._competitors import EVERY, OBSERVED
 from benchmarks._machine import cores, described
 from benchmarks._report import about, goal, report, say, spread, table
-from benchmarks._rounds import Rounds, Row
-from benchmarks._server import serving
+from benchmarks.speed.competitors import EVERY, OBSERVED
+from benchmarks.speed.rounds import Rounds, Row
+from benchmarks.speed.server import serving
 
 CLIENTS = ("bare", "as_completed", *OBSERVED)
 NAMES = {"as_completed": "ours, hooks off"}

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from benchmarks._workloads import LAW, QUEUE, Workload, percentage
+from benchmarks.schedule.workloads import LAW, QUEUE, Workload, percentage
 from ideogram_async._models import SamplingRequest
 from ideogram_async._schedules.base import Observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from benchmarks._workloads import SimulatedJob
+    from benchmarks.schedule.workloads import SimulatedJob
     from ideogram_async._schedules.base import Schedule
 
 _EPOCH = 1.7e9

@@ -1,4 +1,4 @@
-"""A crowd of pending ids in a process of its own: `python -m benchmarks._crowd TASK`.
+"""A crowd of pending ids in a process of its own: `python -m benchmarks.speed.pending_ids TASK`.
 
 The task and what was measured are JSON. Four phases, one after the other: the ids are taken in;
 each is asked once, so that all state that there will be is there; they are polled; they are left.
@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from benchmarks._answer import RUNNING, make_ids
 from benchmarks._machine import close_malloc_trap, pin
-from benchmarks._network import Network, replace_transport
-from benchmarks._restless import Restless
-from benchmarks._stalls import Heartbeat, Stall
+from benchmarks.speed.answers import RUNNING, make_ids
+from benchmarks.speed.busy_schedule import Restless
+from benchmarks.speed.stalls import Heartbeat, Stall
+from benchmarks.speed.stub_transport import Network, replace_transport
 from ideogram_async import IdeogramClient, Observation
 from ideogram_async._protocol.outcome import Answer
 

@@ -1,4 +1,4 @@
-"""One client in a process of its own, turn by turn: `python -m benchmarks._round TASK`.
+"""One client in a process of its own, turn by turn: `python -m benchmarks.speed.turns TASK`.
 
 The task and what was measured are JSON. It tells that it is warm by a line that measures nothing,
 and takes a turn for each line that it is given: between its turns its loop stands still.
@@ -17,9 +17,9 @@ from itertools import count
 
 import msgspec
 
-from benchmarks._answer import COMPLETE, make_ids
-from benchmarks._competitors import EVERY, Drain, Target
 from benchmarks._machine import close_malloc_trap, pin
+from benchmarks.speed.answers import COMPLETE, make_ids
+from benchmarks.speed.competitors import EVERY, Drain, Target
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -32,12 +32,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _profile
-from benchmarks._competitors import COMPETITORS
 from benchmarks._machine import cores, described
 from benchmarks._report import Goal, about, figure, goal, report, say, spread, table, write
-from benchmarks._rounds import Rounds, Row
-from benchmarks._server import serving
+from benchmarks.speed import profile as _profile
+from benchmarks.speed.competitors import COMPETITORS
+from benchmarks.speed.rounds import Rounds, Row
+from benchmarks.speed.server import serving
 
 OURS = ("retrieve_many", "as_completed")
 LIMITS = {

@@ -1,0 +1,1 @@
+"""What the command line costs, and what a kill leaves behind."""

@@ -1,0 +1,1 @@
+"""How many queries a schedule and the rate limiter need, and how late results come."""

@@ -1,0 +1,1 @@
+"""Random faults at load, in real time."""

@@ -1,0 +1,1 @@
+"""What a query costs: CPU time, memory, stalls, processes, and Ray."""
