@@ -67,6 +67,14 @@ def play(name: str, seeds: list[int]) -> Row:
     return Row(name, figures, time.process_time() - begun)
 
 
+def play_all(names: list[str], seeds: list[int], processes: int) -> list[Row]:
+    """Play scenes, in processes of their own where there are several."""
+    if processes == 1:
+        return [play(name, seeds) for name in names]
+    with ProcessPoolExecutor(processes) as pool:
+        return list(pool.map(play, names, [seeds] * len(names)))
+
+
 def lines(title: str, rows: Iterable[Row]) -> Iterator[str]:
     """Lay out the rows of a group, with a head wherever the figures or their goals change."""
     yield f"\n{title}"
@@ -91,14 +99,14 @@ def _seeds(text: str) -> list[int]:
     return list(range(int(first), int(last or first) + 1))
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=_seeds, default=[1], help="as 3, or 1-8 (default 1)")
     parser.add_argument("--only", nargs="+", help="scenes whose name holds one of these words")
     parser.add_argument("--processes", type=int, default=1, help="default 1")
     parser.add_argument("--full", action="store_true", help="the scenes in full size, too")
     parser.add_argument("--trace", action="store_true", help="print what happens in each scene")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def _log(*, traced: bool) -> None:
@@ -109,19 +117,18 @@ def _log(*, traced: bool) -> None:
         observers.append(lambda stage: say(trace(stage)))
 
 
-def main() -> int:
+def main(given: list[str] | None = None) -> int:
     """Play what is asked for; return the exit status."""
-    arguments, rows, told = _arguments(), [], []
+    arguments, rows, told = _arguments(given), [], []
     _log(traced=arguments.trace)
     groups = {**GROUPS, "In full size": FULL} if arguments.full else GROUPS
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        for title, scenes in groups.items():
-            names = chosen(scenes, arguments.only)
-            group = list(pool.map(play, names, [arguments.seeds] * len(names)))
-            if group:
-                say(lines(title, group))
-                told.append(summary(title, group))
-            rows += group
+    for title, scenes in groups.items():
+        names = chosen(scenes, arguments.only)
+        group = play_all(names, arguments.seeds, arguments.processes)
+        if group:
+            say(lines(title, group))
+            told.append(summary(title, group))
+        rows += group
     say(["", *told])
     return 0 if all(row.holds for row in rows) else 1
 
