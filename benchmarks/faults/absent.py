@@ -21,6 +21,8 @@ from tests.support.raw_server import FullPort
 
 TOLD_AFTER = 3.0
 """Seconds from the first failure until statistics and log say why."""
+A_MOMENT = 0.01
+"""Seconds: what happens at the last instant counts."""
 GRACE = 60.0
 """Seconds after its deadline in which an id has ended."""
 TIMEOUT = 8.0
@@ -132,7 +134,7 @@ async def _absent(absence: Absence, ids: int, calls: Calls, within: float, seed:
 
 async def _look(stage: Stage, absence: Absence, told: list[Goal]) -> None:
     """Look whether statistics and log say why, soon after the first failure."""
-    await anyio.sleep(absence.first_failure + TOLD_AFTER)
+    await anyio.sleep(absence.first_failure + TOLD_AFTER + A_MOMENT)
     reasons = [str(one.reason) for one in stage.client.statistics().sessions]
     for where, lines in (("statistics", reasons), ("log", stage.warnings())):
         says = any(_says(absence.words, words) for words in lines)

@@ -19,6 +19,8 @@ from ideogram_async.testing import run_in_virtual_time
 
 LAG = 8.0
 """Seconds that a sound id may lag."""
+AT_ONCE = 1.0
+"""Seconds in which an id fails at once."""
 
 
 def two_sick_waits(seed: int) -> list[Goal]:
@@ -71,15 +73,16 @@ class Text(str):
 
 
 def text_of_another_type(seed: int) -> list[Goal]:
-    """Three ids of a subclass of `str` are asked as any other, and open no breaker."""
+    """Three ids of a subclass of `str` are asked as any other, or else fail at once, alone."""
     return run_in_virtual_time(_text_of_another_type, seed)
 
 
 async def _text_of_another_type(seed: int) -> list[Goal]:
     async with staged(seed) as stage:
-        sound = stage.submit(23)
-        await call(stage, "run", [*map(Text, sound[:3]), *sound[3:]])
-        return _unharmed(stage, sound)
+        odd, sound = stage.submit(3), stage.submit(20)
+        await call(stage, "run", [*map(Text, odd), *sound])
+        late = sum(one not in stage.ends or stage.ends[one].at > AT_ONCE for one in odd)
+        return [*_unharmed(stage, sound), Goal("neither", min(late, stage.lost(odd)), 0)]
 
 
 def proxy_is_refused(proxy: str, seed: int) -> list[Goal]:  # noqa: ARG001 - nothing is drawn

@@ -142,21 +142,20 @@ async def _wrong_address(kind: str, callers: Callers, ids: int, seed: int) -> li
 
 def one_dead_key(seed: int, *, since: float) -> list[Goal]:
     """One key of two is refused from some moment on: all goes on with the other."""
-    return run_in_virtual_time(_keys, seed, {"key-0": (since, math.inf)}, Mix(60))
+    return run_in_virtual_time(_keys, seed, {"key-0": (since, math.inf)})
 
 
 def keys_in_turn(seed: int) -> list[Goal]:
-    """Two keys are refused in turn, never both at once: nothing ends."""
-    spans = {"key-0": (15.0, 25.0), "key-1": (25.0, 40.0)}
-    return run_in_virtual_time(_keys, seed, spans, Mix(60))
+    """Two keys are refused in turn, the second when the first works again: nothing ends."""
+    return run_in_virtual_time(_keys, seed, {"key-0": (10.0, 25.0), "key-1": (45.0, 60.0)})
 
 
-async def _keys(seed: int, spans: Mapping[str, tuple[float, float]], mix: Mix) -> list[Goal]:
+async def _keys(seed: int, spans: Mapping[str, tuple[float, float]]) -> list[Goal]:
     judges = {key: of_key(KINDS["401"], key, since=a, until=b) for key, (a, b) in spans.items()}
     async with staged(seed, credentials=_credentials(2)) as stage:
         stage.gateway.on_query = lambda query: judges.get(query.key or "", _well)(query)
-        sound = stage.submit(mix.sound)
-        await call(stage, mix.callers, sound)
+        sound = stage.submit(60, over=60.0)
+        await call(stage, "run", sound)
         refused = sum(one.status == 401 for one in stage.gateway.queries)
         return [
             Goal("runs ended", len(stage.stops), 0),
@@ -229,14 +228,15 @@ async def _until_the_deadline(kind: str, seed: int) -> list[Goal]:
 
 
 def bad_node(seed: int) -> list[Goal]:
-    """For an hour one new connection in three meets a certificate that nobody trusts."""
+    """For an hour, after good answers, one new connection in three meets a bad certificate."""
     return run_in_virtual_time(_bad_node, seed)
 
 
 async def _bad_node(seed: int) -> list[Goal]:
     async with Gateway(seed=seed) as gateway:
         loop, draws = asyncio.get_running_loop(), random.Random(seed)
-        nodes = tls_nodes(gateway.url, lambda: loop.time() < HOUR and draws.random() < 1 / 3)
+        is_bad = lambda: 0 < loop.time() - MIDWAY < HOUR and draws.random() < 1 / 3  # noqa: E731
+        nodes = tls_nodes(gateway.url, is_bad)
         async with nodes as (url, context), IdeogramClient(url, ssl=context) as client:
             stage = Stage(gateway, client, seed)
             sound = stage.submit(20, over=HOUR)
