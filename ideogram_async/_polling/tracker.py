@@ -10,7 +10,7 @@ import copy
 import logging
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ideogram_async._errors import (
     DeadlineExceeded,
@@ -67,6 +67,19 @@ FAILING_AT = 3
 _UNREAD = frozenset({FaultKind.UNKNOWN_ID, FaultKind.MALFORMED})
 """Faults that an answer of a working gateway may be: its key and rate are not in doubt."""
 _UNCONNECTED = frozenset({FaultKind.CONNECTION, FaultKind.UNKNOWN_HOST, FaultKind.EXHAUSTED})
+
+
+class _Failure(NamedTuple):
+    """A query without a good answer, and what is known of its id."""
+
+    job: Job
+    session: KeySession
+    fault: Fault
+    history: FaultHistory
+    is_known: bool
+    """Whether the id was ever answered well."""
+    asked: float
+    now: float
 
 
 class JobTracker:
@@ -140,7 +153,7 @@ class JobTracker:
         yield from self._fail_one_shots(now)
 
     def _expire_unasked(self, now: float) -> Iterator[None]:
-        """Fail ids that were due for their deadline, never asked, while nothing was answered well."""
+        """Fail ids that were never asked, and due for long while nothing was answered well."""
         silent = now - self.evidence.last_good_at
         for lane in self.registry.queue.lanes(now) if self.registry.has_newcomers() else ():
             for job in lane.ready_jobs():
@@ -208,143 +221,129 @@ class JobTracker:
         3. The key is refused: another id checks it, see `_refused`.
         4. The rate, the gateway, the id, or nobody: the id is asked again, unless it has failed.
         """
-        is_known = job.stage == ANSWERED
         history = job.history()
         history.error = fault.error
         history.tries += 1
         history.since = min(history.since, now)
+        failure = _Failure(job, session, fault, history, job.stage == ANSWERED, asked, now)
         self.evidence.failed(fault.kind, now)
-        scope = attribute(fault, history, self.evidence, session.index, asked, is_known=is_known)
+        scope = self._scope(failure)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s, %s", job.request_id, scope.value, fault.error)
-        if scope is Scope.LOCAL:
+        if scope is Scope.LOCAL or scope is Scope.ADDRESS:
             session.neutral(asked, now, accepted=False)
-            if job.owner is not None:
-                self._fail(job, fault.error)
-        elif scope is Scope.ADDRESS:
-            session.neutral(asked, now, accepted=False)
+        if scope is Scope.ADDRESS:
             self.end_all(self._pool.wrong_address(fault))
         elif scope is Scope.KEY:
-            self._refused(job, session, fault.error, asked, now)
-        else:
-            self._charge(scope, job, session, fault, asked, now)
-            self._count(job, history, session.index, fault.kind, now)
+            self._refused(failure)
+        elif scope is not Scope.LOCAL:
+            self._charge(scope, failure)
+            self._count(failure)
             if job.owner is not None:
-                self._go_on(job, history, scope, fault, asked, now)
+                self._go_on(scope, failure)
+        elif job.owner is not None:
+            self._fail(job, fault.error)
 
-    def _charge(
-        self,
-        scope: Scope,
-        job: Job,
-        session: KeySession,
-        fault: Fault,
-        asked: float,
-        now: float,
-    ) -> None:
-        is_known, history = job.stage == ANSWERED, job.history()
+    def _scope(self, failure: _Failure) -> Scope:
+        return attribute(
+            failure.fault,
+            failure.history,
+            self.evidence,
+            failure.session.index,
+            failure.asked,
+            is_known=failure.is_known,
+        )
+
+    def _charge(self, scope: Scope, failure: _Failure) -> None:
+        """Let the session know of a fault."""
+        session, fault, asked, now = failure.session, failure.fault, failure.asked, failure.now
         if scope in {Scope.LIMIT, Scope.GATEWAY}:
             self.evidence.of(session.index).counted += 1
         if scope is Scope.LIMIT:
-            self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
+            self._pool.throttled(session, fault.error, asked, now, is_known=failure.is_known)
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:
-            is_connected = fault.kind not in _UNCONNECTED
-            is_newcomer = is_connected and not is_known and not history.faults
-            is_doubtful = fault.kind is FaultKind.DOUBTFUL_ADDRESS and not self.evidence.good
-            session.failed(fault.error, asked, now, is_row=is_newcomer, is_doubtful=is_doubtful)
+            is_first = not failure.is_known and not failure.history.faults
+            session.failed(
+                fault.error,
+                asked,
+                now,
+                is_row=is_first and fault.kind not in _UNCONNECTED,
+                is_doubtful=fault.kind is FaultKind.DOUBTFUL_ADDRESS and not self.evidence.good,
+            )
         else:
             session.neutral(asked, now, accepted=fault.kind in _UNREAD)
 
-    def _count(
-        self, job: Job, history: FaultHistory, key: int, kind: FaultKind, now: float
-    ) -> None:
+    def _count(self, failure: _Failure) -> None:
         """Count a fault in the id's row, after it was charged."""
+        history, kind, now = failure.history, failure.fault.kind, failure.now
         if kind in _UNCONNECTED:
             return
         history.faults += 1
-        evidence = self.evidence.of(key)
-        history.key = key
+        history.key = failure.session.index
+        evidence = self.evidence.of(history.key)
         history.good_then, history.counted_then = evidence.good, evidence.counted
         if kind is FaultKind.MALFORMED:
             history.malformed += 1
         elif kind is FaultKind.UNKNOWN_ID and now - history.unknown_at >= UNKNOWN_APART_SECONDS:
             history.unknown += 1
             history.unknown_at = now
-        if job.owner is not None:
+        if failure.job.owner is not None:
             self.registry.failing += history.faults == 1
             if history.faults == FAILING_AT and self._pool.hooks is not None:
-                error = history.error
-                if error is not None:
-                    self._pool.hooks.failing(job.request_id, history.faults, _about(job, error))
+                error = _about(failure.job, failure.fault.error)
+                self._pool.hooks.failing(failure.job.request_id, history.faults, error)
 
-    def _go_on(
-        self,
-        job: Job,
-        history: FaultHistory,
-        scope: Scope,
-        fault: Fault,
-        asked: float,
-        now: float,
-    ) -> None:
-        if self._has_failed(job, history, fault, now):
-            self._fail(job, fault.error)
-        elif self._give_up(job, asked, now):
-            self._retry(job, history, scope, fault, now)
+    def _go_on(self, scope: Scope, failure: _Failure) -> None:
+        if self._has_failed(failure):
+            self._fail(failure.job, failure.fault.error)
+        elif self._give_up(failure.job, failure.asked, failure.now):
+            self._retry(scope, failure)
 
-    def _has_failed(self, job: Job, history: FaultHistory, fault: Fault, now: float) -> bool:
+    def _has_failed(self, failure: _Failure) -> bool:
         """Return whether the id has failed.
 
         1. A one-shot call: at the first answer that says so, or at the third try.
         2. Too many faults for the caller.
         3. "Unknown" or "malformed", often enough, and not in a way that may pass.
         """
-        if job.owner is not None and job.owner.is_one_shot:
-            if fault.kind is FaultKind.EXHAUSTED:
-                return False
+        owner, fault, history = failure.job.owner, failure.fault, failure.history
+        if owner is not None and owner.is_one_shot:
             says_so = fault.kind in _UNREAD and not fault.foreign
-            return says_so or history.tries >= ONE_SHOT_TRIES
+            is_spent = history.tries >= ONE_SHOT_TRIES and fault.kind is not FaultKind.EXHAUSTED
+            return says_so or is_spent
         if self._max_faults is not None and history.faults >= self._max_faults:
             return True
         often = history.unknown >= UNKNOWN_LIMIT or history.malformed >= MALFORMED_LIMIT
-        is_known = job.stage == ANSWERED
-        is_alone = self.registry.pending <= 1
         return often and not is_passing(
-            history, self.evidence, now, is_known=is_known, is_alone=is_alone
+            history,
+            self.evidence,
+            failure.now,
+            is_known=failure.is_known,
+            is_alone=self.registry.pending <= 1,
         )
 
-    def _retry(
-        self, job: Job, history: FaultHistory, scope: Scope, fault: Fault, now: float
-    ) -> None:
+    def _retry(self, scope: Scope, failure: _Failure) -> None:
         """Ask an id again after a fault.
 
         1. Its first refusal that was charged to the rate: it keeps its place, the key waits.
-        2. No connection: soon, for the gateway's health decides when.
-        3. Its own: later each time; no sooner than the gateway asked for.
+        2. Its own `Retry-After` outlasts a call that asks once: the id fails at once.
+        3. Any other: later, see `_delay`.
         """
-        if scope is Scope.LIMIT and history.faults == 1:
+        job, now = failure.job, failure.now
+        if scope is Scope.LIMIT and failure.history.faults == 1:
             self._requeue(job, now)
             return
-        if fault.kind in _UNCONNECTED:
-            delay = random.uniform(*RECONNECT_SECONDS)  # noqa: S311 - no secret
+        delay, owner = _delay(scope, failure), job.owner
+        is_late = owner is not None and owner.is_one_shot and now + delay > owner.times_out_at
+        if is_late and failure.fault.error.retry_after is not None:
+            self._fail(job, failure.fault.error)
         else:
-            ceiling = BACKOFF_BASE_SECONDS * 2.0 ** min(history.faults - 1, 10)
-            delay = min(ceiling, BACKOFF_CAP_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311
-        if fault.kind is FaultKind.UNKNOWN_ID:
-            delay = max(delay, UNKNOWN_APART_SECONDS / 2)  # it may be visible before that counts
-        wait = fault.error.retry_after
-        if wait is not None and scope is not Scope.LIMIT:
-            delay = max(delay, wait * random.uniform(1.0, 1.1))  # noqa: S311 - no secret
-            owner = job.owner
-            if owner is not None and owner.is_one_shot and now + delay > owner.times_out_at:
-                self._fail(job, fault.error)
-                return
-        self._reschedule(job, delay, now)
+            self._reschedule(job, delay, now)
 
     # A refused key
 
-    def _refused(
-        self, job: Job, session: KeySession, error: RequestError, asked: float, now: float
-    ) -> None:
+    def _refused(self, failure: _Failure) -> None:
         """Handle a refusal of the key.
 
         1. The key is out of use, and so are all others: every call ends.
@@ -352,30 +351,31 @@ class JobTracker:
         3. Another id will check the key. If it is answered the refusal is this id's own: it fails
            once every usable key has refused it often enough.
         """
-        alone = self.registry.pending <= 1
-        if session.refused_key(job.request_id, error, asked, now, alone=alone):
+        job, session, now = failure.job, failure.session, failure.now
+        error, alone = failure.fault.error, self.registry.pending <= 1
+        if session.refused_key(job.request_id, error, failure.asked, now, alone=alone):
             refusal = self._pool.refusal(now)
             if refusal is not None:
                 self.end_all(refusal)
             else:
                 self._requeue(job, now)
-            return
-        if job.owner is None:
-            return
-        history = job.history()
+        elif job.owner is not None:
+            self._refused_alone(failure)
+
+    def _refused_alone(self, failure: _Failure) -> None:
+        job, history, key, now = failure.job, failure.history, failure.session.index, failure.now
         refusals = history.refusals = history.refusals or {}
-        is_first = session.index not in refusals
+        is_first = key not in refusals
         if is_first or now - history.refused_at >= REFUSALS_APART_SECONDS:
-            refusals[session.index] = refusals.get(session.index, 0) + 1
+            refusals[key] = refusals.get(key, 0) + 1
             history.refused_at = now
-        usable = [one for one in self._pool.sessions if one.refusal is None]
-        if all(refusals.get(one.index, 0) >= REFUSALS_OF_AN_ID for one in usable):
-            self._fail(job, _own_refusal(error))
-        elif self._give_up(job, asked, now):
-            others = any(one.index not in refusals for one in usable)
-            delay = 0.0 if others else REFUSALS_APART_SECONDS
-            if is_first and not others:
-                delay = FIRST_REFUSAL_SECONDS
+        usable = [one.index for one in self._pool.sessions if one.refusal is None]
+        if all(refusals.get(one, 0) >= REFUSALS_OF_AN_ID for one in usable):
+            self._fail(job, _own_refusal(failure.fault.error))
+        elif self._give_up(job, failure.asked, now):
+            delay = FIRST_REFUSAL_SECONDS if is_first else REFUSALS_APART_SECONDS
+            if any(one not in refusals for one in usable):
+                delay = 0.0
             self._reschedule(job, delay, now)
 
     # One-shot calls
@@ -419,7 +419,7 @@ class JobTracker:
     def _give_up(
         self, job: Job, asked: float, now: float, record: SamplingRequest | None = None
     ) -> bool:
-        """Fail the job for those whose time was up when it was asked; return whether any is left."""
+        """Fail the job for those whose time was up; return whether it goes on for anybody."""
         if job.expires > asked and not job.shared_with:
             return True
         for subscriber in job.overdue(asked):
@@ -472,8 +472,27 @@ class JobTracker:
         return min(job.release + EXPECTED_SWEEPS * sweep, max(end, job.release))
 
 
+def _delay(scope: Scope, failure: _Failure) -> float:
+    """Return the seconds until an id is asked again after a fault.
+
+    1. No connection was made: soon, for the gateway's health decides when.
+    2. It is unknown: no sooner than it may be visible, before that counts.
+    3. Its own: later each time; no sooner than the gateway asked for.
+    """
+    kind, wait = failure.fault.kind, failure.fault.error.retry_after
+    if kind in _UNCONNECTED:
+        return random.uniform(*RECONNECT_SECONDS)  # noqa: S311 - no secret
+    ceiling = BACKOFF_BASE_SECONDS * 2.0 ** min(failure.history.faults - 1, 10)
+    delay = min(ceiling, BACKOFF_CAP_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    if kind is FaultKind.UNKNOWN_ID:
+        delay = max(delay, UNKNOWN_APART_SECONDS / 2)
+    if wait is not None and scope is not Scope.LIMIT:
+        delay = max(delay, wait * random.uniform(1.0, 1.1))  # noqa: S311 - no secret
+    return delay
+
+
 def copied(error: IdeogramError) -> Any:
-    """Return a copy of an error: each caller gets its own, for tracebacks and notes must not mix."""
+    """Return a copy of an error: each caller gets its own, so that tracebacks do not mix."""
     twin = copy.copy(error)
     twin.__cause__ = error.__cause__
     twin.__suppress_context__ = True

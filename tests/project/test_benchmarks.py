@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import benchmarks.faults.__main__ as faults
 from benchmarks._machine import ROOT
 from benchmarks.cli import kills
 from benchmarks.speed import hooks, processes, profile, scale, throughput
@@ -125,6 +126,14 @@ def test_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
     assert [share.split(":")[0] for share in shares] == list(profile.OWNERS)
     found = ("client.py", "base_events.py", "dispatcher.py", "msgspec", "")
     assert all(name in share for name, share in zip(found, shares, strict=True))
+
+
+def test_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    """A scene is played for each seed, and its figures stand beside their goals."""
+    assert faults.main(["--only", "reported/proxy/socks", "--seeds", "1-2"]) == 0
+    told = capsys.readouterr().out
+    assert "accepted ≤ 0" in told
+    assert "1 of   1 hold" in told
 
 
 @pytest.mark.anyio
