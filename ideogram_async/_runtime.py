@@ -95,6 +95,7 @@ class Runtime:
     def statistics(self) -> Statistics:
         """Give the figures as they stand now."""
         sessions = self._pool.statistics(self.loop.time())
+        lane, reason = self._transport.lane
         return Statistics(
             queries=sum(session.queries for session in sessions),
             in_flight=sum(session.in_flight for session in sessions),
@@ -103,6 +104,8 @@ class Runtime:
             failed=self.tracker.failed,
             refused=sum(session.refused for session in sessions),
             sessions=sessions,
+            lane=lane,
+            lane_reason=reason,
         )
 
     def hold(self, seconds: float, session: int) -> None:

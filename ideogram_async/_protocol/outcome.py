@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Literal
 
 import msgspec
 
@@ -12,6 +13,11 @@ from ideogram_async._models import SamplingRequest
 _KEPT_RAW = 16_384
 """Bytes of an answer up to which it is kept as it came, to be read once more."""
 _encode = msgspec.json.Encoder().encode
+
+
+Party = Literal["gateway", "proxy", "process", "id"]
+"""Which party caused a fault: `process` is this one or its machine, `id` an id that cannot be sent.
+"""
 
 
 class FaultKind(enum.Enum):
@@ -47,6 +53,8 @@ class Fault(msgspec.Struct, frozen=True):
     """A web page where JSON was expected: the address may be wrong."""
     foreign: bool = False
     """It speaks of other ids: the connection is out of step and must be closed."""
+    party: Party = "gateway"
+    """Which party caused it."""
 
 
 class Envelope(msgspec.Struct, gc=False):

@@ -101,7 +101,7 @@ def test_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
     throughput.main(["--profile", "retrieve_many", "--queries", "70"])
     parties = capsys.readouterr().out.split("\n\n")[1:]
     assert [party.split(":")[0] for party in parties] == list(profile.OWNERS)
-    found = ("client.py", "base_events.py", "dispatcher.py", "msgspec", "")
+    found = ("streams.py", "base_events.py", "dispatcher.py", "msgspec", "")
     assert all(name in party for name, party in zip(found, parties, strict=True))
 
 
