@@ -8,6 +8,7 @@ import random
 import pytest
 
 from ideogram_async.testing import VirtualTimeLoop
+from tests.support import lanes
 
 for variable in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(variable, None)  # a user's machine sets neither; child processes inherit both
@@ -38,3 +39,11 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 def _seeded() -> None:
     """Make every draw of backoff and jitter the same in each run."""
     random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """Choose the lane that clients use, where a test is run on each."""
+    lane: str | None = getattr(request, "param", None)
+    lanes.choose(lane, monkeypatch)
+    return lane
