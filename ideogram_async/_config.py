@@ -62,6 +62,7 @@ class SharedOptions(TypedDict, total=False):
     headers: Mapping[str, str] | None
     user_agent: str | None
     allow_http: bool
+    fast_lane: bool | None
 
 
 class ClientOptions(SharedOptions, total=False):
@@ -87,6 +88,10 @@ class ClientOptions(SharedOptions, total=False):
         headers: Additional headers of every query. A key is refused here.
         user_agent: The User-Agent header. Default: the library's name and version.
         allow_http: Allow `http://` for a host that is not loopback: it gets the key unencrypted.
+        fast_lane: Whether queries are sent over connections that the client keeps itself, for less
+            than half the CPU time, or (False) each through aiohttp's session. Default: None, unless
+            aiohttp is traced or patched, or is not as the client knows it. True: also where it is
+            traced or patched, which then sees no query.
         downloads: The settings of image downloads. Default: `Downloads()`.
         hooks: Functions that are called with each `Event`: queries, ends of requests, changes of
             a session's state.
@@ -115,6 +120,7 @@ class Settings:
     proxy: str | None = None
     ssl: SSLContext | bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
+    fast_lane: bool | None = None
     downloads: Downloads = field(default_factory=Downloads)
     hooks: tuple[Hook, ...] = ()
 
@@ -130,6 +136,7 @@ class Settings:
             schedule=_check_schedule(self.schedule),
             proxy=_check_proxy(self.proxy),
             ssl=_check_ssl(self.ssl),
+            fast_lane=_check_fast_lane(self.fast_lane),
             downloads=_check_downloads(self.downloads),
             hooks=check_hooks(self.hooks),
         )
@@ -256,6 +263,12 @@ def _check_ssl(ssl: SSLContext | bool) -> SSLContext | bool:
     if not isinstance(ssl, SSLContext | bool):
         raise TypeError(f"ssl is a {type(ssl).__name__}: expected an ssl.SSLContext, True or False")
     return ssl
+
+
+def _check_fast_lane(fast_lane: bool | None) -> bool | None:
+    if fast_lane is not None and not isinstance(fast_lane, bool):
+        raise TypeError(f"fast_lane is a {type(fast_lane).__name__}: expected True, False or None")
+    return fast_lane
 
 
 def _check_downloads(downloads: Downloads) -> Downloads:

@@ -105,6 +105,7 @@ class Runtime:
     def statistics(self) -> Statistics:
         """Return the client's present figures."""
         sessions = self._pool.statistics(self.loop.time())
+        lane, reason = self._transport.lane
         return Statistics(
             queries=sum(session.queries for session in sessions),
             in_flight=sum(session.in_flight for session in sessions),
@@ -114,6 +115,8 @@ class Runtime:
             failing=self.tracker.registry.failing,
             refused=sum(session.refused for session in sessions),
             sessions=sessions,
+            lane=lane,
+            lane_reason=reason,
         )
 
     def hold(self, seconds: float, session: int) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 SessionState = Literal["open", "throttled", "broken", "refused"]
+TransportLane = Literal["fast", "plain"]
 
 
 class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +49,11 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Queries that were throttled (429, 503), or whose key was refused."""
     sessions: tuple[SessionStatistics, ...] = ()
     """The figures of each session, in the order of the keys."""
+    lane: TransportLane | None = None
+    """How queries are sent: over connections that the client keeps itself, which costs less than
+    half, or each through aiohttp's session, where tracing sees it. None before the first call."""
+    lane_reason: str | None = None
+    """Why they are sent so."""
 
 
 class RunStatistics(msgspec.Struct, frozen=True, kw_only=True):

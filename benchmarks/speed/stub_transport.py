@@ -13,6 +13,7 @@ from ideogram_async._protocol.answers import read_answer
 
 if TYPE_CHECKING:
     from ideogram_async._protocol.outcome import Answer, Fault
+    from ideogram_async._statistics import TransportLane
 
 _RUNNING = SamplingRequest(
     request_id=ID_MARK.decode(),
@@ -39,6 +40,11 @@ class StubTransport:
         body = msgspec.json.encode({"sampling_requests": [_RUNNING]})
         self._before, self._after = body.split(ID_MARK)
         self._headers = {"Date": "Tue, 14 Nov 2023 22:13:40 GMT"}
+
+    @property
+    def lane(self) -> tuple[TransportLane, str]:
+        """What statistics show."""
+        return "fast", "nothing is sent"
 
     async def query(self, _index: int, request_id: str) -> Answer | Fault:
         """Return the answer for an id."""

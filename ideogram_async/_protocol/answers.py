@@ -157,21 +157,21 @@ class _Failure(msgspec.Struct):
         6. A web page with 400 or 404 is a web server's own: it knows no such path.
         7. The rest by its status.
         """
-        status = self.status
-        if status in _REDIRECTION and status != HTTPStatus.NOT_MODIFIED:
-            return FaultKind.ADDRESS
-        if status == HTTPStatus.NOT_FOUND and message.startswith("Invalid URL"):
+        if self._is_wrong_address(message):
             return FaultKind.ADDRESS
         if words & _QUOTA_WORDS:
             return self._quota_kind()
-        if status in _REFUSALS:
-            return FaultKind.REFUSED
         is_own = ("error" in document or "code" in document) and not self._is_problem()
-        if status == HTTPStatus.FORBIDDEN and is_own:
+        if self.status in _REFUSALS or (self.status == HTTPStatus.FORBIDDEN and is_own):
             return FaultKind.REFUSED
-        if status in _UNKNOWN_PATH and self._is_html():
+        if self.status in _UNKNOWN_PATH and self._is_html():
             return FaultKind.DOUBTFUL_ADDRESS
-        return _KINDS.get(status, FaultKind.TRANSIENT)
+        return _KINDS.get(self.status, FaultKind.TRANSIENT)
+
+    def _is_wrong_address(self, message: str) -> bool:
+        if self.status in _REDIRECTION:
+            return self.status != HTTPStatus.NOT_MODIFIED
+        return self.status == HTTPStatus.NOT_FOUND and message.startswith("Invalid URL")
 
     def _quota_kind(self) -> FaultKind:
         return FaultKind.REFUSED if self._wait() is None else FaultKind.THROTTLED

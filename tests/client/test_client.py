@@ -255,7 +255,7 @@ async def test_web_pages_for_answers_end_the_run() -> None:
 
 
 async def test_unknown_ids_fail_after_three_answers_5_s_apart() -> None:
-    """An id that stays unknown, while others are answered, fails some 10 s after its first query."""
+    """An id that stays unknown, while others are answered, fails after some 10 s."""
     async with (
         Gateway() as gateway,
         IdeogramClient(gateway.url, schedule=FixedInterval(1.0)) as client,

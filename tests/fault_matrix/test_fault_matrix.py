@@ -298,7 +298,13 @@ CALLERS = [
 ROWS: list[Row] = [*WIRE, *ANSWERS, *STATUSES, *CONNECTIONS, *GATEWAYS, *KEYS, *CALLERS]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+PLAYED = [
+    *(pytest.param(row, None, id=str(row)) for row in ROWS),
+    *(pytest.param(row, "plain", id=f"{row}, plain lane") for row in [*WIRE, *CONNECTIONS]),
+]
+
+
+@pytest.mark.parametrize(("row", "lane"), PLAYED, indirect=["lane"])
 async def test_fault(row: Row, caplog: pytest.LogCaptureFixture) -> None:
     """A fault that was seen to fire costs what its row says, and breaks no promise."""
     caplog.set_level(logging.DEBUG)
