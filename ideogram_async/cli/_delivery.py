@@ -13,7 +13,8 @@ from ideogram_async import (
     Run,
     SamplingRequest,
 )
-from ideogram_async.cli._console import complain, printable
+from ideogram_async._protocol.sanitize import printable
+from ideogram_async.cli._console import complain
 from ideogram_async.cli._exit_codes import Code, CommandError
 
 if TYPE_CHECKING:
