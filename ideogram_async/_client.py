@@ -19,8 +19,8 @@ from ideogram_async._errors import ClientClosed, RequestError
 from ideogram_async._logging import set_up_logging
 from ideogram_async._models import SamplingRequest, SamplingResponse
 from ideogram_async._runs.ids import Ids, check_id, check_ids
+from ideogram_async._runs.local_backend import local_run
 from ideogram_async._runs.run import Run
-from ideogram_async._runs.run_state import RunState
 from ideogram_async._runs.single_call import SingleCall
 from ideogram_async._runtime import Runtime, until_done
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
@@ -404,13 +404,13 @@ class IdeogramClient:
     def __del__(self) -> None:
         runtime = getattr(self, "_runtime", None)
         if runtime is not None:
+            runtime.abandon()  # before the warning, which may be raised as an error
             warnings.warn(
                 f"{self!r} was never closed: use `async with`, or `await client.close()`",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
-            runtime.abandon()
 
     def _started(self) -> Runtime:
         """Return the runtime, started by the first call; raise where it cannot work."""
@@ -435,7 +435,7 @@ class IdeogramClient:
         deadline: float | None,
         just_submitted: bool = False,
     ) -> SamplingRequest:
-        check_id(request_id)
+        request_id = check_id(request_id)
         timeout = check_seconds("timeout", timeout)
         runtime = self._started()
         until = math.inf if timeout is None else runtime.loop.time() + timeout
@@ -454,10 +454,8 @@ class IdeogramClient:
         check_ids(ids)
         timeout = check_seconds("timeout", timeout)
         runtime = self._started()
-        feed: RunState[Any] = RunState(
-            ids, runtime.dispatcher, runtime.tracker, timeout=timeout, **settings
-        )
-        return Run(feed, self)
+        state = local_run(ids, runtime.dispatcher, runtime.tracker, timeout=timeout, **settings)
+        return Run(state, self)
 
 
 _init: Any = IdeogramClient.__init__

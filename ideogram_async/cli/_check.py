@@ -69,7 +69,7 @@ async def run_check(
             if results is None:
                 _print_table(ids if isinstance(ids, list) else list(states), states)
             screen.say(meter.describe())
-            if run.failures:
+            if run.statistics().failed:
                 raise typer.Exit(Code.FAILED)
 
 

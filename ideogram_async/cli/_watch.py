@@ -207,5 +207,5 @@ def _conclude(
         raise no_ids()
     before = f", {len(results.known)} in {results.name} before" if results.known else ""
     meter.say(meter.describe() + before)
-    if run.failures or (album is not None and album.failures):
+    if run.statistics().failed or (album is not None and album.failures):
         raise typer.Exit(Code.FAILED)
