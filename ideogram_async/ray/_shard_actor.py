@@ -47,7 +47,7 @@ class ShardActor:
         """Start the client."""
         self._schedule = RecordingSchedule(schedule)
         self._client: IdeogramClient = config.client(self._schedule)
-        self._has_news = asyncio.Event()
+        self._report_is_due = asyncio.Event()
         self._report_is_full = asyncio.Event()
         self._has_room = asyncio.Event()
         await self._client.__aenter__()
@@ -72,7 +72,7 @@ class ShardActor:
     async def reports(self) -> AsyncIterator[ShardReport]:
         """Yield a report when there is something to report, until the client's run has ended."""
         while self._ended is None or self._results:
-            await self._wait_for_news()
+            await self._wait_until_due()
             yield self._next_report()
 
     async def _poll(self, queue: IdQueue, *, just_submitted: bool) -> None:
@@ -89,21 +89,21 @@ class ShardActor:
         except IdeogramError as error:
             error.pending = ()  # the caller's process knows better
             self._ended = error
-            self._has_news.set()
+            self._report_is_due.set()
 
     def _put(self, result: Result) -> None:
         self._results.append(result)
-        self._has_news.set()
+        self._report_is_due.set()
         if len(self._results) >= RESULTS_PER_REPORT:
             self._report_is_full.set()
 
-    async def _wait_for_news(self) -> None:
+    async def _wait_until_due(self) -> None:
         """Wait for results, a refusal or the heartbeat, and keep reports apart."""
         loop = asyncio.get_running_loop()
         until = loop.time() + HEARTBEAT_SECONDS
-        while not self._has_news.is_set() and loop.time() < until:
+        while not self._report_is_due.is_set() and loop.time() < until:
             with anyio.move_on_after(HOLD_CHECK_SECONDS):
-                await self._has_news.wait()
+                await self._report_is_due.wait()
             self._check_holds()
         with anyio.CancelScope(deadline=self._reported_at + REPORT_GAP_SECONDS):
             await self._report_is_full.wait()
@@ -115,7 +115,7 @@ class ShardActor:
             if session.refused > self._refusals_reported.get(place, 0) and session.held > 0:
                 self._refusals_reported[place] = session.refused
                 self._holds[place] = session.held
-                self._has_news.set()
+                self._report_is_due.set()
 
     def _next_report(self) -> ShardReport:
         count = min(RESULTS_PER_REPORT, len(self._results))
@@ -125,7 +125,7 @@ class ShardActor:
             self._report_is_full.clear()
         holds, self._holds = self._holds, {}
         if not self._results and self._ended is None:
-            self._has_news.clear()
+            self._report_is_due.clear()
         return ShardReport(
             packed_records(results),
             packed_errors(results),
