@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ideogram_async._runs.ids import Ids
 
 IDS_AT_THE_CALL = 500
-"""Ids that the call takes in before it returns, so that it raises for a bad one."""
+"""The call itself takes in so many, so that it raises where one of them is bad."""
 IDS_PER_SLICE = 5_000
 SLICE_SECONDS = 0.005
 """After so many ids, or so long, the rest of the loop has a turn."""
@@ -69,14 +69,14 @@ class IdSource:
         return self._iterator
 
     def take_at_once(self) -> None:
-        """Take in the first ids of an iterable; raise what `refuse` or the iterable raises."""
+        """Accept the first ids of an iterable; raise what `refuse` or the iterable raises."""
         if self._async_source is None:
             self.over = not self._take_slice(IDS_AT_THE_CALL)
             if self.over:
                 self._seen = IdSet()
 
     async def run(self) -> None:
-        """Take in the others, until the source is over, or `stop` was called."""
+        """Accept the other ids, until the source is over, or `stop` was called."""
         self.running = True
         try:
             with self._scope:
@@ -103,7 +103,7 @@ class IdSource:
                 await asyncio.sleep(0)
 
     def stop(self) -> None:
-        """Take in no more."""
+        """Accept no more ids."""
         self._stopped = True
         self._scope.cancel()
 
@@ -125,7 +125,7 @@ class IdSource:
         self._accepted()
 
     def _take_slice(self, most: int = IDS_PER_SLICE) -> bool:
-        """Take in one slice of an iterable; return whether there may be more."""
+        """Accept the ids of one slice of an iterable; return whether there may be more."""
         time, take = self._loop.time, self._take
         now = time()
         until = now + SLICE_SECONDS

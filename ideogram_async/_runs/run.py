@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Awaitable, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -45,7 +45,7 @@ class Run(Generic[T]):
         self._holders.iterated = True
         return RunIterator(self._state, self._client, self._holders)
 
-    def __anext__(self) -> Awaitable[T]:
+    def __anext__(self) -> Coroutine[Any, Any, T]:
         """Wait for the next result; the wait keeps the run going, as a loop over it does."""
         return RunIterator(self._state, self._client, self._holders).__anext__()
 
@@ -139,7 +139,7 @@ class RunIterator(Generic[T]):
     def __aiter__(self) -> Self:
         return self
 
-    def __anext__(self) -> Awaitable[T]:
+    def __anext__(self) -> Coroutine[Any, Any, T]:
         """Wait for the next result; the wait keeps the run going."""
         return self._state.results.next(self)
 

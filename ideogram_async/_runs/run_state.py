@@ -30,7 +30,7 @@ class RunBackend(Protocol):
     """What polls the ids of a run: the client that made it, or the shards of a cluster."""
 
     def enter(self, run: RunState[Any]) -> None:
-        """Take up a run: report to its `results` what becomes of each id, and `end` it early."""
+        """Begin to work for a run: report to its `results`, and `end` it where no id can go on."""
 
     def poll(self, request_id: str, now: float) -> None:
         """Poll an id, from the next `wake` on."""
@@ -98,7 +98,7 @@ class RunState(Generic[T]):
         self._start()
 
     def _start(self) -> None:
-        """Take in the first ids, so that the call raises for a bad one; then start polling."""
+        """Accept the first ids, so that the call raises for a bad one; then start polling."""
         self._backend.enter(self)
         try:
             self._source.take_at_once()

@@ -51,7 +51,7 @@ class ClusterRun:
     # As a `RunBackend`
 
     def enter(self, run: RunState[Any]) -> None:
-        """Take up the run; nothing is started yet."""
+        """Begin to work for a run; nothing is started yet."""
         self._run = run
 
     def poll(self, request_id: str, now: float) -> None:  # noqa: ARG002 - a shard has its own clock
@@ -198,8 +198,8 @@ class ClusterRun:
                 other.add_samples(report.samples)
         results = self._run.results
         for result in report.results():
-            request_id = result.request_id
-            if request_id is None or not shard.end(request_id):
+            request_id = str(result.request_id)
+            if not shard.end(request_id):
                 continue  # reported before, by an actor that was lost since
             if isinstance(result, RequestError):
                 results.failed(request_id, result)

@@ -37,8 +37,8 @@ ActorEnd: TypeAlias = ActorLost | Exception
 class ShardProxy:
     """One shard, polled by one actor after another.
 
-    An id that was added is open until its result was recorded here, whatever becomes of an actor.
-    The proxy calls nothing of the run: the run starts actors, and reads what each `next_event` is.
+    An id that was added is open until its end was recorded here, whatever becomes of an actor. The
+    proxy calls nothing of the run: that one starts the actors, and reads one event after another.
     """
 
     def __init__(self, share: Share) -> None:
@@ -70,7 +70,7 @@ class ShardProxy:
         if self._unsent:
             self._has_unsent.set()
 
-    def end(self, request_id: str | None) -> bool:
+    def end(self, request_id: str) -> bool:
         """Record that an id has ended; return whether it was open."""
         if request_id not in self.open:
             return False

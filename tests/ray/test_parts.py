@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import ssl
 import subprocess
 import sys
 import traceback
+from collections.abc import AsyncIterator
 from math import inf
 from typing import Any
 
@@ -29,7 +31,7 @@ from ideogram_async.testing import Gateway
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
-from ideogram_async.ray import ray_as_completed
+from ideogram_async.ray import _cluster, ray_as_completed
 from ideogram_async.ray._budget import divide
 from ideogram_async.ray._completion_samples import RecordingSchedule, copied, learn
 from ideogram_async.ray._shard_config import ClusterConfig, ShardConfig
@@ -161,6 +163,26 @@ def test_records_travel_as_they_are(odd: Any) -> None:
     assert received == record
     assert (type(error), error.request_id) == (RequestFailed, "b")
     assert isinstance(error.__cause__, APIError)
+
+
+async def test_left_before_anything_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is left at once connects to no cluster, and waits for nothing."""
+    connected: list[object] = []
+    monkeypatch.setattr(_cluster, "connect", connected.append)
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+
+    async with ray_as_completed(source(), URL) as run:
+        pass
+    assert (run.pending, [*run.rest], connected) == ((), [], [])
+    async with ray_as_completed((f"id {n}" for n in range(10**4)), URL) as run:
+        taken = len(run.pending)
+    assert 0 < taken < 10**4
+    assert len({*run.pending, *run.rest}) == 10**4
+    assert connected == []
+    assert [one async for one in ray_as_completed([], URL)] == []
+    assert asyncio.get_running_loop().time() < 1
 
 
 def test_without_ray() -> None:

@@ -38,7 +38,7 @@ def _by_wait_for_of_iterator(run: Run[Any]) -> Awaitable[Any]:
 
 
 def _by_task(run: Run[Any]) -> Awaitable[Any]:
-    return asyncio.ensure_future(run.__anext__())
+    return asyncio.create_task(run.__anext__())
 
 
 WAYS = [_of_run, _of_iterator, _with_default, _by_wait_for, _by_wait_for_of_iterator, _by_task]

@@ -244,6 +244,16 @@ async def test_leaving_before_the_source_was_begun() -> None:
         assert not pulled
 
 
+async def test_leaving_after_the_client_closed_at_once() -> None:
+    """Where the client's tasks never began, leaving a run waits for nothing."""
+    async with Gateway() as gateway:
+        client = _client(gateway)
+        run = client.as_completed(_source(["id"]))
+        await client.close()
+        await run.aclose()
+        assert asyncio.get_running_loop().time() < 1
+
+
 async def test_an_error_that_was_not_taken_is_pending() -> None:
     """With `return_exceptions` an error is kept nowhere else, so that leaving would lose it."""
     async with Gateway() as gateway, _client(gateway) as client:
