@@ -100,6 +100,17 @@ async def test_a_broken_answer(name: str, words: str) -> None:
         assert_says(await fault_of(server.url), f"no answer from {address_of(server)}: {words}")
 
 
+async def test_another_protocol() -> None:
+    """A 101 ends the query at once: the connection speaks HTTP no longer."""
+    async with RawServer() as server, sending(server.url) as transport:
+        server.script(BROKEN["protocol switched"])
+        fault = await transport.query(0, "id")
+        assert isinstance(fault, Fault)
+        assert (fault.error.status, asyncio.get_running_loop().time()) == (101, 0)
+        assert await percentage_of(transport, "id") == 100
+        assert len(server.connections) == 2
+
+
 async def test_a_query_that_was_lost_twice() -> None:
     """Where the replay's connection dies as well the error says that it was two."""
     replays: list[int] = []

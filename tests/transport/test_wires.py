@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from ideogram_async import Credential
+from ideogram_async._protocol.outcome import Fault
 from tests.support.lanes import on_fast_lane
 from tests.support.raw_server import End, RawServer
 from tests.support.transports import percentage_of, sending
@@ -87,6 +88,18 @@ async def test_first_in_first_out() -> None:
             await percentage_of(transport, f"next-{number}")
         taken = [query.connection.number for query in server.queries[3:]]
         assert taken == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
+async def test_a_head_that_breaks_off_on_a_reused_connection(end: End) -> None:
+    """Once a byte of its answer has come a query is not sent again at once."""
+    replays: list[int] = []
+    async with RawServer() as server, sending(server.url, replays) as transport:
+        await percentage_of(transport, "first")
+        server.script([server.answer("second")[:30], 0.1, end])
+        outcome = await transport.query(0, "second")
+        assert isinstance(outcome, Fault)
+        assert (len(server.queries), replays) == (2, [])
 
 
 # How long it is kept
