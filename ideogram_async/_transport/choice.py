@@ -25,19 +25,17 @@ def why_plain(sessions: Iterable[aiohttp.ClientSession], *, forced: bool | None)
         return "the setting fast_lane is False"
     if isinstance(asyncio.get_running_loop(), _PROACTOR):
         return "the loop's transports cannot change their protocol"
-    failure = probe()
-    if failure is not None or forced:
-        return failure
+    return probe() or (None if forced else watcher(sessions))
+
+
+def watcher(sessions: Iterable[aiohttp.ClientSession]) -> str | None:
+    """Return what shows that somebody watches aiohttp's queries, or None.
+
+    A method is aiohttp's own if it is a function with the globals of its module: those, a wrapper
+    does not copy.
+    """
     if any(session.trace_configs for session in sessions):
         return "aiohttp's sessions are traced"
-    return patch_of_aiohttp()
-
-
-def patch_of_aiohttp() -> str | None:
-    """Return which method of aiohttp is not its own, if any: its replacement wants the queries.
-
-    A function keeps the globals of the module that defines it, whatever else is copied to it.
-    """
     for cls in (aiohttp.ClientSession, aiohttp.TCPConnector, aiohttp.BaseConnector):
         home = vars(sys.modules[cls.__module__])
         for name, value in vars(cls).items():

@@ -17,7 +17,7 @@ from ideogram_async._protocol.answers import read_answer
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._protocol.query import encode_query
 from ideogram_async._statistics import TransportLane
-from ideogram_async._transport.choice import why_plain
+from ideogram_async._transport.choice import watcher, why_plain
 from ideogram_async._transport.faults import FaultReader
 from ideogram_async._transport.lane import DeadConnectionError, Lane, LaneError, Post, Response
 from ideogram_async._transport.plain_lane import PlainLane, Request, ReusedResponse
@@ -90,7 +90,7 @@ class Transport:
                     replayed = True
                     self._replayed(index)
                 except LaneError as error:
-                    self._choose(str(error))
+                    self._fall_back(str(error))
         except asyncio.CancelledError:
             if not self._attempts.expired(task):
                 raise
@@ -108,17 +108,27 @@ class Transport:
             await session.close()
         await self._connector.close()
 
+    def _fall_back(self, reason: str) -> None:
+        if self._name == "fast":  # the first of those who find out
+            self._lane.close()
+            self._choose(reason)
+
     def _choose(self, why_plain: str | None) -> None:
-        max_body = self._settings.max_body
+        forced, max_body = self._settings.fast_lane, self._settings.max_body
         if why_plain is None:
-            self._name, self._reason = "fast", "aiohttp is as it is known, and nobody watches it"
+            self._name, self._reason = "fast", "aiohttp is known, and nobody watches it"
             self._lane = Wires(
-                self._connector, self._posts, timeout=self._timeout, max_body=max_body
+                self._connector,
+                self._posts,
+                timeout=self._timeout,
+                max_body=max_body,
+                watcher=lambda: None if forced else watcher(self._sessions),
             )
         else:
             self._name, self._reason = "plain", why_plain
             self._lane = PlainLane(self._posts, max_body=max_body)
-        _log.debug("queries take the %s lane: %s", self._name, self._reason)
+        level = logging.WARNING if forced and why_plain else logging.DEBUG
+        _log.log(level, "queries take the %s lane: %s", self._name, self._reason)
 
     def _post(self, headers: dict[str, str]) -> Post:
         """Make the session of one key, and return how to post with it."""

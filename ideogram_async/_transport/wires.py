@@ -211,9 +211,11 @@ class Wires:
         *,
         timeout: aiohttp.ClientTimeout,
         max_body: int,
+        watcher: Callable[[], str | None],
     ) -> None:
         self._connector = connector
         self._posts = posts
+        self._watcher = watcher
         self._timeout = timeout
         self._max_body = max_body
         self._time = asyncio.get_running_loop().time
@@ -277,6 +279,9 @@ class Wires:
     # Opening
 
     async def _open(self, index: int) -> tuple[Wire, bytes]:
+        watcher = self._watcher()
+        if watcher is not None:
+            raise LaneError(watcher)
         try:
             await self._posts[index](middlewares=(self._connect,))
         except _Opened as opened:

@@ -12,6 +12,7 @@ from ideogram_async._config import Settings
 VARIABLE = "IDEOGRAM_TEST_LANE"
 """`plain` has all tests use the plain lane, where they do not say otherwise."""
 
+on_fast_lane = pytest.mark.parametrize("lane", ["fast"], indirect=True)
 each_lane = pytest.mark.parametrize("lane", ["fast", "plain"], indirect=True)
 
 

@@ -56,6 +56,17 @@ async def test_an_extra_answer_after_the_next_query_was_sent() -> None:
         assert client.statistics().queries == len(server.queries) == 3
 
 
+@pytest.mark.parametrize("extra", _EXTRA.values(), ids=_EXTRA)
+async def test_an_extra_answer_in_the_same_segment(extra: bytes) -> None:
+    """What follows an answer at once is credited to nothing, and its connection ends."""
+    async with RawServer(ends={"second": 1000.0}) as server, IdeogramClient(server.url) as client:
+        server.script([server.answer("first") + extra], request_id="first")
+        await client.retrieve("first")
+        assert (await client.retrieve("second")).completion_percentage == 50
+        assert server.connections[0].closed.is_set()
+        assert {query.request_id for query in server.connections[0].queries} == {"first"}
+
+
 async def test_an_extra_answer_in_two_parts() -> None:
     """An extra answer whose rest comes after the next query was sent is credited to nothing."""
     extra = reply(record("second"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 import tracemalloc
 import zlib
@@ -32,6 +33,7 @@ from tests.support.raw_server import (
     record,
     reply,
 )
+from tests.support.transports import percentage_of, sending
 from tests.support.wire_faults import BROKEN, GOOD, LATE
 
 pytestmark = [pytest.mark.anyio, each_lane]
@@ -206,6 +208,54 @@ async def test_an_unknown_encoding() -> None:
             )
         await drain(client, ["sick", "well"])
         assert sum(query.request_id == "sick" for query in server.queries) == 4
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+async def test_an_answer_in_very_many_chunks(*, zipped: bool) -> None:
+    """A chunk a byte: that is slow to read, but no larger an answer."""
+    body = gzip.compress(body_of(record("id"))) if zipped else body_of(record("id"))
+    encoding = "Content-Encoding: gzip\r\n" if zipped else ""
+    head = f"HTTP/1.1 200 OK\r\n{encoding}Transfer-Encoding: chunked\r\n\r\n".encode()
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    end = b"0\r\n\r\n"
+    plays: list[list[Step]] = [[head + chunks + end], [head, 0.1, chunks, 0.1, end]]
+    for max_body in (len(body_of(record("id"))), 1 << 20):
+        async with RawServer() as server, sending(server.url, max_body=max_body) as transport:
+            for play in plays:
+                server.script(play)
+                assert await percentage_of(transport, "id") == 100
+            assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_interim_answers(*, apart: bool) -> None:
+    """What comes before the answer as a 1xx is passed over."""
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    async with RawServer() as server, sending(server.url) as transport:
+        for _ in range(2):
+            answer = server.answer("id")
+            server.script([interim, 0.1, answer] if apart else [interim + answer])
+            assert await percentage_of(transport, "id") == 100
+        assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "kept"),
+    [
+        ("1.0", "", False),
+        ("1.0", "Connection: keep-alive\r\n", True),
+        ("1.1", "", True),
+        ("1.1", "Connection: close\r\n", False),
+    ],
+)
+async def test_whether_a_connection_is_kept(version: str, connection: str, *, kept: bool) -> None:
+    """An answer's version and `Connection` say whether it may carry another query."""
+    async with RawServer() as server, sending(server.url) as transport:
+        for _ in range(2):
+            answer = server.answer("id").replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+            server.script([answer.replace(b"Content-Type", connection.encode() + b"Content-Type")])
+            assert await percentage_of(transport, "id") == 100
+        assert len(server.connections) == (1 if kept else 2)
 
 
 async def test_a_refused_connection() -> None:
