@@ -1,7 +1,8 @@
-"""The output of the benchmarks: goals, tables, a JSON file, and a plot."""
+"""The options and the output of the benchmarks: goals, tables, a JSON file, and a plot."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import statistics
 import sys
@@ -10,6 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+
+def argument_parser(doc: str | None, *, output: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with a docstring's first line, and `--output` where files are written."""
+    parser = argparse.ArgumentParser(description=str(doc).split("\n", maxsplit=1)[0])
+    if output:
+        parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
+    return parser
 
 
 class Goal(msgspec.Struct, frozen=True):

@@ -19,8 +19,8 @@ from ideogram_async._errors import ClientClosed, RequestError
 from ideogram_async._logging import set_up_logging
 from ideogram_async._models import SamplingRequest, SamplingResponse
 from ideogram_async._runs.ids import Ids, check_id, check_ids
+from ideogram_async._runs.local_backend import local_run
 from ideogram_async._runs.run import Run
-from ideogram_async._runs.run_state import RunState
 from ideogram_async._runs.single_call import SingleCall
 from ideogram_async._runtime import Runtime, until_done
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
@@ -407,13 +407,13 @@ class IdeogramClient:
     def __del__(self) -> None:
         runtime = getattr(self, "_runtime", None)
         if runtime is not None:
+            runtime.abandon()  # before the warning, which may be raised as an error
             warnings.warn(
                 f"{self!r} was never closed: use `async with`, or `await client.close()`",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
-            runtime.abandon()
 
     def _started(self) -> Runtime:
         """Return the runtime, which the first call starts; raise if it cannot be used here."""
@@ -438,11 +438,17 @@ class IdeogramClient:
         deadline: float | None,
         just_submitted: bool = False,
     ) -> SamplingRequest:
-        check_id(request_id)
+        request_id = check_id(request_id)
         timeout = check_seconds("timeout", timeout)
         runtime = self._started()
         until = math.inf if timeout is None else runtime.loop.time() + timeout
-        call = SingleCall(request_id, is_one_shot=is_one_shot, deadline=deadline, until=until)
+        call = SingleCall(
+            request_id,
+            is_one_shot=is_one_shot,
+            deadline=deadline,
+            until=until,
+            last_fault=runtime.tracker.last_fault,
+        )
         runtime.tracker.enter(call, runtime.loop.time())
         try:
             runtime.tracker.subscribe(
@@ -457,9 +463,7 @@ class IdeogramClient:
         check_ids(ids)
         timeout = check_seconds("timeout", timeout)
         runtime = self._started()
-        state: RunState[Any] = RunState(
-            ids, runtime.dispatcher, runtime.tracker, timeout=timeout, **settings
-        )
+        state = local_run(ids, runtime.dispatcher, runtime.tracker, timeout=timeout, **settings)
         return Run(state, self)
 
 

@@ -30,6 +30,8 @@ from ideogram_async._validation import (
 )
 from ideogram_async._version import __version__
 
+CLOSE_SECONDS = 5.0
+"""Seconds that closing a client, or leaving a run, waits for what lingers: a source of ids, say."""
 _OWN_HEADERS = {
     "accept-encoding",
     "connection",

@@ -49,7 +49,10 @@ class IdeogramError(Exception):
     retry_after: float | None
     """Seconds that the gateway asked to wait."""
     pending: tuple[str, ...]
-    """The ids that had not ended when the call ended early. They can be passed to a new call."""
+    """The ids that were taken in and still open when a call ended early, to be handed in again.
+
+    Those that a run had not yet taken out of a long iterable are in its `rest`.
+    """
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from ideogram_async._config import Settings
+from ideogram_async._config import CLOSE_SECONDS, Settings
 from ideogram_async._downloads.downloader import Downloader
 from ideogram_async._errors import ClientClosed
 from ideogram_async._limits.pool import SessionPool
@@ -18,9 +18,6 @@ from ideogram_async._polling.tracker import JobTracker
 from ideogram_async._schedules.base import Schedule
 from ideogram_async._statistics import Statistics
 from ideogram_async._transport.transport import Transport
-
-CLOSE_BUDGET = 5.0
-"""Seconds that closing may take."""
 
 
 async def until_done(task: asyncio.Task[None] | None) -> None:
@@ -132,7 +129,7 @@ class Runtime:
     async def close(self) -> None:
         """End all calls, tasks and connections."""
         self.tracker.end_all(ClientClosed("the client was closed"))
-        with anyio.move_on_after(CLOSE_BUDGET):
+        with anyio.move_on_after(CLOSE_SECONDS):
             try:
                 await self.dispatcher.close()
             finally:

@@ -28,12 +28,12 @@ def check_seconds(name: str, value: float | None) -> float | None:
     return float(value)
 
 
-def check_count(name: str, value: int) -> int:
-    """Check a count: an int of at least 1."""
+def check_count(name: str, value: int, *, least: int = 1) -> int:
+    """Return a number of things; raise where it is no int, or below `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} is a {type(value).__name__}: expected an int")
-    if value < 1:
-        raise ValueError(f"{name} is {value}: expected at least 1")
+    if value < least:
+        raise ValueError(f"{name} is {value}: expected at least {least}")
     return value
 
 

@@ -6,7 +6,6 @@ At the end each id is in the file once, and each image is there. A kill costs qu
 
 from __future__ import annotations
 
-import argparse
 import random
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks._gateway import GatewayProcess, gateway_process
+from benchmarks._report import argument_parser
 from ideogram_async.testing import Gateway, picture
 
 EARLIEST_KILL_SECONDS = 0.3
@@ -103,7 +103,7 @@ def run(path: Path, kills: int, count: int, longest: float, seed: int) -> str:
 
 def main() -> None:
     """Run it, and print one line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--ids", type=int, default=400)
     parser.add_argument("--longest", type=float, default=3.0, help="seconds until a kill")

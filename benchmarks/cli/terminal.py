@@ -8,7 +8,6 @@ time is the process's own, user and system, with its start and its imports. Both
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import os
 import pty
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks._gateway import GatewayProcess, gateway_process
+from benchmarks._report import argument_parser
 from ideogram_async.testing import Gateway
 
 LIBRARY = """
@@ -105,7 +105,7 @@ def _query_count(gateway: Gateway) -> int:
 
 def main() -> None:
     """Run it, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("--ids", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()

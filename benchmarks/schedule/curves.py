@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from benchmarks._report import argument_parser, report, say, write
 from benchmarks._report import figure as new_figure
-from benchmarks._report import report, say, write
 from benchmarks.schedule.goals import Evidence, judge
 from benchmarks.schedule.simulation import Curve, optimum, poll_blindly, simulate
 from benchmarks.schedule.workloads import DURATION_LAW, PROGRESS, WORKLOADS, workload
@@ -167,9 +167,8 @@ def _panel(ax: Any, points: Sequence[Point], name: str, kind: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser = argument_parser(__doc__, output=True)
     parser.add_argument("--quick", action="store_true", help="one seed, 1,000 jobs a workload")
-    parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     return parser.parse_args()
 

@@ -7,7 +7,6 @@ limits are exact, and nobody else uses them; those of real gateways are neither.
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 import statistics
@@ -16,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from benchmarks._report import Goal, goal
+from benchmarks._report import Goal, argument_parser, goal
 from ideogram_async import Credential, FixedInterval, IdeogramClient
 from ideogram_async.testing import (
     AtRandom,
@@ -211,7 +210,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 def main() -> None:
     """Run every scenario and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="seeds 1 to N (default 3)")
     parser.add_argument("--only", help="run one scenario")
     arguments = parser.parse_args()

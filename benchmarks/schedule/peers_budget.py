@@ -8,7 +8,6 @@ are fixed. One client has the whole budget here; real clients share it.
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 import statistics
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 import anyio
 
+from benchmarks._report import argument_parser
 from ideogram_async import FixedInterval, IdeogramClient, Schedule
 from ideogram_async.testing import Gateway, ProgressKind, SlidingWindow, run_in_virtual_time
 
@@ -143,7 +143,7 @@ ROWS: dict[str, tuple[Run, dict[str, float]]] = {
 
 def main() -> None:
     """Run every row with each seed, and print the means beside their goals."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="seeds 1 to N (default 5)")
     parser.add_argument("--only", help="run one row")
     arguments = parser.parse_args()

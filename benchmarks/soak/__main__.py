@@ -16,7 +16,6 @@ cleared after each round.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import math
@@ -32,6 +31,7 @@ from typing import Any
 import msgspec
 
 from benchmarks._machine import resident_bytes
+from benchmarks._report import argument_parser
 from benchmarks.soak.callers import Callers
 from benchmarks.soak.faulty_gateway import FaultyGateway
 from ideogram_async import Credential, FixedInterval, IdeogramClient
@@ -206,7 +206,7 @@ def _listed(figures: Mapping[str, int]) -> str:
 
 def main() -> None:
     """Run for so many minutes, and exit with 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()

@@ -10,7 +10,6 @@ table has the medians. Needs Ray.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import math
@@ -24,6 +23,7 @@ from typing import NamedTuple
 
 import benchmarks.speed.ray_environment  # noqa: F401 - before Ray
 from benchmarks._gateway import gateway_process
+from benchmarks._report import argument_parser
 from benchmarks.speed.answers import COMPLETE, make_ids
 from benchmarks.speed.server import serving
 from ideogram_async import IdeogramClient, SamplingRequest
@@ -197,7 +197,7 @@ def result_lines(tables: dict[str, dict[str, Figures]]) -> Iterator[str]:
 
 def main() -> None:
     """Start Ray and both servers, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("--ids", type=int, default=20_000, help="ids per run (default 20,000)")
     parser.add_argument("--repeats", type=int, default=3, help="runs per row (default 3)")
     arguments = parser.parse_args()

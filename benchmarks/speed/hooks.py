@@ -9,19 +9,16 @@ sampler that takes one span in a hundred costs less.
 
 from __future__ import annotations
 
-import argparse
-import statistics
 from collections.abc import Iterator, Sequence
 
 from benchmarks._machine import cores, described
-from benchmarks._report import about, goal, report, say, spread, table
-from benchmarks.speed.competitors import ALL_CLIENTS, OBSERVED
-from benchmarks.speed.rounds import Rounds, Row
+from benchmarks._report import about, argument_parser, goal, report, say
+from benchmarks.speed.competitors import OBSERVED
+from benchmarks.speed.rounds import Rounds, Row, cost_table
 from benchmarks.speed.server import serving
 
 WITHOUT = "as_completed"
 CLIENTS = ("bare", WITHOUT, *OBSERVED)
-NAMES = {WITHOUT: "ours, without hooks"}
 COST_RATIO_LIMIT = 1.1
 """The cost of a query with a hook that does nothing, by that of one without."""
 
@@ -36,19 +33,7 @@ def measure(rounds: Rounds, repeats: int, clients: Sequence[str] = CLIENTS) -> l
 def result_lines(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the cost of a query, its ratio to that without hooks, and the goal."""
     (without,) = [row for row in rows if row.client == WITHOUT]
-    yield from table(
-        ["", "us CPU", "ratio", "queries/s", "spread"],
-        (
-            [
-                NAMES.get(row.client, ALL_CLIENTS[row.client].what),
-                f"{row.cost:.1f}",
-                f"{row.ratio(without):.2f}",
-                f"{statistics.median(row.rates):,.0f}",
-                f"{spread(row.costs):.0%}",
-            ]
-            for row in rows
-        ),
-    )
+    yield from cost_table(rows, "us CPU", base=WITHOUT)
     goals = [
         goal("a hook that does nothing: x without hooks", row.ratio(without), COST_RATIO_LIMIT)
         for row in rows
@@ -59,7 +44,7 @@ def result_lines(rows: Sequence[Row]) -> Iterator[str]:
 
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--queries", type=int, default=4_000, help="per turn")
     arguments = parser.parse_args()

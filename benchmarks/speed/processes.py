@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks._machine import all_cores, described
-from benchmarks._report import about, figure, say, spread, table, write
+from benchmarks._report import about, argument_parser, figure, say, spread, table, write
 from benchmarks.speed.child import started
 from benchmarks.speed.competitors import COMPETITORS, Target
 from benchmarks.speed.server import Server, serving
@@ -103,12 +103,11 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser = argument_parser(__doc__, output=True)
     parser.add_argument("--quick", action="store_true", help="3 rounds of 10,000 queries")
     parser.add_argument("--counts", type=int, nargs="+", default=(1, 2), help="of processes")
     parser.add_argument("--rounds", type=int, help="default 7")
     parser.add_argument("--queries", type=int, help="per round, of all processes; default 40,000")
-    parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
     arguments = parser.parse_args(given)
     arguments.rounds = arguments.rounds or (3 if arguments.quick else 7)
     arguments.queries = arguments.queries or (10_000 if arguments.quick else 40_000)

@@ -13,13 +13,14 @@ import random
 import re
 import shutil
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import product
 
 import msgspec
 
+from benchmarks._report import spread, table
 from benchmarks.speed.child import Child, ChildError, started
 from benchmarks.speed.competitors import ALL_CLIENTS, Target
 from benchmarks.speed.server import Server
@@ -66,6 +67,24 @@ class Row(msgspec.Struct):
             self.ratios if both else self.costs, other.ratios if both else other.costs, strict=True
         )
         return statistics.median(mine / theirs for mine, theirs in pairs)
+
+
+def cost_table(rows: Sequence[Row], unit: str, base: str = "bare") -> Iterator[str]:
+    """Yield a table of rows: the cost per query, its ratio to that of `base`, and the spread."""
+    by_client = {row.client: row for row in rows}
+    yield from table(
+        ["client", unit, f"x {ALL_CLIENTS[base].what}", "queries/s", "spread"],
+        (
+            [
+                ALL_CLIENTS[row.client].what,
+                f"{row.cost:.1f}",
+                f"{row.ratio(by_client[base]):.2f}" if base in by_client else "",
+                f"{statistics.median(row.rates):,.0f}" if row.rates else "",
+                f"{spread(row.costs):.0%}",
+            ]
+            for row in rows
+        ),
+    )
 
 
 class Rounds:

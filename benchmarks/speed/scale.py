@@ -27,7 +27,18 @@ from pathlib import Path
 import msgspec
 
 from benchmarks._machine import cores, described
-from benchmarks._report import Goal, about, figure, goal, report, say, spread, table, write
+from benchmarks._report import (
+    Goal,
+    about,
+    argument_parser,
+    figure,
+    goal,
+    report,
+    say,
+    spread,
+    table,
+    write,
+)
 from benchmarks.speed.child import started
 from benchmarks.speed.pending_ids import PendingCost, PendingTask
 
@@ -150,13 +161,12 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser = argument_parser(__doc__, output=True)
     parser.add_argument("--quick", action="store_true", help="one round")
     parser.add_argument("--rounds", type=int, help="default 3")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--tasks", type=int, default=100_000, help="largest size for a task per id")
     parser.add_argument("--polls", type=int, default=100_000, help="that are timed")
-    parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
     arguments = parser.parse_args(given)
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     return arguments

@@ -25,16 +25,24 @@ small functions look more expensive than they are.
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks._machine import cores, described
-from benchmarks._report import Goal, about, figure, goal, report, say, spread, table, write
+from benchmarks._report import (
+    Goal,
+    about,
+    argument_parser,
+    figure,
+    goal,
+    report,
+    say,
+    write,
+)
 from benchmarks.speed.competitors import COMPETITORS
 from benchmarks.speed.profile import profile_lines, profiled
-from benchmarks.speed.rounds import Rounds, Row
+from benchmarks.speed.rounds import Rounds, Row, cost_table
 from benchmarks.speed.server import serving
 
 OURS = ("retrieve_many", "as_completed")
@@ -67,22 +75,9 @@ def judge(rows: Sequence[Row]) -> Iterator[Goal]:
 def result_lines(rows: Sequence[Row], unit: str) -> Iterator[str]:
     """Yield a table per variant: the cost per query, its ratio to tuned aiohttp's, the spread."""
     for variant in dict.fromkeys(row.variant for row in rows):
-        mine = [row for row in rows if row.variant == variant]
-        bare = next((row for row in mine if row.client == "bare"), None)
         loop, tls = variant
         yield f"\n{loop}, {'TLS' if tls else 'plain'}"
-        head = ["client", unit, "x tuned", "queries/s", "spread"]
-        yield from table(head, (_cells(row, bare) for row in mine))
-
-
-def _cells(row: Row, bare: Row | None) -> list[str]:
-    return [
-        COMPETITORS[row.client].what,
-        f"{row.cost:.1f}",
-        "" if bare is None else f"{row.ratio(bare):.2f}",
-        f"{statistics.median(row.rates):,.0f}" if row.rates else "",
-        f"{spread(row.costs):.0%}",
-    ]
+        yield from cost_table([row for row in rows if row.variant == variant], unit)
 
 
 def plot(rows: Sequence[Row], unit: str, path: Path) -> None:
@@ -125,7 +120,7 @@ def profile(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser = argument_parser(__doc__, output=True)
     choices: dict[str, Any] = {"choices": ("no", "yes", "both"), "nargs": "?"}
     choices |= {"const": "yes", "default": "no"}
     parser.add_argument("--uvloop", **choices, help="run on uvloop, or on both loops")
@@ -139,7 +134,6 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=COMPETITORS, help="these clients alone")
     parser.add_argument("--callgrind", action="store_true", help="count instructions (valgrind)")
     parser.add_argument("--profile", choices=COMPETITORS, help="profile this client, nothing else")
-    parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
     arguments = parser.parse_args(given)
     quick = arguments.quick or arguments.callgrind
     arguments.rounds = arguments.rounds or (1 if arguments.callgrind else 7 if quick else 21)

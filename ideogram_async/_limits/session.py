@@ -137,8 +137,11 @@ class KeySession:
             self._clear_refusal(asked)
             self._ended(asked, now)
 
-    def neutral(self, asked: float, now: float, *, accepted: bool) -> None:
+    def neutral(
+        self, asked: float, now: float, *, accepted: bool = False, refused: bool = False
+    ) -> None:
         """Record a fault that was charged to its id, or to nobody."""
+        self.refused += refused
         if accepted:  # the gateway has read the query: neither its rate nor its health is in doubt
             self.limiter.accepted(asked, now)
             self.breaker.succeeded(asked)
@@ -169,9 +172,10 @@ class KeySession:
     def refused_key(
         self, request_id: str, error: RequestError, asked: float, now: float, *, alone: bool
     ) -> bool:
-        """Record a refusal of the key; return whether it is out of use.
+        """Record a refusal of the key; return whether that puts it, or keeps it, out of use.
 
-        1. It is out of use: another query has tried it again, in vain.
+        1. It is out of use, and the query was sent before that: nothing new.
+           It was sent later: another query has tried the key again, in vain.
         2. It is the first refusal: another id will check it. Where there is no other id and the
            key has never worked, it decides.
         3. Another id was refused, too: it is out of use.
@@ -181,7 +185,7 @@ class KeySession:
         self.breaker.succeeded(asked)
         suspicion = self.suspicion
         if self.refusal is not None:
-            is_out = True
+            is_out = asked >= self.refused_at
         elif suspicion is None:
             self.suspicion = Suspicion(request_id, error, asked, now)
             is_out = alone and not self._has_worked
@@ -197,6 +201,11 @@ class KeySession:
             self._retry_at = now + REFUSED_SECONDS
         self._ended(asked, now)
         return is_out
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the key is out of use."""
+        return self.refusal is not None
 
     def follow(self, until: float, now: float) -> None:
         """Hold for another session's refusal, which holds that one so long, and for its probe."""
@@ -261,7 +270,8 @@ class KeySession:
             or self.limiter.probing
             or self.breaker.probing
         )
-        if self.probing and self._probe_asked is not None:
+        is_checked = self.suspicion is not None and self.in_flight > 0  # by what is under way
+        if is_checked or (self.probing and self._probe_asked is not None):
             self.closed_until = math.inf
             return
         self.closed_until = max(self.limiter.held_until, self.breaker.open_until)

@@ -20,8 +20,11 @@ GOOD_ANSWERS_OF_OTHERS = 3
 GOOD_PER_COUNTED_FAULT = 3
 """… and so many of them for each fault that was charged to the key or the gateway since then."""
 NEWCOMERS_IN_A_ROW = 12
-"""First faults of ids that were never answered, with no good answer to a query that was sent later:
+"""First faults of ids that were never answered, with no good answer in between:
 so many are no coincidence, even where most ids of a batch are sick."""
+NEWCOMERS_REFUSED_IN_A_ROW = 8
+"""The same for refusals (429, 503): a limit refuses all that comes, and each query beyond it is a
+waste."""
 ADDRESS_TRIES = 3
 ADDRESS_SECONDS = 10.0
 """Tries, and seconds from the first to the last, after which web pages and the like end the run."""
@@ -186,7 +189,8 @@ def attribute(
     of_key = evidence.of(key)
     if kind is FaultKind.TIMEOUT and of_key.last_good_asked > asked:
         return Scope.ID
-    if _is_own(history, of_key, key, asked, is_known=is_known):
+    many = NEWCOMERS_REFUSED_IN_A_ROW if kind is FaultKind.THROTTLED else NEWCOMERS_IN_A_ROW
+    if _is_own(history, of_key, key, asked, many, is_known=is_known):
         return Scope.ID
     return Scope.LIMIT if kind is FaultKind.THROTTLED else Scope.GATEWAY
 
@@ -208,7 +212,13 @@ def _is_wrong_address(kind: FaultKind, evidence: Evidence) -> bool:
 
 
 def _is_own(
-    history: FaultHistory, evidence: KeyEvidence, key: int, asked: float, *, is_known: bool
+    history: FaultHistory,
+    evidence: KeyEvidence,
+    key: int,
+    asked: float,
+    many: int,
+    *,
+    is_known: bool,
 ) -> bool:
     if history.faults and history.key == key:
         good = evidence.good - history.good_then
@@ -216,9 +226,9 @@ def _is_own(
         return good >= max(GOOD_ANSWERS_OF_OTHERS, GOOD_PER_COUNTED_FAULT * counted)
     if is_known:
         return False
-    if asked > evidence.last_good_asked:
+    if asked >= evidence.last_good_asked:
         evidence.newcomers_in_a_row += 1
-    return evidence.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
+    return evidence.newcomers_in_a_row < many
 
 
 def is_passing(

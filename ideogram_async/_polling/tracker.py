@@ -231,7 +231,7 @@ class JobTracker:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s, %s", job.request_id, scope.value, fault.error)
         if scope is Scope.LOCAL or scope is Scope.ADDRESS:
-            session.neutral(asked, now, accepted=False)
+            session.neutral(asked, now)
         if scope is Scope.ADDRESS:
             self.end_all(self._pool.wrong_address(fault))
         elif scope is Scope.KEY:
@@ -272,7 +272,12 @@ class JobTracker:
                 is_doubtful=fault.kind is FaultKind.DOUBTFUL_ADDRESS and not self.evidence.good,
             )
         else:
-            session.neutral(asked, now, accepted=fault.kind in _UNREAD)
+            session.neutral(
+                asked,
+                now,
+                accepted=fault.kind in _UNREAD,
+                refused=fault.kind is FaultKind.THROTTLED,
+            )
 
     def _count(self, failure: _Failure) -> None:
         """Count a fault in the id's row, after it was charged."""
@@ -347,7 +352,7 @@ class JobTracker:
         """Handle a refusal of the key.
 
         1. The key is out of use, and so are all others: every call ends.
-        2. The key is out of use: the id is asked with another one.
+        2. The key is out of use, now or since the query was sent: the id is asked with another one.
         3. Another id will check the key. If it is answered the refusal is this id's own: it fails
            once every usable key has refused it often enough.
         """
@@ -359,6 +364,8 @@ class JobTracker:
                 self.end_all(refusal)
             else:
                 self._requeue(job, now)
+        elif session.is_refused:
+            self._requeue(job, now)
         elif job.owner is not None:
             self._refused_alone(failure)
 

@@ -55,7 +55,7 @@ def test_hooks() -> None:
     assert rounds.skipped == {}
     lines = list(hooks.result_lines(rows))
     assert sum("ours, " in line for line in lines) == 2
-    assert "1.00" in next(line for line in lines if "without hooks" in line)
+    assert "1.00" in next(line for line in lines if "ours, as_completed" in line)
 
 
 def test_the_floor_over_tls_without_a_compiler() -> None:

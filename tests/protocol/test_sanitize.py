@@ -150,6 +150,14 @@ def test_messages_are_printable(text: str) -> None:
     assert len(cleaned) <= LONGEST + 1
 
 
+@given(st.text())
+def test_printable_text_is_one_plain_line(text: str) -> None:
+    """No control, format, bidi or surrogate character is left, and all printable ones are."""
+    plain = printable(text)
+    assert plain.isprintable()
+    assert plain.replace(" ", "") == "".join(c for c in text if c.isprintable() and c != " ")
+
+
 _PIECES = st.sampled_from(
     [CANARY, ACCESS_CANARY, CANARY[:9], "x", " ", "\x00", "\u200b", "y" * 290]
 )
