@@ -31,6 +31,8 @@ below what a single id asks. A limiter that hears of each refusal had 31 to 35; 
 none has 50 and more."""
 REFUSED_OF_MANY = 2.0
 """The same behind a limit of many queries a second."""
+REFUSED_OF_CROWD = 10.0
+"""Queries in a hundred that may be refused where ids come new, at a few a second."""
 OUTAGE = 5.0
 """Seconds from the start in which nothing listens, where there is an outage."""
 LONGEST = 4000.0
@@ -84,6 +86,15 @@ async def one_after_another(stage: Stage) -> None:
         await stage.wait(stage.gateway.submit(), just_submitted=True)
 
 
+async def one_a_second(stage: Stage) -> None:
+    """Submit a request each second, and await it while others come."""
+    async with anyio.create_task_group() as tasks:
+        while True:
+            wait = partial(stage.wait, just_submitted=True)
+            tasks.start_soon(wait, stage.gateway.submit())
+            await anyio.sleep(1.0)
+
+
 def crowd(ids: int, rate: float, seed: int, *, outage: bool = False) -> list[Goal]:
     """More ids than the limit lets through in their deadline: each is asked in its turn."""
     return run_in_virtual_time(_crowd, ids, rate, seed, outage)
@@ -102,6 +113,7 @@ async def _crowd(ids: int, rate: float, seed: int, outage: bool) -> list[Goal]:
         return [
             Goal("lost", stage.lost(listed), 0),
             Goal("failed unasked", unasked, 0),
+            Goal("refused", _refused(stage.gateway.queries), REFUSED_OF_CROWD, "%"),
         ]
 
 
@@ -121,6 +133,9 @@ SCENES: dict[str, Scene] = {
     "limit/one-id/1-in-2-s": partial(limited, partial(TokenBucket, 0.5, 1.0), endless(1)),
     "limit/one-wait-after-another": partial(
         limited, partial(TokenBucket, 0.2, 1.0), one_after_another
+    ),
+    "limit/one-wait-a-second": partial(
+        limited, partial(TokenBucket, 4.0, 4.0), one_a_second, refused=REFUSED_OF_CROWD
     ),
     "limit/bucket-refuses-9-percent": partial(
         limited,
