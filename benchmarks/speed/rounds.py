@@ -73,7 +73,7 @@ def cost_table(rows: Sequence[Row], unit: str, base: str = "bare") -> Iterator[s
     """Yield a table of rows: the cost per query, its ratio to that of `base`, and the spread."""
     by_client = {row.client: row for row in rows}
     yield from table(
-        ["client", unit, f"x {base}", "queries/s", "spread"],
+        ["client", unit, f"x {ALL_CLIENTS[base].what}", "queries/s", "spread"],
         (
             [
                 ALL_CLIENTS[row.client].what,
