@@ -54,8 +54,8 @@ def test_hooks() -> None:
     rows = hooks.measure(rounds, 1, ["as_completed", "spans"])
     assert rounds.skipped == {}
     lines = list(hooks.result_lines(rows))
-    assert sum("ours, " in line for line in lines) == 2
-    assert "1.00" in next(line for line in lines if "ours, as_completed" in line)
+    assert sum(line.startswith("ours, ") for line in lines) == 2
+    assert "1.00" in next(line for line in lines if line.startswith("ours, as_completed"))
 
 
 def test_the_floor_over_tls_without_a_compiler() -> None:
