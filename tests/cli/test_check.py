@@ -100,11 +100,11 @@ def test_check_as_a_command(served: Served) -> None:
     assert (code, msgspec.json.decode(output)["request_id"]) == (0, request_id)
 
 
-def test_check_of_no_ids(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_no_ids(capfd: pytest.CaptureFixture[str]) -> None:
     """Without any id nothing is asked: the usage is wrong."""
     with pytest.raises(SystemExit, match="2"):
         app(["check"], prog_name="ideogram-async")
-    output, errors = capsys.readouterr()
+    output, errors = capfd.readouterr()
     assert output == ""
     assert "no ids" in errors
 
