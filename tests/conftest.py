@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ideogram_async.testing import VirtualTimeLoop
+from tests.support import lanes
 
 pytest.register_assert_rewrite(
     "tests.support.nginx",
@@ -62,3 +63,11 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 def _seeded() -> None:
     """Make every draw of backoff and jitter the same in each run."""
     random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """Choose the lane that clients use, where a test is run on each."""
+    lane: str | None = getattr(request, "param", None)
+    lanes.choose(lane, monkeypatch)
+    return lane

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from ideogram_async._errors import IdeogramError, RequestError, WaitTimeout
 from ideogram_async._models import SamplingRequest
@@ -22,12 +23,14 @@ class SingleCall:
         is_one_shot: bool,
         deadline: float | None,
         until: float,
+        last_fault: Callable[[SingleCall], RequestError | None],
     ) -> None:
         self.request_id = request_id
         self.is_one_shot = is_one_shot
         self.deadline = deadline
         self.times_out_at = until
         self.shared_ids: set[str] = set()
+        self._last_fault = last_fault
         self._record: SamplingRequest | None = None
         self._loop = asyncio.get_running_loop()
         self._result: asyncio.Future[SamplingRequest] = self._loop.create_future()
@@ -68,4 +71,8 @@ class SingleCall:
             self._result.set_exception(error)
 
     def _time_out(self) -> None:
-        self.end(WaitTimeout(f"request {self.request_id!r} has not ended within the timeout"))
+        fault = self._last_fault(self)
+        words = "" if fault is None else f"; the last answer: {fault.args[0]}"
+        error = WaitTimeout(f"request {self.request_id!r} has not ended within the timeout{words}")
+        error.__cause__ = fault
+        self.end(error)

@@ -1,7 +1,7 @@
 """The time that one attempt may take: one timer for all that are in flight.
 
 A timer for each costs a tenth of a query. All may take the same time, so they end in the order in
-which they began, and the first of them tells when to look again.
+which they began, and the timer is set to the end of the first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 
 
 class SharedTimeout:
-    """Cancels the task of an attempt whose time is up, and knows that it did."""
+    """Cancels the task of an attempt whose time is up, and knows that it did so."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -20,42 +20,42 @@ class SharedTimeout:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> asyncio.Task[object]:
-        """Note that the current task begins an attempt; give the task."""
+        """Record that the current task begins an attempt, and return the task."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an attempt is made in a task")
         when = self._loop.time() + self._seconds
         self._ends[task] = when
         if self._timer is None:
-            self._timer = self._loop.call_at(when, self._look)
+            self._timer = self._loop.call_at(when, self._on_timer)
         return task
 
     def expired(self, task: asyncio.Task[object]) -> bool:
-        """Tell whether a cancellation of the task came from here, and from nowhere else."""
+        """Return whether a cancellation of the task came from here, and from nowhere else."""
         if task not in self._cancelled:
             return False
         self._cancelled.discard(task)
         return task.uncancel() == 0
 
     def end(self, task: asyncio.Task[object]) -> None:
-        """Note that an attempt is over."""
+        """Record that an attempt is over."""
         if self._ends.pop(task, None) is None:
             self.expired(task)  # something swallowed the cancellation: it must not linger
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
-        """Cancel what is overdue, and come again when the next one is."""
+    def _on_timer(self) -> None:
+        """Cancel the attempts that are overdue, and set the timer to the end of the next one."""
         self._timer = None
         now = self._loop.time()
         while self._ends:
             task, when = next(iter(self._ends.items()))
             if when > now:
-                self._timer = self._loop.call_at(when, self._look)
+                self._timer = self._loop.call_at(when, self._on_timer)
                 return
             del self._ends[task]
             self._cancelled.add(task)

@@ -1,203 +1,175 @@
-"""One query over HTTP: with `_connections`, the only place on the client's side to know aiohttp."""
+"""One query over HTTP: beside the downloads only this package knows aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable
+from contextvars import Context
 from functools import partial
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from ideogram_async._config import Settings
-from ideogram_async._errors import (
-    APIConnectionError,
-    APITimeoutError,
-    BaseURLError,
-    InvalidResponseError,
-)
+from ideogram_async._errors import InvalidResponseError
 from ideogram_async._protocol.answers import read_answer
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._protocol.query import encode_query
-from ideogram_async._protocol.sanitize import clean
-from ideogram_async._transport.connections import (
-    DeadConnectionError,
-    Response,
-    ReusedResponse,
-    StaleConnectionError,
-    request_class,
-)
+from ideogram_async._statistics import TransportLane
+from ideogram_async._transport.choice import why_plain
+from ideogram_async._transport.faults import FaultReader
+from ideogram_async._transport.lane import DeadConnectionError, Lane, LaneError, Post, Response
+from ideogram_async._transport.plain_lane import PlainLane, Request, ReusedResponse
 from ideogram_async._transport.shared_timeout import SharedTimeout
+from ideogram_async._transport.wires import KEEP_ALIVE_SECONDS, Wires
 
-KEEP_ALIVE = 55.0
-"""Seconds that an idle connection is kept."""
+_log = logging.getLogger("ideogram_async")
 
 _HEADERS = {
     "Accept": "application/json",  # a CDN then answers its own errors as JSON more often (seen)
     "Accept-Encoding": "gzip",
     "Content-Type": "application/json",
 }
-_WHY: dict[type[Exception], str] = {
-    aiohttp.ServerDisconnectedError: "it closed the connection",
-    DeadConnectionError: "it closed the connection, twice",
-    aiohttp.ClientPayloadError: "the answer broke off, or could not be decoded",
-    aiohttp.ClientResponseError: "what came could not be read as HTTP",
-}
 
 
 class Transport:
-    """The sessions over one pool of connections, one a key; `replayed` is told of each replay."""
+    """Sends the queries of a client over one pool of connections.
+
+    `replayed` is called with the index of the key for each query that is sent a second time.
+    """
 
     def __init__(self, settings: Settings, replayed: Callable[[int], None]) -> None:
         self._settings = settings
         self._replayed = replayed
         self._secrets = settings.secrets
-        self._max_body = settings.max_body
-        self._base_url = settings.base_url
-        self._origin = urlsplit(settings.base_url).netloc
+        self._faults = FaultReader(settings)
+        self._attempts = SharedTimeout(settings.attempt_timeout)
         self._connector = aiohttp.TCPConnector(
             limit=0,  # the semaphore bounds the flight
-            keepalive_timeout=KEEP_ALIVE,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
             ssl=settings.ssl,
         )
-        self._attempts = SharedTimeout(settings.attempt_timeout)
         # The whole attempt is timed above; for a kept connection this one costs nothing.
-        timeout = aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout)
-        headers = [
-            {**_HEADERS, **settings.headers, **credential.headers()}
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout)
+        self._sessions: list[aiohttp.ClientSession] = []
+        self._posts = [
+            self._post({**_HEADERS, **settings.headers, **credential.headers()})
             for credential in settings.credentials
         ]
-        # A session's own headers go to a proxy, too, when it is asked for a tunnel (aiohttp 3.14):
-        # with a proxy each query brings its headers, which costs more.
-        tunnelled = settings.proxy is not None
-        self._sessions = [self._session({} if tunnelled else own, timeout) for own in headers]
-        self._posts = [
-            partial(
-                session.post,
-                settings.url,
-                headers=own if tunnelled else None,
-                allow_redirects=False,  # aiohttp would send Access-Token along
-                proxy=settings.proxy,
-            )
-            for session, own in zip(self._sessions, headers, strict=True)
-        ]
+        self._lane: Lane
+        self._name: TransportLane
+        self._choose(why_plain(self._sessions, forced=settings.fast_lane))
 
-    async def query(self, index: int, request_id: str) -> Answer | Fault:
-        """Ask for one id in the session of that index; raises nothing but cancellation."""
+    @property
+    def lane(self) -> tuple[TransportLane, str]:
+        """The lane that queries take, and why."""
+        return self._name, self._reason
+
+    async def query(
+        self, index: int, request_id: str, context: Context | None = None
+    ) -> Answer | Fault:
+        """Ask for one id with the key of that index; raise nothing but cancellation.
+
+        1. An answer came, of whatever status: it is read.
+        2. A reused connection died before it: the query, a read, is sent again at once, but once.
+        3. The lane cannot be used here: the plain one is, from now on.
+        4. The attempt took too long.
+        5. Anything else: no answer came.
+        """
         task, replayed = self._attempts.begin(), False
         try:
+            body = encode_query(request_id)
             while True:
                 try:
-                    response = await self._posts[index](data=encode_query(request_id))
-                    if response.content.is_eof():  # it all came with the head, as is the rule
-                        body = response.content.read_nowait()
-                    else:
-                        body = await self._rest(response)
-                    return self._outcome(request_id, response, body)
-                except StaleConnectionError:
-                    continue  # nothing was sent, and that connection is gone
+                    response = await self._lane.post(index, body, context)
+                    return self._outcome(request_id, response)
                 except DeadConnectionError as error:
                     if replayed:
-                        return self._fault(request_id, error)
-                    replayed = True  # a query is a read: it may go out again at once
+                        return self._faults.fault(request_id, error)
+                    replayed = True
                     self._replayed(index)
+                except LaneError as error:
+                    self._choose(str(error))
         except asyncio.CancelledError:
             if not self._attempts.expired(task):
                 raise
-            return self._fault(request_id, TimeoutError())
+            return self._faults.fault(request_id, TimeoutError())
         except Exception as error:  # noqa: BLE001 - the one boundary of a query
-            return self._fault(request_id, error)
+            return self._faults.fault(request_id, error)
         finally:
             self._attempts.end(task)
 
     async def close(self) -> None:
         """Close every connection."""
         self._attempts.close()
+        self._lane.close()
         for session in self._sessions:
             await session.close()
         await self._connector.close()
 
-    async def _rest(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read a body that comes by pieces, decoded, until it is more than the cap allows."""
-        chunks, size = [], 0
-        try:
-            async for chunk in response.content.iter_any():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > self._max_body:
-                    response.close()
-                    break
-        finally:
-            response.release()
-        return b"".join(chunks)
+    def _choose(self, why_plain: str | None) -> None:
+        max_body = self._settings.max_body
+        if why_plain is None:
+            self._name, self._reason = "fast", "aiohttp is as it is known, and nobody watches it"
+            self._lane = Wires(
+                self._connector, self._posts, timeout=self._timeout, max_body=max_body
+            )
+        else:
+            self._name, self._reason = "plain", why_plain
+            self._lane = PlainLane(self._posts, max_body=max_body)
+        _log.debug("queries take the %s lane: %s", self._name, self._reason)
 
-    def _outcome(
-        self, request_id: str, response: aiohttp.ClientResponse, body: bytes
-    ) -> Answer | Fault:
-        status = response.status
-        if len(body) > self._max_body:
+    def _post(self, headers: dict[str, str]) -> Post:
+        """Make the session of one key, and return how to post with it."""
+        # A session's own headers go to a proxy, too, when it is asked for a tunnel (aiohttp 3.14):
+        # with a proxy each query brings its headers, which costs more.
+        tunnelled = self._settings.proxy is not None
+        session = aiohttp.ClientSession(
+            connector=self._connector,
+            connector_owner=False,
+            headers=None if tunnelled else headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=Request,
+            response_class=ReusedResponse,
+            timeout=self._timeout,
+            trust_env=False,  # no netrc, no proxy of the environment
+        )
+        self._sessions.append(session)
+        return partial(
+            session.post,
+            self._settings.url,
+            headers=headers if tunnelled else None,
+            allow_redirects=False,  # aiohttp would send Access-Token along
+            proxy=self._settings.proxy,
+        )
+
+    def _outcome(self, request_id: str, response: Response) -> Answer | Fault:
+        status, body = response.status, response.body
+        if len(body) > self._settings.max_body:
             if status < HTTPStatus.MULTIPLE_CHOICES:
+                response.release(reusable=False)
                 return self._too_large(request_id, status)
-            body = body[: self._max_body]
+            body = body[: self._settings.max_body]
         outcome = read_answer(
             request_id,
             status,
             response.headers,
             body,
             secrets=self._secrets,
-            base_url=self._base_url,
         )
-        if isinstance(outcome, Fault) and outcome.foreign and isinstance(response, Response):
-            response.discard_connection()
+        if isinstance(outcome, Answer):
+            response.release(reusable=True)
+            return outcome
+        response.release(reusable=not outcome.foreign)
+        if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._settings.proxy:
+            return self._faults.refused_by_proxy(request_id, status)
         return outcome
-
-    def _session(
-        self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=self._connector,
-            connector_owner=False,
-            headers=headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=request_class(),
-            response_class=ReusedResponse,
-            timeout=timeout,
-            trust_env=False,  # no netrc, no proxy of the environment
-        )
 
     def _too_large(self, request_id: str, status: int) -> Fault:
         error = InvalidResponseError(
-            f"the answer is larger than max_body, {self._max_body} bytes",
+            f"the answer is larger than max_body, {self._settings.max_body} bytes",
             request_id=request_id,
             status=status,
         )
         return Fault(FaultKind.MALFORMED, error)
-
-    def _fault(self, request_id: str, error: Exception) -> Fault:
-        """Put what happened in our own words: aiohttp's errors hold the key."""
-        cause = getattr(error, "os_error", error)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return self._untrusted(request_id, getattr(cause, "verify_message", ""))
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            what = f"no connection within connect_timeout, {self._settings.connect_timeout:g} s"
-            told: APIConnectionError = APITimeoutError(what, request_id=request_id)
-        elif isinstance(error, TimeoutError):
-            what = f"no whole answer within attempt_timeout, {self._settings.attempt_timeout:g} s"
-            told = APITimeoutError(what, request_id=request_id)
-        else:
-            why = clean(getattr(cause, "strerror", None) or "", self._secrets)
-            what = why or _WHY.get(type(error)) or type(error).__name__
-            told = APIConnectionError(
-                f"no answer from {self._origin}: {what}", request_id=request_id
-            )
-        return Fault(FaultKind.TRANSIENT, told)
-
-    def _untrusted(self, request_id: str, why: str) -> Fault:
-        error = BaseURLError(
-            f"base_url {self._base_url!r}: its certificate is not trusted, {why!r}"
-            " (the setting ssl takes a context of your own)",
-            request_id=request_id,
-        )
-        return Fault(FaultKind.ADDRESS, error)

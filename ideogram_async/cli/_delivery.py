@@ -13,7 +13,8 @@ from ideogram_async import (
     Run,
     SamplingRequest,
 )
-from ideogram_async.cli._console import complain, printable
+from ideogram_async._protocol.sanitize import printable
+from ideogram_async.cli._console import complain
 from ideogram_async.cli._exit_codes import Code, CommandError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _reason(error: RequestError) -> str:
 
 def _left(run: Stream, results: Results) -> str:
     """Say what is open, and how to go on."""
-    pending = len(run.pending)
+    pending = len({*run.pending, *run.rest})
     if results.resumable:
         return f"{pending} pending; to go on, call it again with the same {results.name}"
     if not pending:

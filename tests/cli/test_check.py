@@ -119,8 +119,9 @@ def test_serve_is_the_gateway_alone() -> None:
         code, output, _ = run(None, "check", "--json", "--base-url", url, "--", *ids)
         assert code == 0
         assert {msgspec.json.decode(line)["request_id"] for line in output.splitlines()} == set(ids)
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as missing:
             urllib.request.urlopen(f"{url}/assets/image/lossless/response/none")  # noqa: S310
+        missing.value.close()
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
 

@@ -148,11 +148,14 @@ async def test_failing_source(source: Any, error: type[Exception]) -> None:
 
 
 async def test_failing_source_of_a_run_that_is_left() -> None:
-    """A source that fails while the rest of it is listed keeps no run from being left."""
+    """A source that would fail later keeps no run from being left; its rest raises to who reads."""
     async with scene() as (gateway, client):
         run = client.as_completed(_raising(gateway))
         await run.aclose()
-        assert len(run.pending) == 600
+        rest = run.rest
+        assert len(run.pending) + len([next(rest) for _ in range(600 - len(run.pending))]) == 600
+        with pytest.raises(_SourceError):
+            next(rest)
         await client.wait(gateway.submit(duration=1.0))
         await assert_silent(gateway, client)
 

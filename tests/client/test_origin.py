@@ -9,9 +9,10 @@ import anyio
 import pytest
 
 from ideogram_async import APIConnectionError, BaseURLError, FixedInterval, IdeogramClient
+from tests.support.lanes import each_lane
 from tests.support.raw_server import RawServer, drain, record, reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, each_lane]
 
 CANARY = "canary-4711"
 _REDIRECTS = [

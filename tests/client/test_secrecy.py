@@ -21,10 +21,11 @@ from ideogram_async._config import Settings
 from ideogram_async._limits.session import KeySession
 from ideogram_async._transport.transport import Transport
 from tests.support.canary import CANARY, left_by
+from tests.support.lanes import each_lane
 from tests.support.raw_server import Choice, End, Play, Query, RawServer, reply
 from tests.support.wire_faults import BROKEN, LATE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, each_lane]
 
 
 async def errors_of(client: IdeogramClient) -> list[IdeogramError]:

@@ -26,9 +26,7 @@ ID = "-example_id-0000000001"
 def told(status: int, document: object, headers: dict[str, str] | None = None) -> list[str]:
     """Give all that the error of an answer tells of itself, in every form that it has."""
     body = json.dumps(document).encode()
-    fault = read_answer(
-        ID, status, headers or {}, body, secrets=SECRETS, base_url="https://gateway.example"
-    )
+    fault = read_answer(ID, status, headers or {}, body, secrets=SECRETS)
     assert isinstance(fault, Fault)
     return [str(fault), *everything(fault.error)]
 
@@ -150,6 +148,14 @@ def test_messages_are_printable(text: str) -> None:
     assert cleaned == cleaned.strip()
     assert cleaned.encode() is not None
     assert len(cleaned) <= LONGEST + 1
+
+
+@given(st.text())
+def test_printable_text_is_one_plain_line(text: str) -> None:
+    """No control, format, bidi or surrogate character is left, and all printable ones are."""
+    plain = printable(text)
+    assert plain.isprintable()
+    assert plain.replace(" ", "") == "".join(c for c in text if c.isprintable() and c != " ")
 
 
 _PIECES = st.sampled_from(

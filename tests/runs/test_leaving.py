@@ -368,6 +368,30 @@ async def test_client_dropped_unclosed() -> None:
         assert _strangers() == set()
 
 
+async def test_dropped_where_warnings_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dropped run, and a dropped client, stop also where the warning is raised as an error."""
+    raised: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda told: raised.append(told.exc_type))
+    async with _scene() as scene:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            scene.client.as_completed(scene.ids)
+            gc.collect()
+        assert raised == [ResourceWarning]
+        assert await scene.silence() == 0
+        client: IdeogramClient | None = IdeogramClient(scene.gateway.url)
+        assert client is not None
+        await client.retrieve(scene.soon)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            client = None
+            gc.collect()
+        assert raised == [ResourceWarning] * 2
+        await scene.client.close()
+        await anyio.sleep(1)
+        assert _strangers() == set()
+
+
 async def test_body_of_the_client_block_raises() -> None:
     """The caller's exception leaves the client's block as it is."""
     async with Gateway() as gateway:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from ideogram_async import (
+    ClientClosed,
     DeadlineExceeded,
     FixedInterval,
     IdeogramClient,
@@ -96,7 +97,7 @@ async def test_failures_in_the_stream() -> None:
             async for result in completed:
                 results.append(result)
             assert [type(result) for result in results] == [RequestFailed, SamplingRequest]
-            assert completed.failures == (results[0],)
+            assert completed.failures == ()  # they would grow for ever in an endless run
             assert completed.statistics().failed == 1
 
 
@@ -229,7 +230,7 @@ async def test_a_bad_id_later_fails_alone() -> None:
         assert len(results) == 1202
         assert sorted(str(error) for error in bad) == [
             "request '': a request id is empty: expected the id that the gateway gave",
-            "request id 5 is a int: expected a str",
+            "request '5': request id 5 is a int: expected a str",
         ]
 
 
@@ -261,18 +262,29 @@ async def test_several_consumers_of_one_run() -> None:
         assert set(got) == ids
 
 
-async def test_pending_lists_what_was_not_taken_in_yet() -> None:
-    """Leaving while a long iterable is still being taken in lists every id of it once."""
+async def test_what_was_not_taken_in_yet_is_the_rest() -> None:
+    """Leaving while a long iterable is taken in neither reads it on nor loses any id of it."""
+    drawn = 0
 
     def source(ids: list[str]) -> Iterator[str]:
-        yield from ids
+        nonlocal drawn
+        for request_id in ids:
+            drawn += 1
+            yield request_id
 
     async with Gateway() as gateway, _client(gateway) as client:
         ids = [gateway.submit(progress="never") for _ in range(3000)]
         async with client.as_completed(source(ids)) as run:
-            pass
-        assert len(run.pending) == 3000
-        assert set(run.pending) == set(ids)
+            assert set(run.pending) == set(ids[:drawn])
+            assert drawn < 3000
+        with pytest.raises(ClientClosed) as caught:
+            await anext(run)
+        assert set(caught.value.pending) == set(run.pending) == set(ids[:drawn])
+        assert drawn < 3000
+        assert [*run.rest] == ids[len(run.pending) :]
+        async with client.as_completed(ids) as run:
+            await anyio.sleep(1)
+            assert (len(run.pending), [*run.rest]) == (3000, [])
 
 
 async def test_results_not_fetched_are_pending() -> None:
@@ -420,21 +432,29 @@ async def test_one_shot_calls_try_a_transient_fault_twice_more() -> None:
 
 
 async def test_a_long_retry_after_is_told_at_once() -> None:
-    """A one-shot call is not made to wait for a Retry-After that outlasts its timeout."""
+    """A one-shot call is not made to wait for a Retry-After that outlasts its timeout.
+
+    One that a known id got holds the key; one of an id that was never answered is its own.
+    """
     async with Gateway() as gateway, _client(gateway) as client:
         ids = [gateway.submit(duration=0) for _ in range(5)]
-        gateway.script(json_reply({}, 429, {"Retry-After": "60"}))
         loop = asyncio.get_running_loop()
+        gateway.script(json_reply({}, 429, {"Retry-After": "60"}))
         with pytest.raises(RequestError, match="429") as caught:
             await client.retrieve(ids[0])
         assert loop.time() < 1
         assert caught.value.retry_after == pytest.approx(63, abs=4)
-        with pytest.raises(RequestError, match="asked to wait") as refused:
-            await client.retrieve(ids[1])
-        assert refused.value.request_id == ids[1]
-        with pytest.raises(RequestError, match="asked to wait"):
-            client.retrieve_many(ids)
-        assert len([r async for r in client.retrieve_many(ids, timeout=90)]) == 5
+        assert (await client.retrieve(ids[1])).is_complete
+        async with client.as_completed([gateway.submit(progress="never")]):
+            await anyio.sleep(3)
+            gateway.script(json_reply({}, 429, {"Retry-After": "60"}))
+            await anyio.sleep(10)
+            with pytest.raises(RequestError, match="asked to wait") as refused:
+                await client.retrieve(ids[1])
+            assert refused.value.request_id == ids[1]
+            with pytest.raises(RequestError, match="asked to wait"):
+                client.retrieve_many(ids)
+            assert len([r async for r in client.retrieve_many(ids, timeout=90)]) == 5
 
 
 async def test_statistics_of_a_client_and_a_run() -> None:

@@ -27,7 +27,10 @@ async def test_a_fifth_of_the_queries_of_a_fixed_interval() -> None:
     assert ours.queries / 300 <= 0.20 * fixed.queries / 40
 
 
-@pytest.mark.parametrize("row", ["told", "blind", "told, progress absent", "told, stuck at 99"])
+@pytest.mark.parametrize(
+    "row",
+    ["max_rate=20", "no max_rate", "max_rate=20, progress absent", "max_rate=20, stuck at 99"],
+)
 async def test_200_requests_on_200_queries_in_10_s(row: str) -> None:
     """Under the peers' budget every request is found, within the figures asked for."""
     run, asked = peers_budget.ROWS[row]

@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.speed.ray_environment import MEMORY
+from benchmarks.speed.ray_environment import OBJECT_STORE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ def nodes() -> Iterator[Any]:
     import ray  # noqa: PLC0415 - after its environment is set
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - as above
 
-    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": MEMORY}
+    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     head |= {"include_log_monitor": False, "no_monitor": True}  # processes that no test needs
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:

@@ -9,9 +9,10 @@ import anyio
 import pytest
 
 from ideogram_async import FixedInterval, IdeogramClient
+from tests.support.lanes import each_lane
 from tests.support.raw_server import End, Query, RawServer, Step, drain, record, reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, each_lane]
 
 _EXTRA = {
     "another id's": reply(record("other")),

@@ -17,9 +17,10 @@ from ideogram_async import (
     FixedInterval,
     IdeogramClient,
 )
+from tests.support.lanes import each_lane
 from tests.support.raw_server import RawServer, drain, record, reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, each_lane]
 
 
 @pytest.fixture(scope="module")

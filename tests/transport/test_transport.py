@@ -18,6 +18,7 @@ from ideogram_async import (
     InvalidResponseError,
     PollingFailed,
 )
+from tests.support.lanes import each_lane
 from tests.support.raw_server import (
     Choice,
     End,
@@ -33,7 +34,7 @@ from tests.support.raw_server import (
 )
 from tests.support.wire_faults import BROKEN, GOOD, LATE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, each_lane]
 
 MIB = 1 << 20
 _BLOCK = bytes(1 << 16)

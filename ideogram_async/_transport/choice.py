@@ -1,0 +1,119 @@
+"""Which lane is used, and why: the fast one, unless it cannot be or somebody watches aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import inspect
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from types import FunctionType, SimpleNamespace
+
+import aiohttp
+
+from ideogram_async._transport.wires import Wire
+
+_PROACTOR = getattr(asyncio, "ProactorEventLoop", ())
+_MAX_BODY = 1000
+
+
+def why_plain(sessions: Iterable[aiohttp.ClientSession], *, forced: bool | None) -> str | None:
+    """Return why the plain lane is used, or None where the fast one is."""
+    if forced is False:
+        return "the setting fast_lane is False"
+    if isinstance(asyncio.get_running_loop(), _PROACTOR):
+        return "the loop's transports cannot change their protocol"
+    failure = probe()
+    if failure is not None or forced:
+        return failure
+    if any(session.trace_configs for session in sessions):
+        return "aiohttp's sessions are traced"
+    return patch_of_aiohttp()
+
+
+def patch_of_aiohttp() -> str | None:
+    """Return which method of aiohttp is not its own, if any: its replacement wants the queries.
+
+    A function keeps the globals of the module that defines it, whatever else is copied to it.
+    """
+    for cls in (aiohttp.ClientSession, aiohttp.TCPConnector, aiohttp.BaseConnector):
+        home = vars(sys.modules[cls.__module__])
+        for name, value in vars(cls).items():
+            own = type(value) is FunctionType and value.__globals__ is home
+            if callable(value) and not own:
+                return f"aiohttp's {cls.__name__}.{name} is replaced"
+    return None
+
+
+@cache
+def probe() -> str | None:
+    """Return what of aiohttp is not as the fast lane needs it, or None.
+
+    All that aiohttp does not document, and the fast lane uses, is tried here.
+    """
+    try:
+        _check_names()
+        _check_parser()
+    except Exception as error:  # noqa: BLE001 - whatever another aiohttp does
+        return f"this aiohttp is not known: {type(error).__name__}: {error}"
+    return None
+
+
+def _check_names() -> None:
+    inspect.signature(aiohttp.BaseConnector.connect).bind(None, None, [], None)
+    inspect.signature(aiohttp.ClientSession.__init__).bind(None, middlewares=())
+    handler = import_module("aiohttp.client_proto").ResponseHandler
+    for cls, names in (
+        (aiohttp.connector.Connection, ("protocol", "transport", "close")),
+        (handler, ("should_close", "connection_lost")),
+    ):
+        for name in names:
+            getattr(cls, name)
+    if aiohttp.http.HttpResponseParser.__module__ != "aiohttp._http_parser":
+        raise ImportError("its parser in C is not there")
+
+
+def _check_parser() -> None:
+    """Have a wire read answers which use all that it needs of the parser."""
+    ok, packed = b"HTTP/1.1 200 OK\r\n", b"Content-Encoding: gzip\r\n"
+    length, bomb = b"Content-Length: %d\r\n\r\n", gzip.compress(bytes(1 << 20))
+    chunks = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+    body = b"x" * _MAX_BODY
+    whole = ok + length % _MAX_BODY + body
+    in_chunks = ok + packed + chunks % (len(_zip(body)), _zip(body))
+    for pieces, expected in (
+        ([whole[:9], whole[9:60], whole[60:]], (body, True)),
+        ([in_chunks[:50], in_chunks[50:]], (body, True)),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n" + whole], (body, True)),
+        ([whole + ok], (body, True)),
+        ([whole + whole], (body, False)),
+        ([ok + b"\r\n" + body, b""], (body, False)),
+    ):
+        if _read(pieces) != expected:
+            raise ValueError("its parser reads an answer otherwise")
+    unpacked, _ = _read([ok + packed + length % len(bomb) + bomb])
+    if not _MAX_BODY < len(unpacked) < 10 * _MAX_BODY:
+        raise ValueError("its parser does not stop")
+
+
+def _zip(body: bytes) -> bytes:
+    return gzip.compress(body, mtime=0)
+
+
+def _read(pieces: list[bytes]) -> tuple[bytes, bool]:
+    """Return the body that a wire reads, and whether it then is kept; nothing is sent anywhere."""
+    transport = SimpleNamespace(write=len, is_closing=lambda: False)
+    handler = SimpleNamespace(connection_lost=lambda _: None)
+    connection = SimpleNamespace(transport=transport, protocol=handler, close=lambda: None)
+    kept: list[Wire] = []
+    wire = Wire(connection, renew_at=0.0, max_body=_MAX_BODY, put=kept.append)
+    answer = wire.ask(b"")
+    for piece in pieces:
+        wire.data_received(piece)
+    if not answer.done():
+        wire.connection_lost(None)
+    response = answer.result()
+    response.release(reusable=True)
+    return response.body, bool(kept)
