@@ -23,20 +23,30 @@ def served() -> Iterator[Served]:
     served.close()
 
 
-def screen_of(text: str, rows: int = 24, columns: int = 120) -> list[str]:
-    """Give the lines that a terminal shows, without the empty ones at the end."""
-    screen = pyte.Screen(columns, rows)
-    pyte.Stream(screen).feed(text)
+def lines_of(screen: pyte.Screen) -> list[str]:
+    """List the lines that a screen shows, without the empty ones at the end."""
     lines = [line.rstrip() for line in screen.display]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
+def screen_of(text: str, rows: int = 24, columns: int = 120) -> list[str]:
+    """List the lines that a terminal shows in the end."""
+    screen = pyte.Screen(columns, rows)
+    pyte.Stream(screen).feed(text)
+    return lines_of(screen)
+
+
 def frames(text: str, rows: int = 24, columns: int = 120) -> list[list[str]]:
-    """Give the screen after each frame, which ends where the next one takes it away."""
-    ends = [found.start() for found in re.finditer(r"\r\x1b\[2K|\r\x1b\[1A", text)]
-    return [screen_of(text[:end], rows, columns) for end in ends]
+    """List the screen after each frame, which ends where the next one takes it away."""
+    screen, shown, begin = pyte.Screen(columns, rows), [], 0
+    stream = pyte.Stream(screen)
+    for found in re.finditer(r"\r\x1b\[2K|\r\x1b\[1A", text):
+        stream.feed(text[begin : found.start()])
+        begin = found.start()
+        shown.append(lines_of(screen))
+    return shown
 
 
 def arguments(tmp_path: Path, ids: list[str]) -> list[str]:
