@@ -146,7 +146,7 @@ def test_a_suite_on_virtual_time(way: str, mark: str, tmp_path: Path) -> None:
         "test_in_another_loop": "PASSED",
         "test_no_coroutine": "ERROR",
     }
-    needed = "ideogram_gateway serves coroutine functions on asyncio"
+    needed = "ideogram_gateway needs a coroutine function on asyncio"
     assert needed in (tmp_path / "output").read_text()
 
 

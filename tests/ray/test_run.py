@@ -231,7 +231,7 @@ async def test_limits_hold_for_the_cluster(served: Served) -> None:
         released = len(queries)
         change(served, latency=0.01)
         await _happened(lambda: len(queries) >= released + 200)
-        assert served.gateway.peak_in_flight == released == 7
+        assert served.gateway.peak_in_flight == 7
         _check_rate([query.at for query in queries], 60)
         assert run.client_statistics().refused == 0
 
