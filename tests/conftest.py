@@ -34,12 +34,11 @@ settings.load_profile("suite")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Freeze what was imported: afterwards the garbage collector looks at tests' objects alone."""
+    """Import and collect without the garbage collector, which finds nothing there."""
     gc.disable()
     try:
         return (yield)
     finally:
-        gc.freeze()
         gc.enable()
 
 
@@ -57,6 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def anyio_backend() -> tuple[str, dict[str, object]]:
     """Run coroutines on asyncio, on the loop whose clock jumps over waiting."""
     return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> None:
+    """Let the garbage collector look at the objects of this file's tests alone."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

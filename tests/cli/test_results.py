@@ -253,7 +253,7 @@ def test_killed_at_any_moment(served: Served, tmp_path: Path) -> None:
     arguments = ["watch", "--output", str(file), "--download", str(directory)]
     arguments += ["--assets-url", served.gateway.assets_url, "--allow-loopback", "--", *ids]
     chance = random.Random(0)
-    for _ in range(4):
+    for _ in range(2):
         with start(served, *arguments) as process:
             try:
                 process.wait(chance.uniform(0.3, 1.2))
