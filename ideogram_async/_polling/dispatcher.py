@@ -39,6 +39,9 @@ SLOW_LOOK_SECONDS = 1.0
 """Seconds between looks for slow queries, while the flight is full or a probe is out."""
 ANSWERS_REMEMBERED = 50
 """Answers whose median time tells what is slow."""
+RANDOM_AFTER_NEWCOMERS = 4
+"""First faults in a row of ids that were never answered, after which the next of them stands at a
+random place in the line: a batch may begin with its sick ids."""
 LOOK_AGAIN_SECONDS = 0.1
 """Seconds after which a worker looks again where something may be asked, yet nothing was found: an
 id that was never asked may be due, but not be among the few that a probe is chosen of."""
@@ -50,7 +53,13 @@ class Dispatcher:
     """The tasks and timers of a client."""
 
     def __init__(
-        self, query: Query, tracker: JobTracker, pool: SessionPool, *, max_in_flight: int
+        self,
+        query: Query,
+        tracker: JobTracker,
+        pool: SessionPool,
+        *,
+        max_in_flight: int,
+        connect_timeout: float,
     ) -> None:
         self.stopped: bool = False
         """Whether its tasks have ended, or are about to: no more queries are sent."""
@@ -67,6 +76,8 @@ class Dispatcher:
         self._most_troubled = max(max_in_flight // MOST_TROUBLED, 1)
         self._asked_at: dict[asyncio.Task[None], float] = {}
         self._answer_seconds: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
+        # Until something was answered, what cannot connect must have time to say so.
+        self._first_answer_seconds = max(SLOW_SECONDS, connect_timeout + 1)
         self._cut: set[asyncio.Task[None]] = set()
         self._cuts_in_a_row = 0
         self._slow_timer: asyncio.TimerHandle | None = None
@@ -269,6 +280,11 @@ class Dispatcher:
         if session.probing:
             suspicion = session.suspicion
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
+        evidence = self._tracker.evidence.of(session.index)
+        if evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
+            job = queue.pop_newcomer(now)
+            if job is not None:
+                return job
         troubled = self._registry.troubled_in_flight < self._most_troubled
         return queue.pop(now, immediate=immediate, troubled=troubled)
 
@@ -333,9 +349,9 @@ class Dispatcher:
 
         Where no answer ever came, a gateway that takes its time must still get to answer.
         """
-        seconds = SLOW_SECONDS
+        seconds = self._first_answer_seconds
         if self._answer_seconds:
-            seconds = max(seconds, SLOW_MEDIANS * median(self._answer_seconds))
+            seconds = max(SLOW_SECONDS, SLOW_MEDIANS * median(self._answer_seconds))
         return seconds * 2.0 ** min(self._cuts_in_a_row // self._max_in_flight, 10)
 
     def _cut_off(self, task: asyncio.Task[None], job: Job, asked: float) -> Fault:
