@@ -1,7 +1,8 @@
-"""How every benchmark tells its figures: goals, tables, a JSON file, and a plot."""
+"""The options and the output of the benchmarks: goals, tables, a JSON file, and a plot."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import statistics
 import sys
@@ -12,30 +13,42 @@ from typing import Any
 import msgspec
 
 
+def argument_parser(doc: str | None, *, output: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with a docstring's first line, and `--output` where files are written."""
+    parser = argparse.ArgumentParser(description=str(doc).split("\n", maxsplit=1)[0])
+    if output:
+        parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
+    return parser
+
+
 class Goal(msgspec.Struct, frozen=True):
-    """One figure, and what it may be at most."""
+    """A measured figure and its limit."""
 
     what: str
     figure: float
     limit: float
     holds: bool
+    at_least: bool = False
+    """Whether the limit is a lower one."""
+    unit: str = ""
 
 
-def goal(what: str, figure: float, limit: float) -> Goal:
-    """Hold a figure against its goal."""
-    return Goal(what, figure, limit, figure <= limit)
+def goal(what: str, figure: float, limit: float, *, at_least: bool = False, unit: str = "") -> Goal:
+    """Return the goal, with whether the figure keeps the limit."""
+    holds = figure >= limit if at_least else figure <= limit
+    return Goal(what, figure, limit, holds, at_least, unit)
 
 
 def report(goals: Iterable[Goal], title: str) -> Iterator[str]:
-    """Tell of each goal its figure, and whether it holds."""
+    """Yield a line per goal: whether it holds, its figure, and its limit."""
     yield f"\n{title}"
     for one in goals:
-        verdict = "holds" if one.holds else "FAILS"
-        yield f"  {verdict}  {one.figure:8.3f} ≤ {one.limit:<6g} {one.what}"
+        verdict, relation = "holds" if one.holds else "FAILS", "≥" if one.at_least else "≤"
+        yield f"  {verdict}  {one.figure:8.3f} {relation} {one.limit:<6g} {one.what}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Lay out a table: the first column flush left, the others right."""
+    """Yield the lines of a table: the first column is aligned left, the others right."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
@@ -44,12 +57,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def about(machine: Mapping[str, str]) -> Iterator[str]:
-    """Tell where it was measured."""
+    """Yield one line that describes the machine."""
     yield " · ".join(f"{key} {value}" for key, value in machine.items())
 
 
 def spread(figures: Sequence[float]) -> float:
-    """Give the noise: how far the rounds lie apart, as a share of their median."""
+    """Return the distance of the highest figure from the lowest, as a share of the median."""
     return (max(figures) - min(figures)) / statistics.median(figures)
 
 
@@ -74,7 +87,7 @@ def write(
 
 
 def figure(*, width: float, height: float) -> Any:
-    """Make an empty plot, of a size in inches; raises ImportError without matplotlib."""
+    """Return an empty plot, its size in inches; raise ImportError without matplotlib."""
     return importlib.import_module("matplotlib.figure").Figure(
         (width, height), layout="constrained"
     )

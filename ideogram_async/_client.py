@@ -1,4 +1,4 @@
-"""The client: what a service makes one of, and keeps."""
+"""The client. A service creates one and keeps it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ideogram_async._errors import ClientClosed, RequestError
 from ideogram_async._logging import set_up_logging
 from ideogram_async._models import SamplingRequest, SamplingResponse
 from ideogram_async._runs.ids import Ids, check_id, check_ids
+from ideogram_async._runs.local_backend import local_run
 from ideogram_async._runs.run import Run
-from ideogram_async._runs.run_state import RunState
 from ideogram_async._runs.single_call import SingleCall
 from ideogram_async._runtime import Runtime, until_done
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
@@ -32,8 +32,8 @@ from ideogram_async._validation import check_count, check_seconds
 class IdeogramClient:
     """Polls a gateway's `POST /api/ideogram/task-request` for many ids at once.
 
-    Make one for a service, in any place; it starts with its first call, in that call's event loop,
-    and belongs to it. Close it by `async with`, or `await close()`.
+    A service needs one client, which can be created anywhere. It starts at its first call, and
+    from then on belongs to that call's event loop. Close it by `async with`, or `await close()`.
 
     Args:
         base_url: The gateway's address, `https://host`, with a path if it has one; `http://` only
@@ -41,8 +41,9 @@ class IdeogramClient:
         options: The settings; `ClientOptions` describes each.
 
     Raises:
-        ValueError: A setting is out of its range, or there is no address; no key is shown.
-        TypeError: A setting is of another type, or `credentials` came with another key.
+        ValueError: A setting is out of its range, or there is no address. No key is shown.
+        TypeError: A setting is unknown or has a wrong type, or `credentials` was given together
+            with another key.
 
     """
 
@@ -58,20 +59,20 @@ class IdeogramClient:
     # One id
 
     async def retrieve(self, request_id: str, *, timeout: float | None = 30.0) -> SamplingRequest:
-        """Ask once for an id's state now; a transient fault is tried twice more.
+        """Return an id's present state. A transient fault is retried twice.
 
         Args:
             request_id: The id.
-            timeout: Seconds that the call may take, tries and waiting in line included.
+            timeout: Seconds that the call may take, with retries and waiting.
 
         Raises:
             RequestNotFound: The gateway does not know the id.
-            InvalidResponseError: What came back was no answer for it.
-            APIError: The query failed, also at the third try; its class says how.
-            RateLimitError: The gateway asks to wait for longer than `timeout` allows; at once,
+            InvalidResponseError: The answer holds no record of the id.
+            APIError: The third try failed as well; the class names the fault.
+            RateLimitError: The gateway asks to wait longer than `timeout` allows. Raised at once,
                 with `retry_after`.
-            AuthenticationError: Every key was refused.
-            BaseURLError: Nothing at `base_url` takes queries.
+            AuthenticationError: All keys were refused.
+            BaseURLError: `base_url` takes no queries.
             WaitTimeout: The timeout has passed.
             ClientClosed: The client was closed.
 
@@ -86,23 +87,23 @@ class IdeogramClient:
         deadline: float | UnsetType | None = UNSET,
         just_submitted: bool = False,
     ) -> SamplingRequest:
-        """Poll an id until it is complete; callers that wait for the same id share its queries.
+        """Poll an id until it is complete. Callers that wait for the same id share its queries.
 
         Args:
             request_id: The id.
             timeout: Seconds that the call may take.
-            deadline: Seconds that the id may take from its first query on; default: the client's.
-            just_submitted: Whether it was submitted just now, so that the schedule need not ask
-                at once to find out how old it is.
+            deadline: Seconds from the id's first query until it fails. Default: the client's.
+            just_submitted: Whether it was submitted just now. If so, no query is spent on finding
+                out its age.
 
         Raises:
             RequestFailed: The gateway says that the request failed.
-            RequestNotFound: The gateway does not know the id, repeatedly.
-            InvalidResponseError: What came back was no answer for it, repeatedly.
-            DeadlineExceeded: It was not complete within its deadline.
-            WaitTimeout: The timeout has passed; `request` is the last record seen.
-            AuthenticationError: Every key was refused.
-            BaseURLError: Nothing at `base_url` takes queries.
+            RequestNotFound: The gateway repeatedly did not know the id.
+            InvalidResponseError: The answers repeatedly held no record of the id.
+            DeadlineExceeded: The id was not complete within its deadline.
+            WaitTimeout: The timeout has passed; `request` is the last record that was received.
+            AuthenticationError: All keys were refused.
+            BaseURLError: `base_url` takes no queries.
             ClientClosed: The client was closed.
 
         """
@@ -137,23 +138,24 @@ class IdeogramClient:
         quality: Quality = "lossless",
         prefix: str = "ideogram-",
     ) -> Path | tuple[Path, ...]:
-        """Save one image, or all images of a request, in a directory; give their files.
+        """Save one image, or all images of a request. Return the path of each file.
 
-        A file appears whole or not at all, under a name of `prefix`, the image's id and a suffix
-        by its type. Nothing is overwritten: a file that is there already is the image, and is
-        given without a query. No key is sent. Faults that may pass are tried five times more, the
-        404 of a fresh image among them. The client's `downloads` bounds size, time and number.
+        A file is named by `prefix`, the image's id, and a suffix for its type. It appears only
+        when it is complete. No file is overwritten: if the image's file exists, its path is
+        returned without a query. No key is sent. A transient fault is retried five times, and so
+        is the 404 of a new image (seen). The client's `downloads` limits size, time and number.
 
         Args:
             image: A request, or one of its `responses`.
-            directory: Where to save; made if it is missing.
-            quality: The lossless image, or the smaller one that `url` names.
-            prefix: What the names of the files begin with.
+            directory: The directory to save in. It is created if it is missing.
+            quality: "lossless", or "balanced" for the smaller image at `url`.
+            prefix: The start of each file's name.
 
         Raises:
-            DownloadError: An image could not be saved; `saved` are the others of the request.
+            DownloadError: An image could not be saved; `saved` lists the request's other files.
             ClientClosed: The client was closed.
-            ValueError: There is no such quality, or the prefix could lead out of the directory.
+            ValueError: The quality is unknown, or the prefix could lead out of the directory.
+            TypeError: `image` is neither a request nor a response.
 
         """
         check_quality(quality)
@@ -185,21 +187,21 @@ class IdeogramClient:
     def retrieve_many(
         self, ids: Ids, *, timeout: float | None = 30.0, return_exceptions: bool = False
     ) -> Run[Any]:
-        """Ask once for the state of each id, and yield the answers as they come.
+        """Query each id once, and yield the answers in the order in which they arrive.
 
-        A transient fault is tried twice more for each id.
+        A transient fault is retried twice per id.
 
         Args:
-            ids: Request ids, each asked once.
+            ids: Request ids. Each distinct id is queried once.
             timeout: Seconds that the whole call may take.
-            return_exceptions: Yield each `RequestError` in the stream, instead of raising all of
-                them as one `PollingFailed` at the end.
+            return_exceptions: Yield each `RequestError` like a result, instead of raising one
+                `PollingFailed` with all of them at the end.
 
         Raises:
-            PollingFailed: Some ids failed; everything else has been yielded.
-            RateLimitError: The gateway asks to wait for longer than `timeout` allows.
+            PollingFailed: Some ids failed; all others have been yielded.
+            RateLimitError: The gateway asks to wait longer than `timeout` allows.
             AuthenticationError, BaseURLError, WaitTimeout, ClientClosed: The run has ended early;
-                `pending` lists what was open.
+                `pending` lists the ids that had not ended.
 
         """
         return self._many(
@@ -253,24 +255,25 @@ class IdeogramClient:
         max_pending: int = 10_000,
         just_submitted: bool = False,
     ) -> Run[Any]:
-        """Poll all ids, and yield each request as it completes.
+        """Poll all ids, and yield each request when it is complete.
 
-        An iterable is taken in whole, each distinct id once. An async iterable is pulled as there
-        is room; an id that comes again after it was yielded is asked anew.
+        An iterable is read completely, each distinct id once. An async iterable is read while
+        fewer than `max_pending` of its ids have not been yielded; an id that comes again after it
+        was yielded is polled again.
 
         Args:
             ids: Request ids.
             timeout: Seconds that the whole call may take.
-            deadline: Seconds that an id may take from its first query on; default: the client's.
-            return_exceptions: Yield each `RequestError` in the stream the moment it is known,
-                instead of raising all of them as one `PollingFailed` at the end.
-            max_pending: Ids taken from an async iterable and not yet yielded, at most.
+            deadline: Seconds from an id's first query until it fails. Default: the client's.
+            return_exceptions: Yield each `RequestError` like a result as soon as it is known,
+                instead of raising one `PollingFailed` with all of them at the end.
+            max_pending: Ids that are read from an async iterable and not yet yielded, at most.
             just_submitted: Whether the ids were submitted just now.
 
         Raises:
-            PollingFailed: Some ids failed; everything else has been yielded.
+            PollingFailed: Some ids failed; all others have been yielded.
             AuthenticationError, BaseURLError, WaitTimeout, ClientClosed: The run has ended early;
-                `pending` lists what was open.
+                `pending` lists the ids that had not ended.
 
         """
         return self._many(
@@ -325,10 +328,10 @@ class IdeogramClient:
         max_pending: int = 10_000,
         just_submitted: bool = False,
     ) -> Run[Any]:
-        """Poll all ids, and yield each change of a request's state, until each is complete.
+        """Poll all ids, and yield each change of a request's state, until all are complete.
 
-        A caller that is slower than the changes gets the latest of each id. The last record of
-        an id is always yielded. Arguments and errors are those of `as_completed`.
+        A caller that is slower than the changes gets the latest state of each id. The last record
+        of an id is always yielded. Arguments and errors are those of `as_completed`.
         """
         return self._many(
             ids,
@@ -340,25 +343,25 @@ class IdeogramClient:
             just_submitted=just_submitted,
         )
 
-    # Its life
+    # Lifetime
 
     def __repr__(self) -> str:
         settings = getattr(self, "_settings", None)
         return f"<IdeogramClient {'unmade' if settings is None else settings.base_url}>"
 
     def statistics(self) -> Statistics:
-        """Give the figures of this client as they stand now."""
+        """Return the client's figures; after `close`, those of its end."""
         return self._last if self._runtime is None else self._runtime.statistics()
 
     def hold(self, seconds: float, *, session: int = 0) -> None:
-        """Send nothing on a session for so long, and pace it anew, as at a refusal of its own.
+        """Pause a session, and pace it afterwards, as after a refusal of its own.
 
-        For processes that share a key, and so its limit: what one of them was refused (see `held`
-        in its statistics) is told to the others, who let its probe go first.
+        For processes that share a key and so its limit. If one of them is refused, pass its hold
+        (`held` in its session's statistics) to the others. They then wait for its test query.
 
         Args:
-            seconds: How long the other one holds.
-            session: Which key, in their order.
+            seconds: Seconds that the refused process holds.
+            session: The index of the key; the first is 0.
 
         Raises:
             ValueError: The seconds are not > 0 and finite, or there is no such session.
@@ -367,14 +370,14 @@ class IdeogramClient:
         """
         checked = check_seconds("seconds", seconds)
         if session not in range(len(self._settings.credentials)):
-            raise ValueError(f"session is {session!r}: expected the place of a key")
+            raise ValueError(f"session is {session!r}: expected the index of a key")
         if checked is not None:
             self._started().hold(checked, session)
 
     async def close(self) -> None:
-        """End every call with `ClientClosed`, and close every connection, within 5 seconds.
+        """End all calls with `ClientClosed`, and close all connections, within 5 seconds.
 
-        Cancelling it does not stop it: the cancellation comes out once all is closed.
+        Cancelling it does not interrupt it: the cancellation is raised when all is closed.
         """
         runtime = self._runtime
         if runtime is not None:
@@ -404,16 +407,16 @@ class IdeogramClient:
     def __del__(self) -> None:
         runtime = getattr(self, "_runtime", None)
         if runtime is not None:
+            runtime.abandon()  # before the warning, which may be raised as an error
             warnings.warn(
                 f"{self!r} was never closed: use `async with`, or `await client.close()`",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
-            runtime.abandon()
 
     def _started(self) -> Runtime:
-        """Return the runtime, started by the first call; raise where it cannot work."""
+        """Return the runtime, which the first call starts; raise if it cannot be used here."""
         if self._closed:
             raise ClientClosed("the client is closed")
         self._runtime = Runtime.current(self._runtime, self._settings, self._schedule)
@@ -435,29 +438,33 @@ class IdeogramClient:
         deadline: float | None,
         just_submitted: bool = False,
     ) -> SamplingRequest:
-        check_id(request_id)
+        request_id = check_id(request_id)
         timeout = check_seconds("timeout", timeout)
         runtime = self._started()
         until = math.inf if timeout is None else runtime.loop.time() + timeout
-        waiter = SingleCall(request_id, is_one_shot=is_one_shot, deadline=deadline, until=until)
-        runtime.tracker.enter(waiter, runtime.loop.time())
+        call = SingleCall(
+            request_id,
+            is_one_shot=is_one_shot,
+            deadline=deadline,
+            until=until,
+            last_fault=runtime.tracker.last_fault,
+        )
+        runtime.tracker.enter(call, runtime.loop.time())
         try:
             runtime.tracker.subscribe(
-                waiter, request_id, runtime.loop.time(), just_submitted=just_submitted
+                call, request_id, runtime.loop.time(), just_submitted=just_submitted
             )
             runtime.dispatcher.wake()
-            return await waiter.result()
+            return await call.result()
         finally:
-            runtime.tracker.leave(waiter, runtime.loop.time())
+            runtime.tracker.leave(call, runtime.loop.time())
 
     def _many(self, ids: Ids, *, timeout: float | None, **settings: Any) -> Run[Any]:
         check_ids(ids)
         timeout = check_seconds("timeout", timeout)
         runtime = self._started()
-        feed: RunState[Any] = RunState(
-            ids, runtime.dispatcher, runtime.tracker, timeout=timeout, **settings
-        )
-        return Run(feed, self)
+        state = local_run(ids, runtime.dispatcher, runtime.tracker, timeout=timeout, **settings)
+        return Run(state, self)
 
 
 _init: Any = IdeogramClient.__init__

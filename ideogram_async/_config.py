@@ -1,7 +1,7 @@
-"""What a client is told once: the address, keys, limits and timeouts, checked at construction.
+"""The settings of a client, checked at its construction.
 
-Each setting stands here once: its type and description in `ClientOptions`, its default and its
-check in `Settings`. The client's signature, and Ray's options, are made of these.
+Each setting is defined here once: its type and description in `ClientOptions`, its default and its
+check in `Settings`. The client's signature and Ray's options are derived from them.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from urllib.parse import urlsplit
 
 from ideogram_async._downloads.settings import Downloads
 from ideogram_async._hooks import Hook, check_hooks
-from ideogram_async._protocol.credentials import Credential, choose
+from ideogram_async._protocol.credentials import STYLES, Credential, take_credentials
 from ideogram_async._protocol.query import PATH
 from ideogram_async._schedules.base import Schedule
 from ideogram_async._validation import (
     BASE_URL_VARIABLE,
     check_base_url,
     check_count,
+    check_flag,
     check_rate,
     check_seconds,
 )
 from ideogram_async._version import __version__
 
-_OWN_HEADERS = frozenset(
-    {
-        "accept-encoding",
-        "access-token",
-        "authorization",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "host",
-        "transfer-encoding",
-    }
-)
+CLOSE_SECONDS = 5.0
+"""Seconds that closing a client, or leaving a run, waits for what lingers: a source of ids, say."""
+_OWN_HEADERS = {
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+    *(style.header.lower() for style in STYLES.values()),
+}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SCHEDULE_METHODS = ("start", "next_delay", "completed", "expected_end")
 
 
 class SharedOptions(TypedDict, total=False):
-    """The settings of a client that can be sent to another process."""
+    """The settings of a client that can be sent to another process; see `ClientOptions`."""
 
     token: str | None
     access_token: str | None
@@ -58,6 +58,7 @@ class SharedOptions(TypedDict, total=False):
     attempt_timeout: float
     connect_timeout: float
     max_body: int
+    max_faults: int | None
     schedule: Schedule[Any] | None
     proxy: str | None
     headers: Mapping[str, str] | None
@@ -72,27 +73,30 @@ class ClientOptions(SharedOptions, total=False):
     Attributes:
         token: The key, sent as `Authorization: Bearer …`.
         access_token: The key, sent as `Access-Token: …`. With `token`, one session sends both.
-            Default, where no key is given at all: `IDEOGRAM_TOKEN`, `IDEOGRAM_ACCESS_TOKEN`.
-        credentials: Several keys, a session each, instead of the two above.
-        max_in_flight: Queries in flight at once, over all keys; 20.
-        max_rate: Queries per second, over all keys; None (the default) to find the limit.
-        deadline: Seconds that an id may take from its first query on; 900, None for no limit.
-        attempt_timeout: Seconds that one query may take; 30.
-        connect_timeout: Seconds that connecting may take; 5.
-        max_body: Bytes of an answer, decoded, that are read; 1 MiB.
-        schedule: When to ask next; default: an `AdaptiveSchedule`.
-        proxy: The URL of an HTTP proxy, `http://host:port`; the environment's are not used.
-        ssl: A TLS context of your own; False trusts any certificate.
-        headers: More headers for every query; keys do not belong here.
-        user_agent: The User-Agent header.
-        allow_http: Send the key in clear to a host that is not loopback.
+            Default, only if no key is given: the variables `IDEOGRAM_TOKEN` and
+            `IDEOGRAM_ACCESS_TOKEN`.
+        credentials: Several keys, each with its own session, instead of the two settings above.
+        max_in_flight: Queries in flight at once, over all keys. Default: 20.
+        max_rate: Queries per second, over all keys. Default: None, the client finds the limit.
+        deadline: Seconds from an id's first query until it fails. Default: 900; None for no limit.
+        attempt_timeout: Seconds that one query may take. Default: 30.
+        connect_timeout: Seconds that connecting may take. Default: 5.
+        max_body: Largest size of a decoded answer, in bytes. Default: 1 MiB.
+        max_faults: Faults in a row of its own after which an id fails. Default: None, it is asked
+            until its deadline.
+        schedule: Decides when each id is queried next. Default: an `AdaptiveSchedule`.
+        proxy: The URL of an HTTP proxy, `http://host:port`. The environment's is not used.
+        ssl: A TLS context; True for the default one, False to accept any certificate.
+        headers: Additional headers of every query. A key is refused here.
+        user_agent: The User-Agent header. Default: the library's name and version.
+        allow_http: Allow `http://` for a host that is not loopback: it gets the key unencrypted.
         fast_lane: Whether queries are sent over connections that the client keeps itself, for less
-            than half the CPU time, or (False) each through aiohttp's session. None (the default):
-            unless aiohttp is traced or patched, or is not as the client knows it. True: also where
-            it is traced or patched, which then sees no query.
-        downloads: How images are downloaded.
-        hooks: Functions that are called with each `Event`: queries, ends of requests, states of
-            keys.
+            than half the CPU time, or (False) each through aiohttp's session. Default: None, unless
+            aiohttp is traced or patched, or is not as the client knows it. True: also where it is
+            traced or patched, which then sees no query.
+        downloads: The settings of image downloads. Default: `Downloads()`.
+        hooks: Functions that are called with each `Event`: queries, ends of requests, changes of
+            a session's state.
 
     """
 
@@ -103,7 +107,7 @@ class ClientOptions(SharedOptions, total=False):
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Settings:
-    """The settings, checked; no repr, since headers and proxies may hold secrets."""
+    """The checked settings. There is no repr, since headers and proxies can hold secrets."""
 
     base_url: str
     credentials: tuple[Credential, ...]
@@ -113,6 +117,7 @@ class Settings:
     attempt_timeout: float = 30.0
     connect_timeout: float = 5.0
     max_body: int = 1 << 20
+    max_faults: int | None = None
     schedule: Schedule[Any] | None = None
     proxy: str | None = None
     ssl: SSLContext | bool = True
@@ -129,6 +134,7 @@ class Settings:
             attempt_timeout=_limit("attempt_timeout", self.attempt_timeout),
             connect_timeout=_limit("connect_timeout", self.connect_timeout),
             max_body=check_count("max_body", self.max_body),
+            max_faults=_check_max_faults(self.max_faults),
             schedule=_check_schedule(self.schedule),
             proxy=_check_proxy(self.proxy),
             ssl=_check_ssl(self.ssl),
@@ -143,54 +149,58 @@ class Settings:
 
     @property
     def url(self) -> str:
-        """Where queries are posted."""
+        """The address that queries are posted to."""
         return self.base_url + PATH
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """All keys, the longest first, so that none hides a part of another."""
+        """All keys, longest first: a key that is a part of another one is replaced after it."""
         keys = (key for one in self.credentials for key in one.secrets() if key)
         return tuple(sorted(keys, key=len, reverse=True))
 
     @property
     def has_key(self) -> bool:
-        """Whether any key was given at all."""
+        """Whether there is a key."""
         return bool(self.secrets)
 
     @property
     def user_agent(self) -> str:
-        """What the client calls itself; the other headers are for the gateway alone."""
+        """The User-Agent header, which downloads send too; other headers go to the gateway only."""
         return next(value for name, value in self.headers.items() if name.lower() == "user-agent")
 
 
 def checked_settings(
     base_url: str | None, options: ClientOptions, environ: Mapping[str, str] = os.environ
 ) -> Settings:
-    """Return the settings, each checked, with what the environment adds.
+    """Return the checked settings; address and keys that are not given come from the environment.
 
-    The options are emptied: reports of errors may show the locals of a frame, and so a key.
+    Raises:
+        TypeError: A setting is unknown or has a wrong type.
+        ValueError: A setting is out of its range, or there is no address.
+
     """
     given: dict[str, Any] = options  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     try:
         _check_names(given)
-        credentials = _take_credentials(given, environ)
+        credentials = take_credentials(given, environ)
         if base_url is None:
             base_url = environ.get(BASE_URL_VARIABLE) or None
         rest: dict[str, Any] = dict(given)
     except (TypeError, ValueError) as error:
         raise error.with_traceback(None) from None
-    finally:
+    finally:  # reports of errors may show a frame's locals, and so a key
         given.clear()
         del environ
-    headers = _checked_headers(rest.pop("headers", None) or {}, rest.pop("user_agent", None))
-    allow_http = rest.pop("allow_http", False)
-    rest["downloads"] = rest.get("downloads") or Downloads()
+    headers = _checked_headers(rest.pop("headers", None), rest.pop("user_agent", None))
+    allow_http = check_flag("allow_http", rest.pop("allow_http", False))
+    if rest.get("downloads") is None:
+        rest["downloads"] = Downloads()
     address = check_base_url(base_url, allow_http=allow_http)
     return Settings(base_url=address, credentials=credentials, headers=headers, **rest)
 
 
 def signature_of_client(call: inspect.Signature) -> inspect.Signature:
-    """Return the signature of a client with each option and its default, for `help`."""
+    """Return the client's signature with each option and its default in place of `**options`."""
     defaults = {one.name: one.default for one in fields(Settings) if one.default is not MISSING}
     defaults |= {"credentials": (), "allow_http": False}
     options = [
@@ -212,29 +222,21 @@ def _check_names(options: dict[str, Any]) -> None:
             raise TypeError(f"IdeogramClient() got an unexpected keyword argument {name!r}")
 
 
-def _take_credentials(
-    options: dict[str, Any], environ: Mapping[str, str]
-) -> tuple[Credential, ...]:
-    """Take the keys out of the options."""
-    return choose(
-        options.pop("token", None),
-        options.pop("access_token", None),
-        tuple(options.pop("credentials", ())),
-        environ,
-    )
-
-
 def _limit(name: str, value: float) -> float:
     seconds = check_seconds(name, value)
     if seconds is None:
-        raise TypeError(f"{name} is None: an attempt without a limit could hang for ever")
+        raise TypeError(f"{name} is None: a query without a limit could hang forever")
     return seconds
 
 
+def _check_max_faults(max_faults: int | None) -> int | None:
+    return None if max_faults is None else check_count("max_faults", max_faults)
+
+
 def _check_schedule(schedule: Schedule[Any] | None) -> Schedule[Any] | None:
-    """Check that it is an object with the methods of a `Schedule`."""
+    """Check that the object has the methods of a `Schedule`."""
     if isinstance(schedule, type):
-        raise TypeError(f"schedule is the class {schedule.__name__}: expected an object of it")
+        raise TypeError(f"schedule is the class {schedule.__name__}: expected an instance of it")
     for name in _SCHEDULE_METHODS if schedule is not None else ():
         if not callable(getattr(schedule, name, None)):
             raise TypeError(
@@ -252,7 +254,7 @@ def _check_proxy(proxy: str | None) -> str | None:
     try:
         parts = urlsplit(proxy.strip())
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets, or a port that is none
+    except ValueError:  # wrong brackets, or a port that is no number
         usable = False
     if not usable:  # not shown: it may hold a password
         raise ValueError("proxy (not shown) is no URL of an HTTP proxy: expected http://host:port")
@@ -277,7 +279,10 @@ def _check_downloads(downloads: Downloads) -> Downloads:
     return downloads
 
 
-def _checked_headers(headers: Mapping[str, str], user_agent: str | None) -> Mapping[str, str]:
+def _checked_headers(
+    headers: Mapping[str, str] | None, user_agent: str | None
+) -> Mapping[str, str]:
+    headers = {} if headers is None else headers
     if not isinstance(headers, Mapping):
         raise TypeError(f"headers is a {type(headers).__name__}: expected a mapping")
     for name, value in headers.items():
@@ -285,11 +290,11 @@ def _checked_headers(headers: Mapping[str, str], user_agent: str | None) -> Mapp
             raise TypeError("headers: expected names and values of type str")
         if name.lower() in _OWN_HEADERS:
             raise ValueError(
-                f"headers sets {name}: keys go into token or access_token, and the"
-                " rest of these headers is the client's own"
+                f"headers sets {name}: keys go into {' or '.join(STYLES)}, and the client sets the"
+                " others itself"
             )
         if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"headers: {name!r} is no name of a header")
+            raise ValueError(f"headers: {name!r} is not the name of a header")
         if not value.isprintable():
             raise ValueError(f"headers[{name!r}] holds a line break or control character")
     return {**_user_agent(headers, user_agent), **headers}
@@ -298,11 +303,11 @@ def _checked_headers(headers: Mapping[str, str], user_agent: str | None) -> Mapp
 def _user_agent(headers: Mapping[str, str], user_agent: str | None) -> dict[str, str]:
     if any(name.lower() == "user-agent" for name in headers):
         if user_agent is not None:
-            raise ValueError("user_agent was given, and headers sets it too: expected one of them")
+            raise ValueError("user_agent was given, and headers sets it too: expected only one")
         return {}
+    if not isinstance(user_agent, str | None):
+        raise TypeError(f"user_agent is a {type(user_agent).__name__}: expected a str")
     agent = user_agent or f"ideogram-async/{__version__}"
-    if not isinstance(agent, str):
-        raise TypeError(f"user_agent is a {type(agent).__name__}: expected a str")
     if not agent.isprintable():
         raise ValueError("user_agent holds a line break or control character")
     return {"User-Agent": agent}

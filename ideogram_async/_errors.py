@@ -1,28 +1,28 @@
-"""Everything that this library raises of its own accord.
+"""The library's exceptions.
 
     IdeogramError
-    ├── RequestError                 of one id
+    ├── RequestError                 about one id
     │   ├── RequestFailed            the gateway says that the request failed
-    │   ├── InvalidResponseError     what came back was no answer for this id
+    │   ├── InvalidResponseError     the answer holds no record of this id
     │   ├── DeadlineExceeded         not complete within the id's deadline (a TimeoutError)
-    │   └── APIError                 of one exchange with the gateway
+    │   └── APIError                 one query failed
     │       ├── APIConnectionError
     │       │   └── APITimeoutError                          (a TimeoutError)
     │       └── APIStatusError
-    │           ├── AuthenticationError      401, or every key refused: ends a run
+    │           ├── AuthenticationError      401, or all keys refused: ends a run
     │           ├── PermissionDeniedError    403
     │           ├── NotFoundError            404
     │           │   └── RequestNotFound      the gateway does not know the id
     │           ├── RateLimitError           429
     │           └── InternalServerError      5xx
-    ├── PollingFailed                of a run: some ids failed, the rest was yielded
+    ├── PollingFailed                about a run: some ids failed, all others were yielded
     │                                (an ExceptionGroup of RequestErrors)
-    ├── WaitTimeout                  of a call: its timeout has passed (a TimeoutError)
-    ├── DownloadError                of an image that was not saved
-    ├── ClientClosed                 of a client: closed before or meanwhile
-    └── BaseURLError                 of a client: nothing at this address takes queries
+    ├── WaitTimeout                  about a call: its timeout has passed (a TimeoutError)
+    ├── DownloadError                about an image: it was not saved
+    ├── ClientClosed                 about a client: it was closed before or during the call
+    └── BaseURLError                 about a client: its address takes no queries
 
-None of them holds a key, and all can be pickled.
+No exception holds a key. All of them can be pickled.
 """
 
 from __future__ import annotations
@@ -36,20 +36,23 @@ if TYPE_CHECKING:
 
 
 class IdeogramError(Exception):
-    """The base of all of them; each attribute is set where it applies."""
+    """The base class. Attributes that do not apply are None or empty."""
 
     request_id: str | None
-    """The id that it is about."""
+    """The id that the error is about."""
     request: SamplingRequest | None
-    """The last record seen of that id."""
+    """The last record that was received for the id."""
     status: int | None
-    """The HTTP status that told it."""
+    """The HTTP status of the answer."""
     retryable: bool = False
-    """Whether the same call may succeed later, with nothing changed."""
+    """Whether the same call can succeed later without a change."""
     retry_after: float | None
     """Seconds that the gateway asked to wait."""
     pending: tuple[str, ...]
-    """The ids that were still open when a call ended early, ready to be handed in again."""
+    """The ids that were taken in and still open when a call ended early, to be handed in again.
+
+    Those that a run had not yet taken out of a long iterable are in its `rest`.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class IdeogramError(Exception):
 
 
 class RequestError(IdeogramError):
-    """What went wrong with one id; it never disturbs the others."""
+    """An error of one id. It does not affect other ids."""
 
     def __str__(self) -> str:
         message = super().__str__()
@@ -78,49 +81,49 @@ class RequestError(IdeogramError):
 
 
 class RequestFailed(RequestError):
-    """The gateway says that the request failed (`is_errored`); asking again will not help."""
+    """The gateway says that the request failed (`is_errored`). It is final."""
 
 
 class InvalidResponseError(RequestError):
-    """What came back was no answer for this id: no JSON, no list, or no record of it."""
+    """The answer is not valid: it is not JSON, has no list, or holds no record of this id."""
 
     retryable = True
 
 
 class DeadlineExceeded(RequestError, TimeoutError):
-    """The id was not complete within its deadline; `__cause__` is what went wrong last, if so."""
+    """The id was not complete within its deadline. `__cause__` is its last fault, if it had one."""
 
     retryable = True
 
 
 class APIError(RequestError):
-    """One exchange with the gateway failed."""
+    """One query failed."""
 
 
 class APIConnectionError(APIError):
-    """No answer came: refused, reset, not resolved, cut short."""
+    """No answer: the name was not resolved, or the connection was refused, reset or cut short."""
 
     retryable = True
 
 
 class APITimeoutError(APIConnectionError, TimeoutError):
-    """No whole answer came within the attempt's timeout."""
+    """No connection within `connect_timeout`, or no complete answer within `attempt_timeout`."""
 
 
 class APIStatusError(APIError):
-    """The gateway answered with a status that is no answer; its own words are in the message."""
+    """The gateway answered with an error status. The message holds the gateway's own words."""
 
     retryable = True
 
 
 class AuthenticationError(APIStatusError):
-    """The key was refused, and no other is left. Ends a run, which lists what is `pending`."""
+    """All keys were refused. It ends a run; `pending` lists the ids that had not ended."""
 
     retryable = False
 
 
 class PermissionDeniedError(APIStatusError):
-    """403 from something in front of the gateway; the gateway's own 403 refuses the key."""
+    """403 from a server in front of the gateway. The gateway's own 403 refuses the key."""
 
 
 class NotFoundError(APIStatusError):
@@ -130,11 +133,11 @@ class NotFoundError(APIStatusError):
 
 
 class RequestNotFound(NotFoundError):
-    """The gateway does not know the id: 404, 400, 422, or an empty list, and so repeatedly."""
+    """The gateway does not know the id: it repeatedly answered 404, 400, 422 or an empty list."""
 
 
 class RateLimitError(APIStatusError):
-    """429: too many queries; `retry_after` where the gateway told it."""
+    """429: too many queries. `retry_after` is set if the gateway sent `Retry-After`."""
 
 
 class InternalServerError(APIStatusError):
@@ -142,16 +145,16 @@ class InternalServerError(APIStatusError):
 
 
 class PollingFailed(IdeogramError, ExceptionGroup[RequestError]):
-    """Some ids of a run failed, and everything else has been yielded.
+    """Some ids of a run failed. All other ids have been yielded.
 
-    `exceptions` holds a `RequestError` for each, so `except*` works.
+    `exceptions` holds one `RequestError` per failed id, so `except*` works.
     """
 
     if TYPE_CHECKING:
 
         @property
         def exceptions(self) -> tuple[RequestError, ...]:
-            """The errors, one an id; never a group inside the group."""
+            """The errors, one per id. The group holds no other groups."""
             raise NotImplementedError
 
     def __new__(cls, message: str, exceptions: Sequence[RequestError], **_: Any) -> Self:
@@ -162,7 +165,7 @@ class PollingFailed(IdeogramError, ExceptionGroup[RequestError]):
         self.args: tuple[Any, ...] = (message, exceptions)
 
     def derive(self, excs: Sequence[RequestError], /) -> PollingFailed:  # type: ignore[override]
-        """Make a group of some of its errors, as `split` and `except*` ask."""
+        """Return a group of some of the errors, for `split` and `except*`."""
         return PollingFailed(
             self.message,
             excs,
@@ -175,23 +178,23 @@ class PollingFailed(IdeogramError, ExceptionGroup[RequestError]):
 
 
 class WaitTimeout(IdeogramError, TimeoutError):
-    """The call's `timeout` has passed; `pending` lists what it had not finished."""
+    """The call's `timeout` has passed. `pending` lists the ids that had not ended."""
 
     retryable = True
 
 
 class DownloadError(IdeogramError):
-    """An image could not be saved; the request itself is finished, and lost nothing."""
+    """An image could not be saved. The request is complete and is not affected."""
 
     response_id: str | None = None
     """The image's id."""
     saved: tuple[Path, ...] = ()
-    """The files of the request's other images, which were saved."""
+    """The files of the request's other images that were saved."""
 
 
 class ClientClosed(IdeogramError):
-    """The client was closed, before the call or under it."""
+    """The client was closed before or during the call."""
 
 
 class BaseURLError(IdeogramError):
-    """Nothing at the client's `base_url` takes these queries: a redirect or an unknown path."""
+    """The client's `base_url` takes no queries: it redirects, or does not know the path."""

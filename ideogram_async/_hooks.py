@@ -1,4 +1,4 @@
-"""What a client tells whoever observes it, as it happens: the events, and the hooks' protocol."""
+"""Hooks: the events that a client reports, and the functions that receive them."""
 
 from __future__ import annotations
 
@@ -19,76 +19,96 @@ _log = logging.getLogger("ideogram_async")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """What a hook is told: one of the classes below this one. None of them holds a key."""
+    """The base class of the events below. No event holds a key."""
 
 
 class QueryAnswered(Event, frozen=True, kw_only=True):
-    """A query has ended: with the record of its request, or with an error."""
+    """A query has ended, with a record or with an error."""
 
     url: str
-    """Where it was posted."""
+    """The address that it was posted to."""
     session: int
-    """The place of its key among the credentials, from 0 on."""
+    """The index of its key among the credentials; the first is 0."""
     request_id: str
     asked: float
-    """When it went out, seconds on the event loop's clock."""
+    """Time at which it was sent: seconds on the event loop's clock."""
     answered: float
-    """When its outcome was known, on the same clock."""
+    """Time at which its outcome was known, on the same clock."""
     status: int | None
-    """The HTTP status, or None where no answer came."""
+    """The HTTP status; None without an answer."""
     record: SamplingRequest | None
-    """The request's state, if a good answer came."""
+    """The request's state; None after an error."""
     error: IdeogramError | None
-    """What went wrong, if not. Most of it is asked again, and no caller hears of it."""
+    """The fault; None after a good answer. Most faults are retried, and callers do not see them."""
 
 
 class RequestEnded(Event, frozen=True, kw_only=True):
-    """A request that was polled has ended for all who await it: complete, or given up.
+    """A polled request has ended for all its callers: it is complete, or it has failed.
 
-    Told once, however many await it. Those that were left are not ended, and `retrieve` and
-    `retrieve_many` end none.
+    Sent once per request, also if several callers await it. It is not sent if all callers have
+    left before the end, nor in `retrieve` and `retrieve_many`.
     """
 
     request_id: str
     record: SamplingRequest | None
-    """The record that showed completion, or else the last one seen."""
+    """The record that showed completion; after a failure, the last one that was received."""
     error: IdeogramError | None
-    """Why it failed, or None where it is complete."""
+    """The reason of a failure; None if the request is complete."""
     age: float | None
-    """Seconds from its submission to the answer that showed completion, both on the server's
-    clock and to the second; None where the gateway did not tell, or the request failed."""
+    """Seconds from the submission to the answer that showed completion, both on the server's
+    clock, accurate to one second. None if the gateway did not send both, or after a failure."""
+
+
+class RequestFailing(Event, frozen=True, kw_only=True):
+    """A request that is polled has had its third fault in a row; it is asked again.
+
+    Only faults that may be its own count: not those of a gateway that cannot be reached.
+    """
+
+    request_id: str
+    faults: int
+    """Faults in a row."""
+    error: IdeogramError
+    """The last of them."""
 
 
 class SessionChanged(Event, frozen=True, kw_only=True):
-    """The session of one key has come into another state, as `SessionStatistics.state` names it.
+    """The state of one key's session has changed; `SessionStatistics.state` lists the states.
 
-    A hold that ends by itself is noticed with the session's next answer.
+    The end of a hold is reported with the session's next answer.
     """
 
     session: int
-    """The place of its key among the credentials, from 0 on."""
+    """The index of its key among the credentials; the first is 0."""
     state: SessionState
-    """In use; holding for a throttle; holding for a gateway that is down; its key refused."""
+    """The new state."""
     former: SessionState
-    """The state before."""
+    """The state before it."""
     reason: str | None
-    """What the gateway said when it refused the key."""
+    """Why it is not open: what the gateway said, or why it cannot be reached."""
 
 
 class Hook(Protocol):
-    """A function that is told of events; give it to a client as one of its `hooks`.
+    """A function that receives events. A client takes a list of them as its `hooks`.
 
     It is called in the event loop, between two queries, so it must be quick and must not block.
-    What it raises is logged, once for each hook, and disturbs nothing.
+    An exception from it is logged, once per hook, and has no other effect.
     """
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of an event."""
+        """Handle one event."""
         ...
 
 
 def check_hooks(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
-    """Check that all are plain functions, or objects that can be called as one."""
+    """Return the hooks as a tuple; each is a plain function, or an object that is called as one.
+
+    Raises:
+        TypeError: It is not a list, or one of them cannot be called or is a coroutine function.
+
+    """
+    if callable(hooks) or not isinstance(hooks, Iterable):  # a single hook, mostly
+        raise TypeError(f"hooks is a {type(hooks).__name__}: expected a list of functions")
     checked = tuple(hooks)
     for hook in checked:
         if not callable(hook):
@@ -100,31 +120,35 @@ def check_hooks(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
 
 
 def hooks_of(hooks: tuple[Hook, ...], url: str) -> Hooks | None:
-    """Give what tells the hooks, the log among them where it is to be told all, or None."""
+    """Return the caller of the hooks, or None if there are none.
+
+    At the level DEBUG the log is one of them.
+    """
     if _log.isEnabledFor(logging.DEBUG):
         hooks = (*hooks, _log_event)
     return Hooks(hooks, url) if hooks else None
 
 
 def _log_event(event: Event) -> None:
-    """Log what nothing else does: good answers."""
+    """Log a good answer: faults and changes of state are logged elsewhere."""
     if isinstance(event, QueryAnswered) and event.record is not None:
         percentage, seconds = event.record.completion_percentage, event.answered - event.asked
         _log.debug("%s: %s %% (%.3f s)", event.request_id, percentage, seconds)
 
 
 class Hooks:
-    """The hooks of a client, of which none can disturb it."""
+    """Calls the hooks of a client. Their exceptions do not reach it."""
 
     def __init__(self, hooks: tuple[Hook, ...], url: str) -> None:
         self._hooks = hooks
         self._url = url
-        self._complained: set[int] = set()
+        self._logged: set[int] = set()
+        """Indexes of hooks whose exception has been logged."""
 
     def answered(
         self, session: int, outcome: Answer | Fault, request_id: str, asked: float, now: float
     ) -> None:
-        """Tell of a query's outcome."""
+        """Send `QueryAnswered`."""
         record, error, status = None, None, None
         if isinstance(outcome, Fault):
             error = outcome.error
@@ -141,30 +165,34 @@ class Hooks:
             record=record,
             error=error,
         )
-        self._tell(event)
+        self._send(event)
 
     def completed(self, request_id: str, answer: Answer) -> None:
-        """Tell of a request that is complete."""
+        """Send `RequestEnded` for a complete request."""
         created, age = answer.record.creation_time_float, None
         if created is not None and answer.server_time is not None:
             age = max(answer.server_time - created, 0.0)
-        self._tell(RequestEnded(request_id=request_id, record=answer.record, error=None, age=age))
+        self._send(RequestEnded(request_id=request_id, record=answer.record, error=None, age=age))
+
+    def failing(self, request_id: str, faults: int, error: IdeogramError) -> None:
+        """Send the event of a request with faults in a row."""
+        self._send(RequestFailing(request_id=request_id, faults=faults, error=error))
 
     def failed(self, request_id: str, error: IdeogramError) -> None:
-        """Tell of a request that was given up."""
-        self._tell(RequestEnded(request_id=request_id, record=error.request, error=error, age=None))
+        """Send `RequestEnded` for a request that has failed."""
+        self._send(RequestEnded(request_id=request_id, record=error.request, error=error, age=None))
 
     def changed(
         self, session: int, state: SessionState, former: SessionState, reason: str | None
     ) -> None:
-        """Tell of a session's new state."""
-        self._tell(SessionChanged(session=session, state=state, former=former, reason=reason))
+        """Send `SessionChanged`."""
+        self._send(SessionChanged(session=session, state=state, former=former, reason=reason))
 
-    def _tell(self, event: Event) -> None:
-        for place, hook in enumerate(self._hooks):
+    def _send(self, event: Event) -> None:
+        for index, hook in enumerate(self._hooks):
             try:
                 hook(event)
-            except (Exception, CancelledError):  # noqa: BLE001 - whatever a user's code does
-                if place not in self._complained:
-                    self._complained.add(place)
+            except (Exception, CancelledError):  # noqa: BLE001 - a user's code may raise anything
+                if index not in self._logged:
+                    self._logged.add(index)
                     _log.exception("the hook %r raised; this is logged once", hook)

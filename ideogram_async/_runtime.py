@@ -1,4 +1,4 @@
-"""What runs while a client is open."""
+"""The parts of a started client, and how they are closed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from ideogram_async._config import Settings
+from ideogram_async._config import CLOSE_SECONDS, Settings
 from ideogram_async._downloads.downloader import Downloader
 from ideogram_async._errors import ClientClosed
 from ideogram_async._limits.pool import SessionPool
@@ -19,17 +19,17 @@ from ideogram_async._schedules.base import Schedule
 from ideogram_async._statistics import Statistics
 from ideogram_async._transport.transport import Transport
 
-CLOSE_BUDGET = 5.0
-"""Seconds that closing may take."""
-
 
 async def until_done(task: asyncio.Task[None] | None) -> None:
-    """Wait for a task, if any, to its end, also where the caller is cancelled meanwhile."""
+    """Wait for the end of a task, if there is one. A cancellation of the caller is raised after it.
+
+    A scope's shield does not hold off a plain `Task.cancel`, so the wait is repeated.
+    """
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while task is not None and not task.done():
             try:
-                await asyncio.shield(task)  # a scope's shield holds off no plain `Task.cancel`
+                await asyncio.shield(task)
             except asyncio.CancelledError as error:
                 cancelled = error
     if cancelled is not None:
@@ -37,13 +37,20 @@ async def until_done(task: asyncio.Task[None] | None) -> None:
 
 
 class Runtime:
-    """The parts of a started client: they belong to one event loop in one process."""
+    """The parts of a started client. They belong to one event loop of one process."""
 
     @classmethod
     def current(
         cls, runtime: Runtime | None, settings: Settings, schedule: Schedule[Any]
     ) -> Runtime:
-        """Return the runtime, a new one at the first call; raise where it cannot work."""
+        """Return the runtime, or a new one at the first call.
+
+        Raises:
+            RuntimeError: There is no running loop, or the runtime belongs to another loop or
+                process.
+            ClientClosed: The runtime's tasks were cancelled.
+
+        """
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -66,14 +73,14 @@ class Runtime:
         self._transport = Transport(
             settings, lambda index: self._pool.replayed(index, self.loop.time())
         )
-        self.tracker = JobTracker(self._pool, schedule)
+        self.tracker = JobTracker(self._pool, schedule, max_faults=settings.max_faults)
         self.dispatcher = Dispatcher(
             self._transport.query, self.tracker, self._pool, max_in_flight=settings.max_in_flight
         )
 
     @property
     def downloader(self) -> Downloader:
-        """What downloads images: made when the first is asked for."""
+        """The downloader of images, created at its first use."""
         if self._downloader is None:
             self._downloader = Downloader(
                 self._settings.downloads,
@@ -84,7 +91,7 @@ class Runtime:
         return self._downloader
 
     def check_place(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse another process, thread or loop."""
+        """Raise `RuntimeError` in another process, thread or event loop."""
         if os.getpid() != self._pid:
             raise RuntimeError("the client was started before a fork: make one in each process")
         if loop is not self.loop:
@@ -93,15 +100,16 @@ class Runtime:
             )
 
     def statistics(self) -> Statistics:
-        """Give the figures as they stand now."""
+        """Return the client's present figures."""
         sessions = self._pool.statistics(self.loop.time())
         lane, reason = self._transport.lane
         return Statistics(
             queries=sum(session.queries for session in sessions),
             in_flight=sum(session.in_flight for session in sessions),
-            pending=self.tracker.pending,
+            pending=self.tracker.registry.pending,
             completed=self.tracker.completed,
             failed=self.tracker.failed,
+            failing=self.tracker.registry.failing,
             refused=sum(session.refused for session in sessions),
             sessions=sessions,
             lane=lane,
@@ -109,19 +117,19 @@ class Runtime:
         )
 
     def hold(self, seconds: float, session: int) -> None:
-        """Hold a session for another process's refusal."""
+        """Pause a session, because another process with its key was refused."""
         self.check_place(asyncio.get_running_loop())
         self._pool.hold(session, seconds, self.loop.time())
 
     def start_closing(self) -> asyncio.Task[None]:
-        """Close in a task of its own, which no cancellation of a caller reaches."""
+        """Return a task that closes everything. A cancelled caller does not cancel it."""
         self.check_place(asyncio.get_running_loop())
         return self.loop.create_task(self.close(), name="ideogram_async closing")
 
     async def close(self) -> None:
-        """End every call, every task and every connection."""
+        """End all calls, tasks and connections."""
         self.tracker.end_all(ClientClosed("the client was closed"))
-        with anyio.move_on_after(CLOSE_BUDGET):
+        with anyio.move_on_after(CLOSE_SECONDS):
             try:
                 await self.dispatcher.close()
             finally:
@@ -130,8 +138,8 @@ class Runtime:
                     await self._downloader.close()
 
     def abandon(self) -> None:
-        """Close without waiting: the client was dropped."""
+        """Close without waiting, after the client was garbage-collected."""
         if os.getpid() != self._pid:
-            return  # the loop's wake-up pipe is the parent's, too
-        with suppress(RuntimeError):  # the loop is closed: nothing runs
+            return  # after a fork: the loop's wake-up pipe is shared with the parent
+        with suppress(RuntimeError):  # the loop is closed, so no task runs
             self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self.close()))

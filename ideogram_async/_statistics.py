@@ -1,4 +1,4 @@
-"""Figures on polling itself, as they stand at the moment they are asked for."""
+"""Figures about the polling, as of the moment of the call that returns them."""
 
 from __future__ import annotations
 
@@ -11,39 +11,42 @@ TransportLane = Literal["fast", "plain"]
 
 
 class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What the session of one key has done, without the key."""
+    """Figures of one key's session. They do not hold the key."""
 
     queries: int = 0
     """Queries sent, replays included."""
     in_flight: int = 0
     """Queries sent and not yet answered."""
     refused: int = 0
-    """Queries answered by a throttle (429, 503) or a refused key."""
+    """Queries that were throttled (429, 503), or whose key was refused."""
     rate: float | None = None
-    """Queries a second that refusals have left it, or None where no limit has shown."""
+    """Queries per second that the session now allows itself. None: no limit was met so far."""
     state: SessionState = "open"
-    """In use; holding for a throttle; holding for a gateway that is down; its key refused."""
+    """open: in use. throttled: it waits after a refusal. broken: the gateway is down.
+    refused: the key was refused."""
     held: float = 0.0
-    """Seconds for which a throttle, or what the gateway asked, still holds it."""
+    """Seconds that a throttle or a `Retry-After` still holds the session."""
     reason: str | None = None
-    """What the gateway said when it refused the key."""
+    """Why it is not open: what the gateway said, or why it cannot be reached."""
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client has done since its first call."""
+    """Figures of a client since its first call."""
 
     queries: int = 0
     """Queries sent, replays included."""
     in_flight: int = 0
     """Queries sent and not yet answered."""
     pending: int = 0
-    """Ids that are being polled or asked, each counted once however many await it."""
+    """Ids that have not ended. An id that several callers await counts once."""
     completed: int = 0
-    """Ids that were seen to complete."""
+    """Ids that are complete; in `retrieve` and `retrieve_many`, that were answered."""
     failed: int = 0
-    """Ids that ended in a `RequestError`."""
+    """Ids that ended with a `RequestError`."""
+    failing: int = 0
+    """Ids that are pending, and whose last queries had faults of their own."""
     refused: int = 0
-    """Queries answered by a throttle (429, 503) or a refused key."""
+    """Queries that were throttled (429, 503), or whose key was refused."""
     sessions: tuple[SessionStatistics, ...] = ()
     """The figures of each session, in the order of the keys."""
     lane: TransportLane | None = None
@@ -54,15 +57,15 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run has done."""
+    """Figures of one run."""
 
     taken: int = 0
-    """Distinct ids taken in."""
+    """Distinct ids that were read from the caller's iterable."""
     pending: int = 0
-    """Ids taken in whose end is not yet known."""
+    """Ids among them that have not ended."""
     completed: int = 0
-    """Ids that ended well: complete, or in `retrieve_many` answered."""
+    """Ids that are complete; in `retrieve_many`, that were answered."""
     failed: int = 0
-    """Ids that ended in a `RequestError`."""
+    """Ids that ended with a `RequestError`."""
     yielded: int = 0
-    """Results that the caller has had."""
+    """Results that were yielded to the caller."""

@@ -1,4 +1,7 @@
-"""Checks of settings and arguments: each names what was wrong, and what was expected."""
+"""Checks of settings and arguments.
+
+Each check returns the value. Its error names the argument, the value, and what was expected.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ from urllib.parse import urlsplit
 from ideogram_async._protocol.query import PATH
 
 BASE_URL_VARIABLE = "IDEOGRAM_BASE_URL"
+LONGEST_HOST = 253
+LONGEST_LABEL = 63
+"""Characters of a host name, and of each part between its dots (RFC 1035)."""
 
 
 def check_seconds(name: str, value: float | None) -> float | None:
-    """Check a time span in seconds, > 0 and finite, or None for none."""
+    """Check a time span: seconds > 0, finite, or None for no limit."""
     if value is None:
         return None
     _check_number(name, value)
@@ -22,23 +28,30 @@ def check_seconds(name: str, value: float | None) -> float | None:
     return float(value)
 
 
-def check_count(name: str, value: int) -> int:
-    """Check a number of things: an int of at least 1."""
+def check_count(name: str, value: int, *, least: int = 1) -> int:
+    """Return a number of things; raise where it is no int, or below `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} is a {type(value).__name__}: expected an int")
-    if value < 1:
-        raise ValueError(f"{name} is {value}: expected at least 1")
+    if value < least:
+        raise ValueError(f"{name} is {value}: expected at least {least}")
     return value
 
 
 def check_rate(name: str, value: float) -> float:
-    """Check a rate in queries a second: > 0; `math.inf` stands for no limit at all."""
+    """Check a rate: queries per second > 0; `math.inf` for no limit."""
     _check_number(name, value)
     if value == math.inf:
         return math.inf
     if not 0 < value <= sys.float_info.max:
-        raise ValueError(f"{name} is {value!r}: expected queries a second > 0, or None")
+        raise ValueError(f"{name} is {value!r}: expected queries per second > 0, or None")
     return float(value)
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """Check a switch: True or False, and no other value that counts as true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is a {type(value).__name__}: expected True or False")
+    return value
 
 
 def _check_number(name: str, value: object) -> None:
@@ -47,7 +60,7 @@ def _check_number(name: str, value: object) -> None:
 
 
 def check_base_url(base_url: str | None, *, allow_http: bool = False) -> str:
-    """Check the gateway's address, and give it without a slash at its end; a path is kept."""
+    """Check the gateway's address. Return it without slashes at its end; a path is kept."""
     if base_url is None:
         raise ValueError(f"no base_url: give the gateway's address, or set {BASE_URL_VARIABLE}")
     if not isinstance(base_url, str):
@@ -60,7 +73,9 @@ def check_base_url(base_url: str | None, *, allow_http: bool = False) -> str:
     if "?" in base_url or "#" in base_url:
         raise ValueError("base_url has a query or fragment (not shown): expected neither")
     if not base_url.isprintable() or " " in base_url or "\\" in base_url:
-        raise ValueError(f"base_url is {base_url!r}: a blank, backslash or control character")
+        raise ValueError(
+            f"base_url is {base_url!r}: expected no blank, backslash or control character"
+        )
     scheme, host = _scheme_and_host(base_url)
     if base_url.endswith(PATH):
         raise ValueError(f"base_url {base_url!r} ends in {PATH}: give what comes before it")
@@ -75,15 +90,27 @@ def _scheme_and_host(base_url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(base_url)
         usable = parts.scheme in {"http", "https"} and parts.port != 0
-    except ValueError as error:  # brackets, or a port that is none
+    except ValueError as error:  # wrong brackets, or a port that is no number
         raise ValueError(f"base_url is {base_url!r}: {error}") from None
-    if not usable or not parts.hostname:
+    host = parts.hostname or ""
+    if not usable or not host:
         raise ValueError(f"base_url is {base_url!r}: expected https://host, with a path if need be")
-    return parts.scheme, parts.hostname
+    if not _is_host_name(host):
+        raise ValueError(
+            f"base_url is {base_url!r}: expected a host name of at most {LONGEST_HOST} characters,"
+            f" with 1 to {LONGEST_LABEL} between its dots"
+        )
+    return parts.scheme, host
+
+
+def _is_host_name(host: str) -> bool:
+    """Return whether a name service can hold the host; an IP address passes, too."""
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= LONGEST_HOST and all(0 < len(one) <= LONGEST_LABEL for one in labels)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine itself."""
+    """Return whether the host is this machine: a loopback address, or `localhost`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,7 +1,7 @@
 """A client's metrics and spans through OpenTelemetry. Needs `pip install 'ideogram-async[otel]'`.
 
-Give a client a `Telemetry` as one of its hooks. Names and attributes are those of OpenTelemetry's
-semantic conventions for HTTP clients where these apply, and begin with `ideogram.` elsewhere.
+A client takes a `Telemetry` as one of its hooks. Names and attributes follow OpenTelemetry's
+semantic conventions for HTTP clients where those apply; all others begin with `ideogram.`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Telemetry"]
 
 _NAME = "ideogram_async"
 _QUERY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-"""The conventions' own boundaries."""
+"""Boundaries of the histogram of queries: those of the conventions."""
 _REQUEST_SECONDS = (
     1.0,
     2.0,
@@ -48,29 +48,30 @@ _REQUEST_SECONDS = (
     300.0,
     900.0,
 )
+"""Boundaries of the histogram of requests, which typically take 3 to 72 s (seen)."""
 
 Attributes = Mapping[str, str | int]
 
 
 class Telemetry:
-    """A hook that reports metrics, and a span a query.
+    """A hook that reports metrics, and one span per query.
 
-    One serves any number of clients. Metrics:
+    One instance serves any number of clients. Metrics:
 
-    - `http.client.request.duration` (s): of each query, by status and by what went wrong
-    - `ideogram.request.duration` (s): from submission to completion, on the server's clock
-    - `ideogram.requests`: requests that have ended, by what went wrong
-    - `ideogram.session.changes`: new states of sessions, by session and state
-    - `ideogram.requests.pending`, `http.client.active_requests`: now, of the clients that `observe`
-      was given
+    - `http.client.request.duration` (s): duration of each query, by status and kind of error
+    - `ideogram.request.duration` (s): time from submission to completion, on the server's clock
+    - `ideogram.requests`: requests that have ended, by kind of error
+    - `ideogram.session.changes`: changes of a session's state, by session and state
+    - `ideogram.requests.pending`, `http.client.active_requests`: present numbers, of the clients
+      that were passed to `observe`
 
-    Spans are roots, `POST` and the path, of kind CLIENT: a query may serve many callers, so it has
-    no one parent.
+    A span is named `POST` and the path, and its kind is CLIENT. It has no parent, since one query
+    can serve many callers.
 
     Args:
-        tracer_provider: Where spans go; default: the global one.
-        meter_provider: Where metrics go; default: the global one.
-        spans: Whether there are any. A request takes some five queries.
+        tracer_provider: Receives the spans. Default: the global provider.
+        meter_provider: Receives the metrics. Default: the global provider.
+        spans: Whether spans are made. A request takes about five queries.
 
     """
 
@@ -118,7 +119,7 @@ class Telemetry:
         self._known: dict[tuple[str, int | None, str | None], Attributes] = {}
 
     def __call__(self, event: Event, /) -> None:
-        """Report an event."""
+        """Report one event."""
         match event:
             case QueryAnswered():
                 self._query(event)
@@ -133,9 +134,9 @@ class Telemetry:
                 self._changes.add(1, attributes)
 
     def observe(self, client: IdeogramClient) -> None:
-        """Report what this client has pending and in flight, as long as it lives."""
+        """Report the client's pending requests and queries in flight, while the client exists."""
         alive = (one for one in self._clients if one() is not None)
-        self._clients = (*alive, weakref.ref(client))  # replaced: metrics are read in any thread
+        self._clients = (*alive, weakref.ref(client))  # a new tuple: any thread may read metrics
 
     def _query(self, event: QueryAnswered) -> None:
         failure = None if event.error is None else _failure(event)
@@ -144,7 +145,7 @@ class Telemetry:
         if attributes is None:
             attributes = self._known[key] = self._attributes(event, failure)
         seconds = event.answered - event.asked
-        # Whatever context the query ran in belongs to one of its callers at most.
+        # An empty context: the current one belongs to one caller at most.
         self._queries.record(seconds, attributes, Context())
         if self._tracer is not None:
             self._span(event, seconds, attributes, failure)
@@ -181,7 +182,7 @@ class Telemetry:
         return attributes
 
     def _place(self, url: str) -> tuple[str, Attributes]:
-        """Give a span's name and what tells its address."""
+        """Return a span's name and the attributes of its address."""
         known = self._places.get(url)
         if known is None:
             path = urlsplit(url).path
@@ -200,7 +201,7 @@ class Telemetry:
 
 
 def _failure(event: QueryAnswered) -> str:
-    """Tell what went wrong: the status where it says so, else the kind of error."""
+    """Return the kind of error: a status of 400 or above, else the error's class."""
     if event.status is not None and event.status >= HTTPStatus.BAD_REQUEST:
         return str(event.status)
     return type(event.error).__name__

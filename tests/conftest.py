@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
+from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ideogram_async.testing import VirtualTimeLoop
 from tests.support import lanes
-
-for variable in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
-    os.environ.pop(variable, None)  # a user's machine sets neither; child processes inherit both
 
 pytest.register_assert_rewrite(
     "tests.support.nginx",
     *(f"tests.fault_matrix.{name}" for name in ("scene", "disruptions", "keys", "departures")),
 )
+
+# In each run the suite draws the same few examples, so that its verdict is always the same;
+# `pytest --hypothesis-profile sweep` draws many, and others each time.
+settings.register_profile(
+    "suite",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("sweep", max_examples=2000, deadline=None, derandomize=False)
+settings.load_profile("suite")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Freeze what was imported: afterwards the garbage collector looks at tests' objects alone."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -1,12 +1,11 @@
-"""`watch --output --download`, killed with SIGKILL again and again at random moments.
+"""`watch --output --download`, killed with SIGKILL at random moments: `python -m benchmarks.kills`.
 
-After each kill every line but the last is whole, and every image that has its name is; in the end
-every id is in the file once, and every image is there. What a kill costs are queries.
+After each kill every line but the last is whole, and every image that has its final name is whole.
+At the end each id is in the file once, and each image is there. A kill costs queries, no results.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import signal
 import subprocess
@@ -18,27 +17,28 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks._served import Served
-from ideogram_async.testing import picture
+from benchmarks._gateway import GatewayProcess, gateway_process
+from benchmarks._report import argument_parser
+from ideogram_async.testing import Gateway, picture
 
-EARLIEST = 0.3
-"""Seconds after its start at which a process may be killed: it has hardly begun by then."""
+EARLIEST_KILL_SECONDS = 0.3
+"""After its start; the process has hardly begun by then."""
 
 
 class Directory:
-    """What the killed processes have left."""
+    """The files that the killed processes have left."""
 
     def __init__(self, path: Path) -> None:
         self.results = path / "results.jsonl"
         self.images = path / "images"
-        self.torn = 0
+        self.torn_lines = 0
         self.parts = 0
 
     def check(self) -> list[str]:
-        """Check that all is whole but what was being written; give the ids."""
+        """Check that all is whole except what was being written, and return the ids."""
         content = self.results.read_bytes() if self.results.exists() else b""
         *lines, rest = content.split(b"\n")
-        self.torn += bool(rest)
+        self.torn_lines += bool(rest)
         names = [path.name for path in self.images.iterdir()] if self.images.exists() else []
         self.parts += sum(name.endswith(".part") for name in names)
         for name in names:
@@ -48,9 +48,13 @@ class Directory:
         return [msgspec.json.decode(line)["request_id"] for line in lines]
 
 
-def _killed(command: list[str], served: Served, after: float) -> bool:
-    """Run a command, and kill it after some seconds; False where it had ended before."""
-    process = subprocess.Popen(command, env=served.environment(), stderr=subprocess.DEVNULL)  # noqa: S603 - our own
+def _asked(gateway: Gateway) -> list[str | None]:
+    return [query.request_id for query in gateway.queries]
+
+
+def _run_and_kill(command: list[str], gateway: GatewayProcess, after: float) -> bool:
+    """Run a command, kill it after some seconds, and return whether it was still running."""
+    process = subprocess.Popen(command, env=gateway.environment(), stderr=subprocess.DEVNULL)  # noqa: S603 - our own
     try:
         process.wait(after)
     except subprocess.TimeoutExpired:
@@ -61,13 +65,11 @@ def _killed(command: list[str], served: Served, after: float) -> bool:
 
 
 def run(path: Path, kills: int, count: int, longest: float, seed: int) -> str:
-    """Kill so often, go on to the end, and tell what it took."""
-    chance = random.Random(seed)
+    """Kill the command so often, let it go on to its end, and return a line of figures."""
+    rng = random.Random(seed)
     left = Directory(path)
-    with Served(latency=0.02, seed=seed) as served:
-        gateway = served.gateway
-        durations = [chance.uniform(0, kills * longest * 0.6) for _ in range(count)]
-        ids = served.call(lambda: [gateway.submit(duration=one) for one in durations])
+    with gateway_process(latency=0.02, seed=seed) as gateway:
+        ids = gateway.submit(rng.uniform(0, kills * longest * 0.6) for _ in range(count))
         listed = path / "ids"
         listed.write_text("\n".join(ids))
         command = [sys.executable, "-m", "ideogram_async", "watch", "--from", str(listed)]
@@ -76,15 +78,15 @@ def run(path: Path, kills: int, count: int, longest: float, seed: int) -> str:
         lines: list[str] = []
         done = repeated = 0
         while done < kills:
-            known, asked = set(lines), len(gateway.queries)
-            done += _killed(command, served, chance.uniform(EARLIEST, longest))
-            repeated += sum(query.request_id in known for query in gateway.queries[asked:])
+            known, before = set(lines), len(gateway.call(_asked))
+            done += _run_and_kill(command, gateway, rng.uniform(EARLIEST_KILL_SECONDS, longest))
+            repeated += sum(one in known for one in gateway.call(_asked)[before:])
             lines = left.check()
-        torn, parts = left.torn, left.parts
+        torn_lines, parts = left.torn_lines, left.parts
         began = time.perf_counter()
-        subprocess.run(command, env=served.environment(), check=True)  # noqa: S603 - our own
+        subprocess.run(command, env=gateway.environment(), check=True)  # noqa: S603 - our own
         seconds, lines = time.perf_counter() - began, left.check()
-        queries = len(gateway.queries)
+        queries = len(gateway.call(_asked))
     assert Counter(lines) == Counter(ids), "an id is missing, or there twice"
     images = sorted(left.images.glob("*.png"))
     assert len(images) == count, "an image is missing"
@@ -94,21 +96,21 @@ def run(path: Path, kills: int, count: int, longest: float, seed: int) -> str:
     assert all(image.name in page for image in images), "an image is not on the page"
     return (
         f"{kills} kills, {count} ids: each in the file once, {len(images)} images whole;"
-        f" {torn} torn lines and {parts} parts were left on the way;"
-        f" {queries} queries, none for what was in the file; the last call took {seconds:.1f} s"
+        f" {torn_lines} torn lines and {parts} parts were left by the kills;"
+        f" {queries} queries, none for an id in the file; the last run took {seconds:.1f} s"
     )
 
 
 def main() -> None:
     """Run it, and print one line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--ids", type=int, default=400)
     parser.add_argument("--longest", type=float, default=3.0, help="seconds until a kill")
     parser.add_argument("--seed", type=int, default=0)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as path:
-        print(run(Path(path), told.kills, told.ids, told.longest, told.seed))
+        print(run(Path(path), arguments.kills, arguments.ids, arguments.longest, arguments.seed))
 
 
 if __name__ == "__main__":

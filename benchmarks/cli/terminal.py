@@ -1,14 +1,13 @@
-"""What the command line costs: processor time of `watch` on a terminal, against the library alone.
+"""The CPU time of `watch` on a terminal, and of the library alone: `python -m benchmarks.terminal`.
 
-Both are processes that poll the same gateway for as many ids, in turn: a bare loop over
+Two processes poll the same gateway for as many ids, one after the other: a bare loop over
 `as_completed`, and `watch --output` on a terminal of 120 by 24 whose screen is drawn and read. The
-time is the process's own, user and system, its start and its imports included. Both are told one
-rate of queries, or else the one that is quicker on a busy machine would ask more often.
+time is the process's own, user and system, with its start and its imports. Both have the same
+`max_rate`; without it, the one that is quicker on a busy machine would send more queries.
 """
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import os
 import pty
@@ -24,7 +23,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks._served import Served
+from benchmarks._gateway import GatewayProcess, gateway_process
+from benchmarks._report import argument_parser
+from ideogram_async.testing import Gateway
 
 LIBRARY = """
 import asyncio, sys
@@ -41,8 +42,8 @@ asyncio.run(main())
 """
 
 
-def processor_time(command: list[str], environment: dict[str, str]) -> float:
-    """Run a command on a terminal; give the seconds of processor that it took."""
+def cpu_seconds(command: list[str], environment: dict[str, str]) -> float:
+    """Run a command on a terminal, and return its CPU time."""
     master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
     process = subprocess.Popen(  # noqa: S603 - our own
@@ -66,46 +67,51 @@ def _read_all(master: int) -> None:
 
 
 class Cost(NamedTuple):
-    """What one process took."""
+    """What one process cost."""
 
     seconds: float
     queries: int
 
 
 def round_of(count: int, seed: int) -> tuple[Cost, Cost]:
-    """Measure both on new ids, one after the other."""
-    with tempfile.TemporaryDirectory() as path, Served(latency=0.002, seed=seed) as served:
+    """Measure both with new ids, one after the other."""
+    with (
+        tempfile.TemporaryDirectory() as path,
+        gateway_process(latency=0.002, seed=seed) as gateway,
+    ):
         listed = Path(path) / "ids"
         watch = [sys.executable, "-m", "ideogram_async", "watch", "--from", str(listed)]
         watch += ["--output", f"{path}/results.jsonl", "--max-in-flight", "50"]
         watch += ["--max-rate", "1000"]
         library = [sys.executable, "-c", LIBRARY, str(listed)]
-        if seed % 2:  # which one is first must not matter
-            ours, bare = (_cost(command, served, listed, count) for command in (watch, library))
+        if seed % 2:  # the order must not matter
+            ours, bare = (_cost(command, gateway, listed, count) for command in (watch, library))
         else:
-            bare, ours = (_cost(command, served, listed, count) for command in (library, watch))
+            bare, ours = (_cost(command, gateway, listed, count) for command in (library, watch))
     return bare, ours
 
 
-def _cost(command: list[str], served: Served, listed: Path, count: int) -> Cost:
-    gateway, chance = served.gateway, random.Random(count)
-    durations = [chance.uniform(5, 25) for _ in range(count)]
-    ids = served.call(lambda: [gateway.submit(duration=one) for one in durations])
-    listed.write_text("\n".join(ids))
-    before = len(gateway.queries)
-    seconds = processor_time(command, served.environment() | {"TERM": "xterm-256color"})
-    return Cost(seconds, len(gateway.queries) - before)
+def _cost(command: list[str], gateway: GatewayProcess, listed: Path, count: int) -> Cost:
+    rng = random.Random(count)
+    listed.write_text("\n".join(gateway.submit(rng.uniform(5, 25) for _ in range(count))))
+    before = gateway.call(_query_count)
+    seconds = cpu_seconds(command, gateway.environment() | {"TERM": "xterm-256color"})
+    return Cost(seconds, gateway.call(_query_count) - before)
+
+
+def _query_count(gateway: Gateway) -> int:
+    return len(gateway.queries)
 
 
 def main() -> None:
     """Run it, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("--ids", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    told = parser.parse_args()
-    rounds = [round_of(told.ids, seed) for seed in range(told.rounds)]
+    arguments = parser.parse_args()
+    rounds = [round_of(arguments.ids, seed) for seed in range(arguments.rounds)]
     ratio = statistics.median(ours.seconds / bare.seconds for bare, ours in rounds)
-    print(f"| {told.ids:,} ids | processor time | queries | against the library |")
+    print(f"| {arguments.ids:,} ids | CPU time | queries | by the library's |")
     print("|---|---|---|---|")
     _print_row("a loop over `as_completed`", [bare for bare, _ in rounds], 1)
     _print_row("`watch --output` on a terminal", [ours for _, ours in rounds], ratio)

@@ -6,105 +6,141 @@ what it has beyond its lag there.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from benchmarks.faults.scene import Goal, Scene, longest, middle
-from benchmarks.faults.sickness import KINDS, for_ever
+from benchmarks.faults.sickness import KINDS, Judge, for_ever
 from benchmarks.faults.stage import Stage, staged
 from ideogram_async.testing import run_in_virtual_time
 
-SHARES = (5, 20, 50, 80)
-"""Sick ids in a hundred."""
-IDS = 60
 ASKED = 60
 """Queries that a sick id may cost in 900 s."""
+HUNG_LAG = 45.0
+"""Seconds that a sound id may lag beside ids whose queries are never answered."""
 
-Callers = Literal["run", "waits", "both"]
-Order = Literal["shuffled", "sick-first"]
+Callers: TypeAlias = Literal["run", "waits", "both"]
+Order: TypeAlias = Literal["shuffled", "sick-first"]
+Faults: TypeAlias = Callable[[list[str]], Judge]
+"""From the sick ids to what the gateway does."""
 
 
 class Mix(NamedTuple):
     """How many ids are sound and sick, who awaits them, and in which order they are handed in."""
 
     sound: int
-    sick: int
+    sick: int = 0
     callers: Callers = "run"
     order: Order = "shuffled"
-    longest: float | None = None
-    """Seconds that the last sound id may lag; by default, what the order allows."""
 
     @property
     def longest_lag(self) -> float:
         """Seconds that the last sound id may lag."""
-        if self.longest is not None:
-            return self.longest
         return 8.0 if self.order == "shuffled" else 20.0
 
 
 class Played(NamedTuple):
-    """What came of a scene: the lags of the sound ids, and figures on the sick ones."""
+    """What came of a scene."""
 
+    stops: int
+    """Runs that ended for all their ids."""
     lost: int
-    lags: dict[str, float]
-    asked: int = 0
-    untold: int = 0
-    """Sick ids that did not fail with the words of their own fault."""
+    """Sound ids that did not end well."""
+    lags: Mapping[str, float]
+    """Of the sound ids."""
+    asked: int
+    """Queries for the sick id that was asked most."""
+    untold: Mapping[str, int]
+    """By kind: sick ids that did not end with the words of that fault."""
+
+    def beyond(self, alone: Played) -> list[float]:
+        """Return the sound ids' lags beyond what they have alone."""
+        return [lag - alone.lags.get(one, 0.0) for one, lag in self.lags.items()]
 
 
-def beside(kind: str, mix: Mix, seed: int) -> list[Goal]:
-    """Play sound ids beside sick ones, and the sound ones alone."""
-    alone = _alone(mix, seed)
-    played = run_in_virtual_time(_play, mix, seed, kind)
-    beyond = [lag - alone.lags[one] for one, lag in played.lags.items()]
-    return [
-        Goal("lost", played.lost, 0),
-        Goal("median lag", middle(beyond), 1, "s"),
-        Goal("longest lag", longest(beyond), mix.longest_lag, "s"),
-        Goal("asked", played.asked, ASKED),
-        Goal("not told", played.untold, 0),
-    ]
+def played(mix: Mix, seed: int, faults: Faults) -> Played:
+    """Play ids, of which some are sick, against a gateway with faults."""
+    return run_in_virtual_time(_play, mix, seed, faults)
 
 
 @lru_cache(maxsize=64)
-def _alone(mix: Mix, seed: int) -> Played:
+def alone(mix: Mix, seed: int) -> Played:
+    """Play the same sound ids without the sick ones, against a gateway without a fault."""
     return run_in_virtual_time(_play, mix, seed, None)
 
 
-async def _play(mix: Mix, seed: int, kind: str | None) -> Played:
-    async with staged(seed) as stage:
+async def _play(mix: Mix, seed: int, faults: Faults | None) -> Played:
+    async with staged(seed, token="key-0") as stage:  # noqa: S106 - made up
         sound, sick = stage.submit(mix.sound), stage.submit(mix.sick)
         handed_in = [*sick, *sound]
         if mix.order == "shuffled":
             stage.random.shuffle(handed_in)
-        if kind is None:
-            handed_in = [one for one in handed_in if one in set(sound)]
+        if faults is None:
+            handed_in = [one for one in handed_in if one not in set(sick)]
         else:
-            stage.gateway.on_query = for_ever(KINDS[kind], sick)
-        await _call(stage, mix.callers, handed_in)
-        lost, lags = stage.lost(sound), stage.lags(sound)
-        if kind is None:
-            return Played(lost, lags)
-        return Played(lost, lags, _most_asked(stage, sick), _untold(stage, kind, sick))
+            stage.gateway.on_query = faults(sick)
+        await call(stage, mix.callers, handed_in)
+        asked = stage.times_asked()
+        return Played(
+            stops=len(stage.stops),
+            lost=stage.lost(sound),
+            lags=stage.lags(sound),
+            asked=max((asked[one] for one in sick), default=0),
+            untold={kind: untold(stage, kind, sick) for kind in KINDS},
+        )
 
 
-async def _call(stage: Stage, callers: Callers, ids: list[str]) -> None:
+async def call(stage: Stage, callers: Callers, ids: list[str]) -> None:
+    """Await ids in a run, in tasks of their own, or half in each."""
     if callers == "both":
         await stage.play(stage.run(ids[::2]), stage.waits(ids[1::2]))
     else:
         await stage.play(stage.run(ids) if callers == "run" else stage.waits(ids))
 
 
-def _most_asked(stage: Stage, ids: list[str]) -> int:
-    return max(len(stage.asked(one, until=900.0)) for one in ids)
-
-
-def _untold(stage: Stage, kind: str, ids: list[str]) -> int:
+def untold(stage: Stage, kind: str, ids: list[str]) -> int:
+    """Return how many ids ended badly, but not by an error that names them and their own fault."""
     errors = stage.errors(ids)
-    return len(ids) - sum(KINDS[kind].is_told(error, one) for one, error in errors.items())
+    return stage.lost(ids) - sum(KINDS[kind].is_told(error, one) for one, error in errors.items())
 
 
+def beside(kind: str, mix: Mix, seed: int, *, since: float = 0.0) -> list[Goal]:
+    """Sound ids beside sick ones."""
+    found = played(mix, seed, partial(for_ever, KINDS[kind], since=since))
+    beyond = found.beyond(alone(mix, seed))
+    return [
+        Goal("lost", found.lost, 0),
+        Goal("median lag", middle(beyond), 1, "s"),
+        Goal("longest lag", longest(beyond), mix.longest_lag, "s"),
+        Goal("asked", found.asked, ASKED),
+        Goal("not told", found.untold[kind], 0),
+    ]
+
+
+def hung(mix: Mix, seed: int) -> list[Goal]:
+    """Sound ids beside ids whose queries are never answered."""
+    found = played(mix, seed, partial(for_ever, KINDS["hang"]))
+    return [
+        Goal("lost", found.lost, 0),
+        Goal("longest lag", longest(found.beyond(alone(mix, seed))), HUNG_LAG, "s"),
+        Goal("asked", found.asked, ASKED),
+        Goal("not told", found.untold["hang"], 0),
+    ]
+
+
+def mix_of(ids: int, percent: int, callers: Callers = "run", order: Order = "shuffled") -> Mix:
+    """Return a mix in which so many in a hundred are sick."""
+    sick = round(ids * percent / 100)
+    return Mix(ids - sick, sick, callers, order)
+
+
+IDS = 60
+SHARES = (5, 20, 50, 80)
+"""Sick ids in a hundred."""
+CALLERS: tuple[Callers, ...] = ("run", "waits", "both")
+ORDERS: tuple[Order, ...] = ("shuffled", "sick-first")
 SICK = (
     "500",
     "html-200",
@@ -117,16 +153,22 @@ SICK = (
     "429-wait",
     "503-wait",
 )
-CALLERS: tuple[Callers, ...] = ("run", "waits", "both")
-ORDERS: tuple[Order, ...] = ("shuffled", "sick-first")
-
-
-def _mix(share: int, callers: Callers, order: Order) -> Mix:
-    sick = round(IDS * share / 100)
-    return Mix(IDS - sick, sick, callers, order)
-
 
 SCENES: dict[str, Scene] = {
-    f"beside/{kind}/{share}/{callers}/{order}": partial(beside, kind, _mix(share, callers, order))
-    for order, kind, share, callers in product(ORDERS, SICK, SHARES, CALLERS)
+    **{
+        f"beside/{kind}/{share}/{callers}/{order}": partial(
+            beside, kind, mix_of(IDS, share, callers, order)
+        )
+        for order, kind, share, callers in product(ORDERS, SICK, SHARES, CALLERS)
+    },
+    **{  # answered well for 20 s, then sick
+        f"beside-later/{kind}/{share}/{callers}": partial(
+            beside, kind, mix_of(IDS, share, callers), since=20.0
+        )
+        for kind, share, callers in product(("500", "429", "410"), (20, 50), CALLERS[:2])
+    },
+    **{
+        f"hung/{ids}/{share}/{callers}": partial(hung, mix_of(ids, share, callers))
+        for ids, share, callers in product((50, 200, 500), (5, 15, 30), CALLERS[:2])
+    },
 }

@@ -1,23 +1,30 @@
 """What every scene plays on: a gateway on loopback, a client with default settings, and its calls.
 
-The stage records how each id ended and when, and what ended a run early. All times are loop times,
-in seconds. Every scene is bounded: what has not ended by `until` has no end, and counts as lost.
+The stage records how each id ended and when, what ended a call early, and what was logged. All
+times are loop times, in seconds; each scene begins at 0. Every scene is bounded: what has not
+ended by `until` has no end, and counts as lost.
 """
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import anyio
 
-from ideogram_async import IdeogramClient, IdeogramError, RequestError
-from ideogram_async.testing import Gateway, Query
+from ideogram_async import IdeogramClient, IdeogramError, RequestError, Run
+from ideogram_async.testing import Gateway
 
+DEADLINE = 900.0
+"""The default deadline of an id, in seconds."""
 UNTIL = 1200.0
-"""Seconds after which a scene is over: the default deadline of 900 s, and room to see it passed."""
+"""Seconds after which a scene is over: the default deadline, and room to see it passed."""
+
+_logger = logging.getLogger("ideogram_async")
 
 
 class End(NamedTuple):
@@ -27,10 +34,20 @@ class End(NamedTuple):
     error: IdeogramError | None = None
 
 
+class Logged(NamedTuple):
+    """A line of the log."""
+
+    at: float
+    words: str
+    level: int = logging.WARNING
+
+
 class Stage:
-    """A gateway, its client, and how the ids of a scene ended."""
+    """A gateway, its client, and how the ids of a scene ended; all is drawn from the seed."""
 
     def __init__(self, gateway: Gateway, client: IdeogramClient, seed: int) -> None:
+        random.seed(seed)
+        self.seed = seed
         self.gateway = gateway
         self.client = client
         self.random = random.Random(seed)
@@ -38,15 +55,16 @@ class Stage:
         """When each id was handed in."""
         self.ends: dict[str, End] = {}
         self.stops: list[End] = []
-        """What ended a call for all of its ids: a key, an address, the call's timeout."""
+        """What ended a run for all of its ids: a key, an address, the call's timeout."""
+        self.log: list[Logged] = []
 
     # Requests at the gateway
 
     def submit(self, count: int, *, over: float = 30.0) -> list[str]:
         """Return new ids: a quarter is done already, the others start within `over` seconds."""
-        return [self._submit(number % 4 == 0, over) for number in range(count)]
+        return [self._submit(over, done=number % 4 == 0) for number in range(count)]
 
-    def _submit(self, done: bool, over: float) -> str:
+    def _submit(self, over: float, *, done: bool) -> str:
         queue = self.random.uniform(0.0, over)
         return self.gateway.submit(submitted=-60.0 if done else None, queue=queue)
 
@@ -63,28 +81,46 @@ class Stage:
         """Poll ids in one run."""
         listed = list(ids)
         self.hand_in(listed)
-        try:
-            async with self.client.as_completed(listed, return_exceptions=True, **options) as run:
-                async for end in run:
-                    self.end(str(end.request_id), end if isinstance(end, RequestError) else None)
-        except IdeogramError as error:
-            self.stops.append(End(anyio.current_time(), error))
+        await self._take(self.client.as_completed(listed, return_exceptions=True, **options))
+
+    async def retrieve_many(self, ids: Iterable[str], **options: Any) -> None:
+        """Ask once for each id."""
+        listed = list(ids)
+        self.hand_in(listed)
+        await self._take(self.client.retrieve_many(listed, return_exceptions=True, **options))
 
     async def wait(self, request_id: str, **options: Any) -> None:
         """Await one id."""
         self.hand_in([request_id])
-        try:
-            await self.client.wait(request_id, **options)
-        except IdeogramError as error:
-            self.end(request_id, error)
-        else:
-            self.end(request_id)
+        await self._record(request_id, self.client.wait(request_id, **options))
+
+    async def retrieve_each(self, ids: Iterable[str], **options: Any) -> None:
+        """Ask once for one id after another."""
+        for request_id in ids:
+            self.hand_in([request_id])
+            await self._record(request_id, self.client.retrieve(request_id, **options))
 
     async def waits(self, ids: Iterable[str], **options: Any) -> None:
         """Await ids, each in a task of its own."""
         async with anyio.create_task_group() as tasks:
             for request_id in ids:
                 tasks.start_soon(_awaited, self.wait(request_id, **options))
+
+    async def _take(self, run: Run[Any]) -> None:
+        try:
+            async with run:
+                async for end in run:
+                    self.end(str(end.request_id), end if isinstance(end, RequestError) else None)
+        except IdeogramError as error:
+            self.stops.append(End(anyio.current_time(), error))
+
+    async def _record(self, request_id: str, call: Coroutine[Any, Any, object]) -> None:
+        try:
+            await call
+        except IdeogramError as error:
+            self.end(request_id, error)
+        else:
+            self.end(request_id)
 
     def hand_in(self, ids: Iterable[str]) -> None:
         """Record that ids are handed in now."""
@@ -99,6 +135,11 @@ class Stage:
     def lost(self, ids: Iterable[str]) -> int:
         """Return how many ids did not end well."""
         return sum(one not in self.ends or self.ends[one].error is not None for one in ids)
+
+    def unended(self) -> int:
+        """Return how many ids neither ended nor were listed as pending."""
+        pending = {one for stop in self.stops if stop.error for one in stop.error.pending}
+        return len(self.given.keys() - self.ends.keys() - pending)
 
     def lags(self, ids: Iterable[str]) -> dict[str, float]:
         """Return the seconds from an id's end at the gateway to when its caller had it.
@@ -115,10 +156,33 @@ class Stage:
         found = {one: self.ends[one].error for one in ids if one in self.ends}
         return {one: error for one, error in found.items() if error is not None}
 
-    def asked(self, request_id: str, *, until: float = float("inf")) -> list[Query]:
-        """Return the queries that the gateway saw for an id."""
-        queries = self.gateway.queries
-        return [one for one in queries if one.request_id == request_id and one.at < until]
+    def last_end(self) -> float:
+        """Return when the last id or run ended."""
+        return max((end.at for end in [*self.ends.values(), *self.stops]), default=0.0)
+
+    def times_asked(self, *, until: float = DEADLINE) -> Counter[str | None]:
+        """Return how often the gateway saw a query for each id."""
+        return Counter(one.request_id for one in self.gateway.queries if one.at < until)
+
+    def warnings(self) -> list[str]:
+        """Return what was logged as a warning, or worse."""
+        return [one.words for one in self.log if one.level >= logging.WARNING]
+
+
+class _Recorder(logging.Handler):
+    """Keeps the log of a scene."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self._stage = stage
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = Logged(anyio.current_time(), record.getMessage(), record.levelno)
+        self._stage.log.append(line)
+
+
+observers: list[Callable[[Stage], None]] = []
+"""What is called with each stage at the end of its scene."""
 
 
 async def _awaited(call: Coroutine[Any, Any, None]) -> None:
@@ -126,11 +190,25 @@ async def _awaited(call: Coroutine[Any, Any, None]) -> None:
 
 
 @asynccontextmanager
-async def staged(seed: int, *, tokens: Sequence[str] = (), **settings: Any) -> AsyncIterator[Stage]:
-    """Set up a gateway and a client; `tokens` are the keys that the gateway lets in."""
-    random.seed(seed)
+async def staged(
+    seed: int, *, base_url: str | None = None, limit: Any = None, **settings: Any
+) -> AsyncIterator[Stage]:
+    """Set up a gateway, and a client of it or of another address."""
     async with (
-        Gateway(seed=seed, tokens=tokens) as gateway,
-        IdeogramClient(gateway.url, **settings) as client,
+        Gateway(seed=seed, limit=limit) as gateway,
+        IdeogramClient(base_url or gateway.url, **settings) as client,
     ):
-        yield Stage(gateway, client, seed)
+        stage = Stage(gateway, client, seed)
+        recorder = _Recorder(stage)
+        _logger.addHandler(recorder)
+        try:
+            yield stage
+        finally:
+            _logger.removeHandler(recorder)
+            for observer in observers:
+                observer(stage)
+
+
+def keys(count: int) -> Sequence[str]:
+    """Return the names of keys."""
+    return [f"key-{number}" for number in range(count)]

@@ -1,10 +1,12 @@
-"""How many queries a schedule needs for how little lag: `python -m benchmarks.schedule`.
+"""The queries that a schedule needs for a lag: `python -m benchmarks.schedule`.
 
-A simulation on the library's own schedules, without HTTP, in seeds that they were not tuned on.
-Lag is the time from a request's completion to the answer that shows it. The best fixed interval
-is the best in hindsight: the one of the same mean lag. What flatters the adaptive schedule: its
-law is lognormal, and so are the jobs' runs. What does not: queues that it knows nothing of, an
-overload that swells while it learns, progress that lies, and cold starts, which all count.
+A simulation of the library's own schedules, without HTTP, with seeds on which they were not tuned.
+The lag is the time from a request's completion to the answer that shows it. The best fixed interval
+is the best in hindsight: the one with the same mean lag.
+
+About bias. For the adaptive schedule: its law is lognormal, and so are the jobs' runs. Against it:
+queues of which it knows nothing, an overload that grows while it learns, misleading progress, and
+cold starts, which all count.
 
 Writes `schedule.json`, and `schedule.png` where matplotlib is installed.
 """
@@ -19,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from benchmarks._report import argument_parser, report, say, write
 from benchmarks._report import figure as new_figure
-from benchmarks._report import report, say, write
 from benchmarks.schedule.goals import Evidence, judge
 from benchmarks.schedule.simulation import Curve, optimum, poll_blindly, simulate
-from benchmarks.schedule.workloads import LAW, PROGRESS, WORKLOADS, workload
+from benchmarks.schedule.workloads import DURATION_LAW, PROGRESS, WORKLOADS, workload
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def _always(interval: float) -> Delay:
 
 
 class Point(msgspec.Struct, frozen=True):
-    """What one policy cost on one workload."""
+    """The cost of one policy on one workload."""
 
     policy: str
     setting: float | None
@@ -59,12 +61,15 @@ class Point(msgspec.Struct, frozen=True):
     progress: str
     seed: int
     lag: float
+    """The mean, in seconds."""
     lag_p95: float
+    """The 95th percentile, in seconds."""
     polls: float
+    """Queries per request."""
 
 
 def blind(task: tuple[str, int, int]) -> list[Point]:
-    """Measure the policies that no answer moves; they do alike whatever progress is told."""
+    """Measure the policies that use no answer; the kind of progress makes no difference to them."""
     name, seed, n = task
     work = workload(name, seed, n)
     policies: list[tuple[str, float | None, Delay]]
@@ -78,7 +83,7 @@ def blind(task: tuple[str, int, int]) -> list[Point]:
 
 
 def adaptive(task: tuple[str, str, int, int]) -> list[Point]:
-    """Measure ours, cold at the start, at each price."""
+    """Measure ours at each price, from a cold start."""
     name, progress, seed, n = task
     work = workload(name, seed, n)
     points = []
@@ -95,14 +100,16 @@ def _figures(cost: Outcome) -> tuple[float, float, float]:
 def measure(seeds: Sequence[int], n: int, processes: int) -> list[Point]:
     """Measure every policy on every workload, kind of progress and seed."""
     plain = [(name, seed, n) for name in WORKLOADS for seed in seeds]
-    told = [(name, kind, seed, n) for name in WORKLOADS for kind in PROGRESS for seed in seeds]
+    by_progress = [
+        (name, kind, seed, n) for name in WORKLOADS for kind in PROGRESS for seed in seeds
+    ]
     with ProcessPoolExecutor(processes) as pool:
-        parts = [*pool.map(blind, plain), *pool.map(adaptive, told)]
+        parts = [*pool.map(blind, plain), *pool.map(adaptive, by_progress)]
     return [point for part in parts for point in part]
 
 
 def table(points: Sequence[Point]) -> Iterator[str]:
-    """Tell, of each price, the queries and the lag, and the share of the best fixed interval's."""
+    """Yield the queries and the lag at each price, and the ratio to the best fixed interval's."""
     for kind in PROGRESS:
         yield f"\nProgress {kind}: price → queries at a mean lag (x the best fixed interval's)"
         for name in WORKLOADS:
@@ -111,7 +118,7 @@ def table(points: Sequence[Point]) -> Iterator[str]:
             for lag, polls in reversed(_curve(points, "ours", name, kind).points):
                 cells.append(f"{polls:5.1f} at {lag:4.2f} s ({polls / fixed.polls(lag):4.2f})")
             yield f"  {name}  " + " · ".join(reversed(cells))
-    yield "\nThose that no answer moves: queries at a mean lag (x the best fixed interval's)"
+    yield "\nThe policies that use no answer: queries at a mean lag (x the best fixed interval's)"
     for name in WORKLOADS:
         fixed = _curve(points, "fixed", name, "any")
         for policy in OTHERS:
@@ -121,7 +128,7 @@ def table(points: Sequence[Point]) -> Iterator[str]:
 
 
 def _curve(points: Sequence[Point], policy: str, name: str, kind: str) -> Curve:
-    """Give the curve of a policy, over all seeds."""
+    """Return the curve of a policy, over all seeds."""
     settings: dict[float | None, list[Point]] = {}
     for point in points:
         if (point.policy, point.workload, point.progress) == (policy, name, kind):
@@ -147,9 +154,9 @@ def plot(points: Sequence[Point], path: Path) -> None:
 
 def _panel(ax: Any, points: Sequence[Point], name: str, kind: str) -> None:
     lines = [("fixed intervals", "fixed", "any", "o-"), ("adaptive, by price", "ours", kind, "s-")]
-    for label, policy, told, style in lines:
-        ax.plot(*zip(*_curve(points, policy, name, told).points, strict=True), style, label=label)
-    if kind == "absent" and name in LAW:
+    for label, policy, shown, style in lines:
+        ax.plot(*zip(*_curve(points, policy, name, shown).points, strict=True), style, label=label)
+    if kind == "absent" and name in DURATION_LAW:
         bound = optimum(name, BOUND_PRICES).points
         ax.plot(*zip(*bound, strict=True), "k--", label="Barlow-Proschan bound")
     for policy, marker in zip(OTHERS, "^v*D", strict=True):
@@ -160,9 +167,8 @@ def _panel(ax: Any, points: Sequence[Point], name: str, kind: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser = argument_parser(__doc__, output=True)
     parser.add_argument("--quick", action="store_true", help="one seed, 1,000 jobs a workload")
-    parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     return parser.parse_args()
 
@@ -173,7 +179,7 @@ def main() -> None:
     seeds, n = (SEEDS[:1], 1000) if arguments.quick else (SEEDS, 5000)
     points = measure(seeds, n, arguments.processes)
     curves = [_by_seed(points, seed) for seed in seeds]
-    bounds = {name: optimum(name, BOUND_PRICES) for name in LAW}
+    bounds = {name: optimum(name, BOUND_PRICES) for name in DURATION_LAW}
     goals = judge(Evidence(curves, _worst_p95(points), bounds, seeds))
     say((*table(points), *report(goals, "Goals (the worst of all seeds)")))
     document = {"goals": goals, "points": points}
@@ -181,14 +187,14 @@ def main() -> None:
 
 
 def _by_seed(points: Sequence[Point], seed: int) -> dict[tuple[str, str, str], Curve]:
-    """Give one seed's curves, by policy, workload and progress."""
+    """Return one seed's curves, by policy, workload and progress."""
     mine = [point for point in points if point.seed == seed]
     keys = {(point.policy, point.workload, point.progress) for point in mine}
     return {key: _curve(mine, *key) for key in keys}
 
 
 def _worst_p95(points: Sequence[Point]) -> list[tuple[float, float, float]]:
-    """Give mean lag, 95th percentile and queries at the default price on linear A to D."""
+    """Return mean lag, 95th percentile and queries at the default price on linear A to D."""
     return [
         (point.lag, point.lag_p95, point.polls)
         for point in points

@@ -1,4 +1,4 @@
-"""What the adaptive schedule must show, each goal with the figure that was measured."""
+"""The goals of the adaptive schedule, each with its measured figure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from benchmarks._report import Goal, goal
-from benchmarks.schedule.simulation import Curve, simulate
-from benchmarks.schedule.workloads import LAW, PROGRESS, WORKLOADS, Workload, workload
+from benchmarks.schedule.simulation import MEAN_ROUND_TRIP_SECONDS, Curve, simulate
+from benchmarks.schedule.workloads import DURATION_LAW, PROGRESS, WORKLOADS, Workload, workload
 from ideogram_async._models import SamplingRequest
 from ideogram_async._schedules.adaptive import AdaptiveSchedule, JobState
 from ideogram_async._schedules.base import Observation
@@ -18,11 +18,9 @@ from ideogram_async._schedules.base import Observation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_TRIP = 0.175
-
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What was measured: each seed's curves by (policy, workload, progress), and the bound's."""
+    """The measured curves: each seed's by (policy, workload, progress), and the bounds."""
 
     curves: Sequence[Mapping[tuple[str, str, str], Curve]]
     default_price: Sequence[tuple[float, float, float]]
@@ -31,7 +29,7 @@ class Evidence(msgspec.Struct, frozen=True):
     seeds: Sequence[int]
 
     def ratio(self, names: Iterable[str], kind: str, least: float, most: float) -> float:
-        """Give the worst share of the best fixed interval's queries at the same mean lag."""
+        """Return the worst ratio to the best fixed interval's queries at the same mean lag."""
         return max(
             _ratio(curves["ours", name, kind], curves["fixed", name, "any"], least, most)
             for curves in self.curves
@@ -39,14 +37,14 @@ class Evidence(msgspec.Struct, frozen=True):
         )
 
     def bound_ratio(self, name: str) -> float:
-        """Give the worst multiple of the bound."""
+        """Return the worst ratio to the bound."""
         bound = self.bounds[name]
         ours = (curves["ours", name, "absent"] for curves in self.curves)
         return max(_ratio(curve, bound, 0.5, 2.0) for curve in ours)
 
 
 def _ratio(ours: Curve, other: Curve, least: float, most: float) -> float:
-    """Compare two curves at nine lags between the two given, as far as both were measured."""
+    """Return the worst ratio at nine lags from `least` to `most`, where both were measured."""
     least = max(least, ours.lags[0], other.lags[0])
     most = min(most, ours.lags[1], other.lags[1])
     lags = (least * (most / least) ** (i / 8) for i in range(9))
@@ -54,7 +52,7 @@ def _ratio(ours: Curve, other: Curve, least: float, most: float) -> float:
 
 
 def judge(evidence: Evidence) -> list[Goal]:
-    """Hold every figure against its goal."""
+    """Return all goals with their figures."""
     goals = [*_curves(evidence), *_default_price(evidence), *_robustness(evidence), *_costs()]
     return [goal(*one) for one in goals]
 
@@ -86,7 +84,7 @@ def _default_price(evidence: Evidence) -> Iterator[tuple[str, float, float]]:
 def _robustness(evidence: Evidence) -> Iterator[tuple[str, float, float]]:
     seeds = evidence.seeds
     yield "5 hung for 600 s: queries", max(_hung(seed) for seed in seeds), 100
-    excess = max(_resumed(name, seed) for name in LAW for seed in seeds)
+    excess = max(_resumed(name, seed) for name in DURATION_LAW for seed in seeds)
     yield "5 resumed, a clock off by 300 s: mean lag beyond that of fresh ones, s", excess, 1.0
     for what, trained in (("of a cold start", None), ("of a new kind, in a trained schedule", "B")):
         ratio = max(
@@ -104,29 +102,32 @@ def _trained(name: str, kind: str, seed: int) -> AdaptiveSchedule:
 
 
 def _hung(seed: int) -> int:
-    """Count the queries of a job that shows the same for ten minutes, trained and cold."""
-    trained = [_trained(name, kind, seed) for name in LAW for kind in ("absent", "linear")]
+    """Return the queries of a job whose answers stay the same for ten minutes, at the worst."""
+    trained = [_trained(name, kind, seed) for name in DURATION_LAW for kind in ("absent", "linear")]
     return max(
-        _queries_in_600_s(schedule, told)
+        _queries_in_600_s(schedule, shown)
         for schedule in (AdaptiveSchedule(), *trained)
-        for told in (None, 0, 50, 99)
+        for shown in (None, 0, 50, 99)
     )
 
 
-def _queries_in_600_s(schedule: AdaptiveSchedule, told: int | None) -> int:
+def _queries_in_600_s(schedule: AdaptiveSchedule, shown: int | None) -> int:
     state, now = schedule.start(0.0, just_submitted=True)
-    started = None if told is None else True
-    record = SamplingRequest(completion_percentage=told, has_started=started)
+    started = None if shown is None else True
+    record = SamplingRequest(completion_percentage=shown, has_started=started)
     n = 0
     while now < 600:
-        seen = Observation(now, now + _TRIP, 0.0, record, None)
+        seen = Observation(now, now + MEAN_ROUND_TRIP_SECONDS, 0.0, record, None)
         now = seen.answered + schedule.next_delay(state, seen)
         n += 1
     return n
 
 
 def _resumed(name: str, seed: int) -> float:
-    """Take jobs up at any moment of their life, from a gateway whose clocks differ."""
+    """Return by how much the lag of jobs polled from a random age on exceeds that of fresh ones.
+
+    The gateway's clock is wrong by 300 s, in either direction; the worst case counts.
+    """
     work = workload(name, seed + 1000, 1000)
     ages = [(job.queue + job.run) * job.quirk for job in work.jobs]
     worst = 0.0
@@ -140,7 +141,10 @@ def _resumed(name: str, seed: int) -> float:
 
 
 def _first_ten(name: str, kind: str, trained: str | None, fixed: Curve) -> float:
-    """Start 300 times for ten jobs each: cold, or trained on another kind."""
+    """Return the queries of a schedule's first ten jobs, by those of the best fixed interval.
+
+    300 schedules are measured, each cold, or trained on another kind of request.
+    """
     learned = None if trained is None else _trained(trained, kind, 1).save()
     costs = [
         simulate(AdaptiveSchedule(learned=learned), workload(name, 20_000 + seed, 10), kind)
@@ -151,14 +155,14 @@ def _first_ten(name: str, kind: str, trained: str | None, fixed: Curve) -> float
 
 
 class _Recorder(AdaptiveSchedule):
-    """Keeps what it was asked, to be asked again against the clock."""
+    """Records the arguments of its decisions, which are then repeated and timed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[bytes, Observation]] = []
+        self.calls: list[tuple[bytes, Observation]] = []
 
     def next_delay(self, state: JobState, seen: Observation) -> float:
-        self.asked.append((state.packed, seen))
+        self.calls.append((state.packed, seen))
         return super().next_delay(state, seen)
 
 
@@ -172,15 +176,15 @@ def _costs() -> Iterator[tuple[str, float, float]]:
 
 
 def _decision(work: Workload, kind: str) -> float:
-    """Time a decision: the best of five rounds."""
+    """Return the CPU time of a decision in microseconds: the best of five rounds."""
     recorder = _Recorder()
     simulate(recorder, work, kind)
     rounds = []
     for _ in range(5):
-        states = [(JobState(packed), seen) for packed, seen in recorder.asked]
+        states = [(JobState(packed), seen) for packed, seen in recorder.calls]
         decide = super(_Recorder, recorder).next_delay
         begun = time.process_time()
         for state, seen in states:
             decide(state, seen)
         rounds.append(time.process_time() - begun)
-    return min(rounds) / len(recorder.asked) * 1e6
+    return min(rounds) / len(recorder.calls) * 1e6

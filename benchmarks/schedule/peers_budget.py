@@ -1,14 +1,13 @@
-"""The peers' test: 200 requests under a shared budget, `python -m benchmarks.peers_budget`.
+"""200 requests under a budget of queries: `python -m benchmarks.peers_budget`.
 
-200 requests submitted at once, each taking 5 to 25 s, and a gateway that allows 200 queries in any
-10 s. The whole client asks over real HTTP in virtual time, told the rate and blind. The other rows
-are those of the same study that need a schedule. Seeds are fixed. One client has the whole budget
-to itself here; a real one shares it.
+200 requests are submitted at once, and take 5 to 25 s each; the gateway allows 200 queries in any
+10 s. The whole client polls over real HTTP in virtual time, with `max_rate` and without. The same
+test was made with other clients. The other rows measure the schedule with steady arrivals. Seeds
+are fixed. One client has the whole budget here; real clients share it.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 import statistics
@@ -17,20 +16,22 @@ from typing import Any, NamedTuple
 
 import anyio
 
+from benchmarks._report import argument_parser
 from ideogram_async import FixedInterval, IdeogramClient, Schedule
 from ideogram_async.testing import Gateway, ProgressKind, SlidingWindow, run_in_virtual_time
 
 
 class Outcome(NamedTuple):
-    """What one run cost, and how late its results were."""
+    """What one run cost, and how late its results came."""
 
     lags: list[float]
+    """Seconds from a request's completion to its result."""
     queries: int
     refused: int
 
     @property
     def figures(self) -> dict[str, float]:
-        """The figures of the table: seconds of lag, queries, and % refused."""
+        """The figures of the table: results, lags in seconds, queries, and % refused."""
         lags = sorted(self.lags)
         return {
             "done": len(lags),
@@ -63,7 +64,7 @@ async def budget(
 
 
 async def steady(seed: int, *, arrivals: float, seconds: float = 300) -> Outcome:
-    """Poll requests that arrive at random, told 20 queries a second."""
+    """Poll requests that arrive at random, with `max_rate=20`."""
     random.seed(seed)
     rng = random.Random(seed)
     async with (
@@ -83,7 +84,7 @@ async def steady(seed: int, *, arrivals: float, seconds: float = 300) -> Outcome
 async def arrivals(
     seed: int, *, schedule: Schedule[Any] | None = None, count: int = 2000
 ) -> Outcome:
-    """Poll requests like default ones (14 s, log-sigma 0.4), one every 0.1 s, without a limit."""
+    """Poll default requests (median 14 s, log-sigma 0.4), one every 0.1 s, without a limit."""
     random.seed(seed)
     rng = random.Random(seed)
     async with (
@@ -113,50 +114,57 @@ async def _lags(gateway: Gateway, client: IdeogramClient, ids: Any) -> list[floa
 Run = Callable[[int], Coroutine[Any, Any, Outcome]]
 
 ROWS: dict[str, tuple[Run, dict[str, float]]] = {
-    "told": (
+    "max_rate=20": (
         lambda seed: budget(seed, rate=20),
         {"mean": 1.7, "p95": 4.5, "max": 9, "refused": 0.2, "queries": 550},
     ),
-    "blind": (
+    "no max_rate": (
         lambda seed: budget(seed, rate=None),
         {"mean": 2.6, "p95": 6.1, "refused": 1.5},
     ),
-    "told, progress absent": (lambda seed: budget(seed, rate=20, progress="absent"), {"mean": 4.2}),
-    "told, stuck at 99": (lambda seed: budget(seed, rate=20, progress="stuck"), {"mean": 5.25}),
-    "steady 5 a second": (
+    "max_rate=20, progress absent": (
+        lambda seed: budget(seed, rate=20, progress="absent"),
+        {"mean": 4.2},
+    ),
+    "max_rate=20, stuck at 99": (
+        lambda seed: budget(seed, rate=20, progress="stuck"),
+        {"mean": 5.25},
+    ),
+    "steady 5 per second": (
         lambda seed: steady(seed, arrivals=5),
         {"mean": 0.24, "p95": 0.5},
     ),
-    "like default ones, no limit": (arrivals, {"mean": 0.4, "queries": 14_000}),
+    "default requests, no limit": (arrivals, {"mean": 0.4, "queries": 14_000}),
     "the same, fixed 0.6 s": (lambda seed: arrivals(seed, schedule=FixedInterval(0.6)), {}),
-    "steady 10 a second": (lambda seed: steady(seed, arrivals=10), {"mean": 1.7}),
+    "steady 10 per second": (lambda seed: steady(seed, arrivals=10), {"mean": 1.7}),
 }
+"""Each row's run, and the highest mean of a figure that keeps its goal."""
 
 
 def main() -> None:
-    """Run every row over the seeds, and print the means over them beside what is asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run every row with each seed, and print the means beside their goals."""
+    parser = argument_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="seeds 1 to N (default 5)")
     parser.add_argument("--only", help="run one row")
     arguments = parser.parse_args()
-    for name, (run, asked) in ROWS.items():
+    for name, (run, goals) in ROWS.items():
         if arguments.only in {None, name}:
             outcomes = [
                 run_in_virtual_time(run, seed).figures for seed in range(1, arguments.seeds + 1)
             ]
-            report(name, outcomes, asked)
+            print_row(name, outcomes, goals)
 
 
-def report(name: str, outcomes: list[dict[str, float]], asked: dict[str, float]) -> None:
-    """Print one row: each figure's mean over the seeds, and whether it holds."""
+def print_row(name: str, outcomes: list[dict[str, float]], goals: dict[str, float]) -> None:
+    """Print one row: the mean of each figure over the seeds, and whether it keeps its goal."""
     print(name)
     for figure in outcomes[0]:
         values = [outcome[figure] for outcome in outcomes]
-        mean, limit = statistics.fmean(values), asked.get(figure)
-        kind = ""
+        mean, limit = statistics.fmean(values), goals.get(figure)
+        verdict = ""
         if limit is not None:
-            kind = f"asked at most {limit:g}: {'holds' if mean <= limit else 'FAILS'}"
-        print(f"  {figure:8} {mean:9.2f}   ({min(values):.2f} to {max(values):.2f})   {kind}")
+            verdict = f"goal: at most {limit:g}: {'holds' if mean <= limit else 'FAILS'}"
+        print(f"  {figure:8} {mean:9.2f}   ({min(values):.2f} to {max(values):.2f})   {verdict}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A discrete-event simulation of a client that polls: the library's schedules, without HTTP."""
+"""A discrete-event simulation of a polling client: the library's schedules, without HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from benchmarks.schedule.workloads import LAW, QUEUE, Workload, percentage
+from benchmarks.schedule.workloads import DURATION_LAW, MEAN_QUEUE_SECONDS, Workload, percentage
 from ideogram_async._models import SamplingRequest
 from ideogram_async._schedules.base import Observation
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from ideogram_async._schedules.base import Schedule
 
 _EPOCH = 1.7e9
-_MEAN_TRIP = 0.175
+"""The gateway's clock at the simulation's time 0, in seconds since 1970."""
+MEAN_ROUND_TRIP_SECONDS = 0.175
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a schedule cost, per job: its queries, and its lag in seconds."""
+    """What a schedule cost: the queries and the lag (seconds) of each job."""
 
     polls: Sequence[int]
     lags: Sequence[float]
@@ -42,21 +43,21 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def point(self) -> tuple[float, float]:
-        """Lag and queries, as the curves have them."""
+        """The mean lag and the mean number of queries."""
         return self.mean_lag, self.mean_polls
 
     def percentile(self, share: float) -> float:
-        """Give a quantile of the lag."""
+        """Return a quantile of the lag, in seconds."""
         return sorted(self.lags)[int(share * len(self.lags))]
 
 
-def trip(rng: random.Random) -> float:
-    """Draw a round trip; the gateway looks half-way through it."""
+def round_trip(rng: random.Random) -> float:
+    """Return a random round trip in seconds; the gateway reads the state half-way through it."""
     return rng.uniform(0.05, 0.30)
 
 
 class _Simulation:
-    """Every query of every job, in the order of its answers."""
+    """All queries of all jobs, in the order of their answers."""
 
     def __init__(self, schedule: Schedule[Any], work: Workload, progress: str) -> None:
         self.schedule, self.work, self.progress = schedule, work, progress
@@ -67,7 +68,10 @@ class _Simulation:
         self.lags = [0.0] * len(work.jobs)
 
     def run(self, taken: Sequence[float], *, just_submitted: bool, clock: float) -> Outcome:
-        """Start each job when it is taken, and poll it to its end; `clock` is the error of one."""
+        """Start each job at its time in `taken`, and poll it to its end.
+
+        `clock` is the error of the gateway's clock, in seconds.
+        """
         arrivals = sorted(range(len(taken)), key=taken.__getitem__, reverse=True)
         while arrivals or self.answers:
             if arrivals and (not self.answers or taken[arrivals[-1]] <= self.answers[0][0]):
@@ -79,13 +83,13 @@ class _Simulation:
         return Outcome(self.polls, self.lags)
 
     def _ask(self, i: int, asked: float) -> None:
-        round_trip = trip(self.rng)
-        heapq.heappush(self.answers, (asked + round_trip, i, asked, asked + round_trip / 2))
+        trip = round_trip(self.rng)
+        heapq.heappush(self.answers, (asked + trip, i, asked, asked + trip / 2))
 
-    def _answer(self, answered: float, i: int, asked: float, looked: float, clock: float) -> None:
+    def _answer(self, answered: float, i: int, asked: float, read: float, clock: float) -> None:
         job, state = self.work.jobs[i], self.states[i]
         self.polls[i] += 1
-        record = self._record(job, looked, clock)
+        record = self._record(job, read, clock)
         date = float(int(_EPOCH + answered))
         seen = Observation(asked, answered, 0.0, record, date)
         if record.completion_percentage == 100:
@@ -95,17 +99,17 @@ class _Simulation:
         else:
             self._ask(i, answered + self.schedule.next_delay(state, seen))
 
-    def _record(self, job: SimulatedJob, looked: float, clock: float) -> SamplingRequest:
+    def _record(self, job: SimulatedJob, read: float, clock: float) -> SamplingRequest:
         kind = job.progress if self.progress == "mix" else self.progress
-        told: int | None = None
+        shown: int | None = None
         started: bool | None = None
-        if looked >= job.end:
-            told = 100
+        if read >= job.end:
+            shown = 100
         elif kind != "absent":
-            started = looked >= job.started
-            told = percentage(kind, job, looked - job.started, self.rng) if started else 0
+            started = read >= job.started
+            shown = percentage(kind, job, read - job.started, self.rng) if started else 0
         return SamplingRequest(
-            completion_percentage=told,
+            completion_percentage=shown,
             has_started=started,
             creation_time_float=_EPOCH + job.submitted + clock,
             model_version="V_3_0",
@@ -122,7 +126,10 @@ def simulate(
     resumed: Sequence[float] | None = None,
     clock: float = 0.0,
 ) -> Outcome:
-    """Poll every job to its end; `resumed` gives the ages at which old ones are taken up."""
+    """Poll every job to its end.
+
+    `resumed` holds the age of each job (seconds) at its first query; None polls from submission on.
+    """
     taken = [job.submitted for job in work.jobs]
     if resumed is not None:
         taken = [at + age for at, age in zip(taken, resumed, strict=True)]
@@ -131,17 +138,17 @@ def simulate(
 
 
 def poll_blindly(work: Workload, delay: Callable[[int, random.Random], float]) -> Outcome:
-    """Poll with delays that depend on nothing but the number of queries so far."""
+    """Poll with delays that depend on the number of queries so far, and on no answer."""
     rng = random.Random(f"blind {work.name} {work.seed}")
     polls, lags = [], []
     for job in work.jobs:
         left = job.queue + job.run
         n = 0
         while True:
-            round_trip = trip(rng)
-            left -= delay(n, rng) + round_trip
+            trip = round_trip(rng)
+            left -= delay(n, rng) + trip
             n += 1
-            if left <= -round_trip / 2:
+            if left <= -trip / 2:
                 break
         polls.append(n)
         lags.append(-left)
@@ -149,7 +156,7 @@ def poll_blindly(work: Workload, delay: Callable[[int, random.Random], float]) -
 
 
 class Curve:
-    """Queries against lag, through measured points: a straight line between logarithms."""
+    """Queries against lag: straight lines between the logarithms of measured points."""
 
     def __init__(self, points: Iterable[tuple[float, float]]) -> None:
         self.points = sorted(points)
@@ -158,11 +165,11 @@ class Curve:
 
     @property
     def lags(self) -> tuple[float, float]:
-        """The shortest and the longest lag that was measured."""
+        """The shortest and the longest measured lag, in seconds."""
         return self.points[0][0], self.points[-1][0]
 
     def polls(self, lag: float) -> float:
-        """Give the queries per request at a mean lag."""
+        """Return the queries per request at a mean lag."""
         x = math.log(lag)
         i = min(max(bisect_left(self._x, x), 1), len(self._x) - 1)
         share = (x - self._x[i - 1]) / (self._x[i] - self._x[i - 1])
@@ -170,25 +177,25 @@ class Curve:
 
 
 def optimum(name: str, prices: Sequence[float]) -> Curve:
-    """Give the Barlow-Proschan bound: the best schedule for the workload's true law, no progress.
+    """Return the Barlow-Proschan bound: the best schedule for the true law, without progress.
 
-    By dynamic programming on a grid of times at which the gateway looks: with F̄ the share of jobs
-    that last longer, V(s) = min over t of price·F̄(s) + E[(t - T)+; T > s] + V(t), and t at least
-    a mean round trip after s.
+    It is found by dynamic programming, on a grid of times at which the gateway reads the state.
+    With F̄ the share of jobs that last longer, V(s) = min over t of price·F̄(s) + E[(t - T)+; T > s]
+    + V(t), where t is at least a mean round trip after s.
     """
-    grid = LAW[name][0] / 150
+    grid = DURATION_LAW[name][0] / 150
     alive, inside = _law(name, grid)
     return Curve(_plan(alive, inside, grid, price) for price in prices)
 
 
 def _law(name: str, grid: float) -> tuple[list[float], list[float]]:
-    """Give F̄ and its integral on the grid: a lognormal run behind an exponential queue.
+    """Return F̄ and its integral on the grid, for a lognormal run after an exponential queue.
 
-    F̄' = -(F̄ - F̄_run)/queue, for a sum with an exponential; stepped exactly for F̄_run constant.
+    For a sum with an exponential, F̄' = -(F̄ - F̄_run)/queue. Each step is exact for a constant F̄_run.
     """
-    median, sigma = LAW[name]
+    median, sigma = DURATION_LAW[name]
     size = int(median * math.exp(4.5 * sigma) / grid)
-    keep = math.exp(-grid / QUEUE)
+    keep = math.exp(-grid / MEAN_QUEUE_SECONDS)
     alive, inside = [1.0], [0.0]
     for i in range(size):
         z = math.log((i + 0.5) * grid / median) / sigma
@@ -201,8 +208,8 @@ def _law(name: str, grid: float) -> tuple[list[float], list[float]]:
 def _plan(
     alive: list[float], inside: list[float], grid: float, price: float
 ) -> tuple[float, float]:
-    """Solve for one price, backwards; give the mean lag and the queries of the best schedule."""
-    last, least = len(alive) - 1, math.ceil(_MEAN_TRIP / grid)
+    """Solve for one price, backwards; return the mean lag and the queries of the best schedule."""
+    last, least = len(alive) - 1, math.ceil(MEAN_ROUND_TRIP_SECONDS / grid)
     value, lag, polls = [0.0] * (last + 1), [0.0] * (last + 1), [0.0] * (last + 1)
     for s in range(last - 1, -1, -1):
         best, t_best = math.inf, last
@@ -216,4 +223,4 @@ def _plan(
         value[s] = best + price * alive[s]
         lag[s] = (t_best - s) * grid * alive[s] - (inside[t_best] - inside[s]) + lag[t_best]
         polls[s] = alive[s] + polls[t_best]
-    return lag[0] + _MEAN_TRIP / 2, polls[0]
+    return lag[0] + MEAN_ROUND_TRIP_SECONDS / 2, polls[0]

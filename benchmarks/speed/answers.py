@@ -1,6 +1,6 @@
-"""What the benchmarks' server answers: one record of 3.8 KB, the id put in; all of it made up.
+"""The answers of the benchmarks' server: one made-up record of 3.8 KB, with the id put in.
 
-The first letter of an id says whether its request is complete or runs for ever.
+The first letter of an id says whether its request is complete or never completes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ ID_LENGTH = 22
 COMPLETE, RUNNING = "C", "R"
 ID_MARK = b"@" * ID_LENGTH
 DATE_MARK = b"Thu, 01 Jan 1970 00:00:00 GMT"
-"""What the server overwrites."""
+"""The places that the server overwrites."""
 
-SIZE = 3_800
-"""Bytes of a body."""
+BODY_BYTES = 3_800
+"""The size of a body; captured answers are as large."""
 
 
 class _Envelope(msgspec.Struct):
@@ -30,13 +30,13 @@ decode = msgspec.json.Decoder(_Envelope).decode
 
 
 def make_ids(count: int, kind: str, seed: int = 0) -> list[str]:
-    """Draw ids of one kind, as they look on the wire: 16 bytes in URL-safe base64."""
+    """Return random ids of one kind, as the wire has them: 16 bytes in URL-safe base64."""
     draw = random.Random(seed).randbytes
     return [kind + base64.urlsafe_b64encode(draw(16))[1:22].decode() for _ in range(count)]
 
 
 def response(kind: str) -> bytes:
-    """Make the whole answer, its head included, with marks for the date and the id."""
+    """Return the whole answer, its head included, with marks for the date and the id."""
     body = _body(kind)
     head = (
         b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: %b\r\n"
@@ -47,9 +47,9 @@ def response(kind: str) -> bytes:
 
 
 def _body(kind: str) -> bytes:
-    """Encode the record, its prompts stretched until it has its size."""
+    """Return the encoded record, its prompts made so long that it has `BODY_BYTES`."""
     short = msgspec.json.encode(_Envelope((_record(kind, ""),)))
-    prompt = ("A teapot on a windowsill, in the morning. " * 40)[: (SIZE - len(short)) // 5]
+    prompt = ("A teapot on a windowsill, in the morning. " * 40)[: (BODY_BYTES - len(short)) // 5]
     return msgspec.json.encode(_Envelope((_record(kind, prompt),)))
 
 

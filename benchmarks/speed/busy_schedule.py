@@ -1,4 +1,4 @@
-"""A schedule under which more is always due than can be asked, every decision made all the same."""
+"""A schedule under which more ids are always due than can be asked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from ideogram_async._schedules.adaptive import JobState
 
 
-class Restless(AdaptiveSchedule):
-    """Decides as the default does, then asks again within `sweep` seconds, at random.
+class BusySchedule(AdaptiveSchedule):
+    """Makes the default schedule's decision, and then a random delay below `sweep` seconds.
 
-    A sweep shorter than what it takes to ask all ids once keeps the client busy at any number of
-    them, so that a poll's cost is told alone, without that of waking up for it.
+    A sweep that is shorter than the time to ask all ids once keeps the client busy at any number of
+    ids. So the cost of a poll holds no cost of waking up for it.
     """
 
     def __init__(self, sweep: float) -> None:
@@ -25,6 +25,6 @@ class Restless(AdaptiveSchedule):
         self._draw = random.Random(1).random
 
     def next_delay(self, state: JobState, seen: Observation) -> float:
-        """Decide, and come back soon."""
+        """Return a random delay, after the default's decision."""
         super().next_delay(state, seen)
         return self._draw() * self._sweep

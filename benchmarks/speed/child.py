@@ -1,37 +1,42 @@
-"""A process for each measurement, so that none finds what another has left behind."""
+"""Processes for measurements: each measurement has a new one, with nothing left by another.
+
+A child reads its task from the command line, as JSON. It writes lines of JSON, and waits where its
+task says so for a line of its input.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TypeVar
 
 import msgspec
 
 from benchmarks._machine import ROOT
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 T = TypeVar("T")
+_EXCEPTION = re.compile(r"^[\s|]*([\w.]+: .+)$", re.MULTILINE)
+"""The line of a traceback that names the exception, also within a group."""
 
 
 class ChildError(Exception):
-    """A process did not give what it was asked for; the last it said of an error."""
+    """A process has ended early; the message is the exception that it ended with."""
 
 
 class Child:
-    """A process to talk to line by line."""
+    """The parent's end of a process."""
 
     def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         self._process = process
         self._errors = errors
 
-    def say(self) -> None:
-        """Tell it to go on."""
+    def go_on(self) -> None:
+        """Write the line for which the process waits."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(b"\n")
@@ -39,31 +44,40 @@ class Child:
         except BrokenPipeError as error:
             raise self._error() from error
 
-    def hear(self, kind: type[T]) -> T:
-        """Wait for what it has to tell next."""
+    def receive(self, kind: type[T]) -> T:
+        """Wait for the process's next line, and return it decoded."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise self._error()
         return msgspec.json.decode(line, type=kind)
 
-    def _error(self) -> ChildError:
-        self._process.wait()
+    def finish(self) -> bytes:
+        """End the process's input, wait for its end, and return what it wrote to stderr."""
+        self._process.communicate()
         self._errors.seek(0)
-        return ChildError(_last_error(self._errors.read()))
+        return self._errors.read()
+
+    def _error(self) -> ChildError:
+        raised = _EXCEPTION.findall(self.finish().decode(errors="replace"))
+        return ChildError(raised[-1] if raised else "the process ended without an exception")
 
 
 @contextmanager
-def opened(module: str, task: msgspec.Struct) -> Iterator[Child]:
-    """Start a process that works on a task; it is ended with the block."""
+def started(module: str, task: msgspec.Struct, *, under: Sequence[str] = ()) -> Iterator[Child]:
+    """Start a module of this folder on a task, and kill its process at the end of the block.
+
+    `under` is a command that runs the process, as `valgrind` does.
+    """
+    arguments = ["-m", f"benchmarks.speed.{module}", msgspec.json.encode(task).decode()]
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(  # noqa: S603 - ours
-            _command(module, task),
+            [*under, sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=_environment(),
+            env=os.environ | {"PYTHONHASHSEED": "0"},
             cwd=ROOT,
         ) as process,
     ):
@@ -73,36 +87,11 @@ def opened(module: str, task: msgspec.Struct) -> Iterator[Child]:
             process.kill()
 
 
-def run(
-    module: str,
-    task: msgspec.Struct,
-    kind: type[T],
-    *,
-    under: Sequence[str] = (),
-    said: bytes = b"",
-) -> tuple[T, bytes]:
-    """Run a module on a task, under another command if need be; give its last line, and errors."""
-    done = subprocess.run(  # noqa: S603 - ours
-        [*under, *_command(module, task)],
-        check=False,
-        capture_output=True,
-        input=said,
-        env=_environment(),
-        cwd=ROOT,
-    )
-    if done.returncode:
-        raise ChildError(_last_error(done.stderr))
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=kind), done.stderr
+def read_task(kind: type[T]) -> T:
+    """Return this child's task."""
+    return msgspec.json.decode(sys.argv[1], type=kind)
 
 
-def _last_error(told: bytes) -> str:
-    lines = told.decode(errors="replace").strip().splitlines()
-    return next((line for line in reversed(lines) if "Error" in line), "it failed")
-
-
-def _command(module: str, task: msgspec.Struct) -> list[str]:
-    return [sys.executable, "-m", f"benchmarks.speed.{module}", msgspec.json.encode(task).decode()]
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONHASHSEED": "0"}
+def write_line(result: msgspec.Struct) -> None:
+    """Send a result to the parent."""
+    print(msgspec.json.encode(result).decode(), flush=True)

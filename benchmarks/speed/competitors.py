@@ -1,8 +1,8 @@
-"""The clients that are measured: each opens once, and then asks for ids it is handed.
+"""The clients that are measured: each opens once, and then asks for the ids of each turn.
 
-Each is written as its own documentation has it, with a pool that holds the whole flight, the same
-headers, bodies as ready bytes and answers decoded by msgspec, except where its name says otherwise.
-Every answer's id is given back, to be held against those that were asked when the clock stands.
+Each is written as its own documentation shows. Each has a pool with room for all its queries in
+flight, the same headers, bodies as bytes, and answers decoded by msgspec, except where its name
+says otherwise. Each returns the ids of the answers, which are checked after the clock is stopped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,15 +21,15 @@ import aiohttp
 import msgspec
 
 from benchmarks.speed.answers import RUNNING, decode, make_ids
-from benchmarks.speed.busy_schedule import Restless
-from benchmarks.speed.floor import Flight
+from benchmarks.speed.busy_schedule import BusySchedule
+from benchmarks.speed.floor import FloorClient
 from benchmarks.speed.pydantic_models import reader
 from ideogram_async import Hook, IdeogramClient
 
 Drain = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
-"""Asks for ids; gives those that the answers told."""
+"""Asks for ids, and returns the ids of the answers."""
 Ask = Callable[[str], Awaitable[Any]]
-"""Gives an answer, decoded."""
+"""Asks for one id, and returns the decoded answer."""
 
 PATH = "/api/ideogram/task-request"
 TOKEN = "a-key-that-is-as-long-as-real-ones-are-0123456789"  # noqa: S105 - made up
@@ -42,75 +43,76 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Whom to ask, and how."""
+    """The server, and the load."""
 
     base_url: str
-    authority: str | None
+    ca_file: str | None
+    """The certificate authority to trust; None for plain HTTP."""
     in_flight: int
     pending: int
-    """Ids that are polled where that is measured."""
+    """How many pending ids `polling` polls."""
 
     @property
     def url(self) -> str:
-        """Where queries are posted."""
+        """The address of the endpoint."""
         return self.base_url + PATH
 
     def context(self) -> ssl.SSLContext | bool:
-        """Make what aiohttp and httpx take as their TLS context."""
-        return ssl.create_default_context(cafile=self.authority) if self.authority else True
+        """Return the TLS context in the form that aiohttp and httpx accept."""
+        return ssl.create_default_context(cafile=self.ca_file) if self.ca_file else True
 
 
 def _body(request_id: str) -> bytes:
     return b'{"request_id":' + _encode(request_id) + b"}"
 
 
-def _told(answer: Any) -> str:
-    """Give the id that an answer tells, of whatever kind it was decoded to."""
+def _id_of(answer: Any) -> str:
+    """Return the id in an answer, whatever it was decoded to."""
     if isinstance(answer, dict):
         return str(answer["sampling_requests"][0]["request_id"])
-    told: str = answer.sampling_requests[0].request_id
-    return told
+    request_id: str = answer.sampling_requests[0].request_id
+    return request_id
 
 
 def _workers(ask: Ask, in_flight: int) -> Drain:
-    """Ask by as many workers as may be in flight, all from one list: the cheapest way there is."""
+    """Return a drain with a worker for each query in flight, all on one list: the cheapest way."""
 
     async def drain(ids: Sequence[str]) -> Sequence[str]:
-        waiting, told = iter(ids), []
+        waiting, answered = iter(ids), []
 
         async def work() -> None:
             for request_id in waiting:
-                told.append(_told(await ask(request_id)))  # noqa: PERF401 - all workers share it
+                answered.append(_id_of(await ask(request_id)))  # noqa: PERF401 - shared
 
         async with asyncio.TaskGroup() as group:
             for _ in range(in_flight):
                 group.create_task(work())
-        return told
+        return answered
 
     return drain
 
 
 @asynccontextmanager
 async def floor(target: Target) -> AsyncIterator[Drain]:
-    """A bare asyncio protocol: the floor, and no plan."""
+    """A bare asyncio protocol: the lower bound."""
     host, port = urlsplit(target.url).netloc.split(":")
     lines = [f"POST {PATH} HTTP/1.1", f"Host: {host}:{port}"]
     lines += [f"{name}: {value}" for name, value in HEADERS.items()]
-    flight = Flight("\r\n".join([*lines, ""]).encode())
-    context = target.context() if target.authority else None
+    client = FloorClient("\r\n".join([*lines, ""]).encode())
+    context = target.context() if target.ca_file else None
     loop = asyncio.get_running_loop()
     opened = [
-        await loop.create_connection(flight.connection, host, int(port), ssl=context)
+        await loop.create_connection(client.connection, host, int(port), ssl=context)
         for _ in range(target.in_flight)
     ]
-    yield flight.drain
+    yield client.drain
     for transport, _ in opened:
         transport.abort()
 
 
 @asynccontextmanager
 async def bare(target: Target) -> AsyncIterator[Drain]:
-    """Tuned aiohttp: by its public settings, with nothing around it."""
+    """aiohttp, tuned by its public settings, with nothing around it."""
     url = target.url
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=55.0, ssl=target.context())
     async with aiohttp.ClientSession(
@@ -130,7 +132,7 @@ async def bare(target: Target) -> AsyncIterator[Drain]:
 
 @asynccontextmanager
 async def tutorial(target: Target) -> AsyncIterator[Drain]:
-    """Plain aiohttp, as its tutorial has it."""
+    """aiohttp, as its tutorial shows."""
     url = target.url
     connector = aiohttp.TCPConnector(ssl=target.context())
     async with aiohttp.ClientSession(connector=connector, headers=HEADERS) as session:
@@ -147,7 +149,7 @@ def _ours(target: Target, **settings: Any) -> IdeogramClient:
         target.base_url,
         token=TOKEN,
         max_in_flight=target.in_flight,
-        max_rate=math.inf,  # no gentle start
+        max_rate=math.inf,  # no slow start
         ssl=target.context(),
         **settings,
     )
@@ -155,18 +157,19 @@ def _ours(target: Target, **settings: Any) -> IdeogramClient:
 
 @asynccontextmanager
 async def retrieve_many(target: Target) -> AsyncIterator[Drain]:
-    """Ours, one query an id."""
+    """Ours, one query per id."""
     async with _ours(target) as client:
 
         async def drain(ids: Sequence[str]) -> Sequence[str]:
-            return [str(request.request_id) async for request in client.retrieve_many(ids)]
+            run = client.retrieve_many(ids, timeout=None)  # under valgrind a turn takes minutes
+            return [str(request.request_id) async for request in run]
 
         yield drain
 
 
 @asynccontextmanager
 async def as_completed(target: Target, hooks: Sequence[Hook] = ()) -> AsyncIterator[Drain]:
-    """Ours, of ids that are complete at once."""
+    """Ours, for ids that are complete at the first query."""
     async with _ours(target, hooks=hooks) as client:
 
         async def drain(ids: Sequence[str]) -> Sequence[str]:
@@ -176,33 +179,33 @@ async def as_completed(target: Target, hooks: Sequence[Hook] = ()) -> AsyncItera
 
 
 def hook(target: Target) -> AbstractAsyncContextManager[Drain]:
-    """The same, told to a hook that does nothing."""
+    """`as_completed` with a hook that does nothing."""
     return as_completed(target, [lambda _: None])
 
 
 def metrics(target: Target) -> AbstractAsyncContextManager[Drain]:
-    """The same, told to OpenTelemetry's SDK as metrics."""
+    """`as_completed` with OpenTelemetry's SDK: metrics."""
     return as_completed(target, [_telemetry(spans=False)])
 
 
 def spans(target: Target) -> AbstractAsyncContextManager[Drain]:
-    """The same, told to OpenTelemetry's SDK as metrics and spans."""
+    """`as_completed` with OpenTelemetry's SDK: metrics and spans."""
     return as_completed(target, [_telemetry(spans=True)])
 
 
 def _telemetry(*, spans: bool) -> Hook:
-    """Set the SDK up as services do, with an exporter that drops what it gets."""
+    """Return the hook, with the SDK set up as in services; its exporter drops every span."""
     module = importlib.import_module
     exported = module("opentelemetry.sdk.trace.export")
 
     class Dropping:
-        """An exporter that keeps nothing."""
+        """An exporter that drops every span."""
 
         def export(self, _: object) -> Any:
             return exported.SpanExportResult.SUCCESS
 
         def shutdown(self) -> None:
-            """Have nothing to do."""
+            """Do nothing."""
 
     tracers = module("opentelemetry.sdk.trace").TracerProvider()
     tracers.add_span_processor(exported.BatchSpanProcessor(Dropping()))
@@ -216,19 +219,19 @@ def _telemetry(*, spans: bool) -> Hook:
 
 @asynccontextmanager
 async def polling(target: Target) -> AsyncIterator[Drain]:
-    """Ours, polling ids that stay pending: as many queries as ids are handed in."""
-    schedule = Restless(target.pending * 1e-5)
+    """Ours, polling ids that stay pending, until as many queries are done as ids were given."""
+    schedule = BusySchedule(target.pending * 1e-5)
     async with _ours(target, schedule=schedule) as client:
 
         async def drain(ids: Sequence[str]) -> Sequence[str]:
             until = client.statistics().queries + len(ids)
-            while client.statistics().queries < until:  # noqa: ASYNC110 - it has no event of this
+            while client.statistics().queries < until:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.02)
             return ids
 
         pending = make_ids(target.pending, RUNNING)
         async with client.as_completed(pending) as run:
-            first = asyncio.ensure_future(anext(run))  # starts it; none of them will complete
+            first = asyncio.ensure_future(anext(run))  # starts the run; no id will complete
             await drain(pending)
             yield drain
             assert run.statistics().pending == len(pending)
@@ -237,14 +240,14 @@ async def polling(target: Target) -> AsyncIterator[Drain]:
 
 @asynccontextmanager
 async def httpx(target: Target) -> AsyncIterator[Drain]:
-    """Plain httpx, and pydantic."""
+    """Httpx and pydantic."""
     async with _httpx(target, verify=target.context()) as drain:
         yield drain
 
 
 @asynccontextmanager
 async def httpx_aiohttp(target: Target) -> AsyncIterator[Drain]:
-    """Its API over aiohttp, and pydantic."""
+    """Httpx over aiohttp, and pydantic."""
     transport = importlib.import_module("httpx_aiohttp").AiohttpTransport
     async with _httpx(target, transport=transport(verify=target.context())) as drain:
         yield drain
@@ -264,9 +267,9 @@ async def _httpx(target: Target, **settings: Any) -> AsyncIterator[Drain]:
 
 @asynccontextmanager
 async def niquests(target: Target) -> AsyncIterator[Drain]:
-    """What requests became, with asyncio."""
+    """niquests, the successor of requests."""
     module, url = importlib.import_module("niquests"), target.url
-    size, verify = target.in_flight, target.authority or True
+    size, verify = target.in_flight, target.ca_file or True
     async with module.AsyncSession(pool_connections=1, pool_maxsize=size) as session:
         session.headers.update(HEADERS)
 
@@ -279,10 +282,10 @@ async def niquests(target: Target) -> AsyncIterator[Drain]:
 
 @asynccontextmanager
 async def pyreqwest(target: Target) -> AsyncIterator[Drain]:
-    """Rust's reqwest, which runs on threads of its own."""
+    """pyreqwest, on Rust's reqwest, which has its own threads."""
     builder = importlib.import_module("pyreqwest.client").ClientBuilder().default_headers(HEADERS)
-    if target.authority:
-        builder = builder.add_root_certificate_pem(_read(target.authority))
+    if target.ca_file:
+        builder = builder.add_root_certificate_pem(_read(target.ca_file))
     url = target.url
     async with builder.build() as client:
 
@@ -295,9 +298,9 @@ async def pyreqwest(target: Target) -> AsyncIterator[Drain]:
 
 @asynccontextmanager
 async def primp(target: Target) -> AsyncIterator[Drain]:
-    """Another one on Rust, made to look like browsers."""
+    """primp, on Rust, which imitates browsers."""
     client_class, url = importlib.import_module("primp").AsyncClient, target.url
-    trust = {"ca_cert_file": target.authority} if target.authority else {}
+    trust = {"ca_cert_file": target.ca_file} if target.ca_file else {}
     client = client_class(headers=HEADERS, **trust)
 
     async def ask(request_id: str) -> Any:
@@ -309,10 +312,10 @@ async def primp(target: Target) -> AsyncIterator[Drain]:
 
 @asynccontextmanager
 async def aiosonic(target: Target) -> AsyncIterator[Drain]:
-    """Pure asyncio."""
+    """aiosonic, in pure asyncio."""
     module, url = importlib.import_module("aiosonic"), target.url
     pools = {":default": module.connectors.PoolConfig(size=target.in_flight)}
-    context = target.context() if target.authority else None
+    context = target.context() if target.ca_file else None
     async with module.HTTPClient(connector=module.TCPConnector(pool_configs=pools)) as client:
 
         async def ask(request_id: str) -> Any:
@@ -324,10 +327,10 @@ async def aiosonic(target: Target) -> AsyncIterator[Drain]:
 
 @asynccontextmanager
 async def curl_cffi(target: Target) -> AsyncIterator[Drain]:
-    """Python over libcurl."""
+    """curl_cffi, on libcurl."""
     module, url = importlib.import_module("curl_cffi.requests"), target.url
     async with module.AsyncSession(
-        max_clients=target.in_flight, headers=HEADERS, verify=target.authority or True
+        max_clients=target.in_flight, headers=HEADERS, verify=target.ca_file or True
     ) as session:
 
         async def ask(request_id: str) -> Any:
@@ -338,8 +341,7 @@ async def curl_cffi(target: Target) -> AsyncIterator[Drain]:
 
 
 def _read(file: str) -> bytes:
-    with open(file, "rb") as opened:  # noqa: PTH123 - a name is what crossed the process's border
-        return opened.read()
+    return Path(file).read_bytes()
 
 
 class Competitor(NamedTuple):
@@ -348,20 +350,22 @@ class Competitor(NamedTuple):
     what: str
     opened: Callable[[Target], AbstractAsyncContextManager[Drain]]
     share: float = 1.0
-    """Of the queries: the dear ones are asked for fewer, so that a round takes them no longer."""
+    """The share of a turn's queries: expensive clients do fewer, so that turns last as long."""
     in_flight: int = 64
-    malloc_trap: bool = False
-    """Whether glibc's trap is left open, as it is where nobody knows of it (see `_machine`)."""
+    default_malloc: bool = False
+    """Whether glibc's threshold stays as it is (see `_machine.raise_mmap_threshold`)."""
 
 
 COMPETITORS = {
-    "floor": Competitor("asyncio protocol by hand (the floor)", floor),
+    "floor": Competitor("an asyncio protocol (lower bound)", floor),
     "bare": Competitor("aiohttp, tuned", bare),
     "retrieve_many": Competitor("ours, retrieve_many", retrieve_many),
     "as_completed": Competitor("ours, as_completed", as_completed),
-    "polling": Competitor("ours, polling what stays pending", polling),
-    "tutorial": Competitor("aiohttp, as its tutorial has it", tutorial),
-    "tutorial_trapped": Competitor("the same, malloc's trap open", tutorial, malloc_trap=True),
+    "polling": Competitor("ours, polling pending ids", polling),
+    "tutorial": Competitor("aiohttp, as in its tutorial", tutorial),
+    "tutorial_default_malloc": Competitor(
+        "the same, malloc as it is", tutorial, default_malloc=True
+    ),
     "pyreqwest": Competitor("pyreqwest (Rust)", pyreqwest),
     "primp": Competitor("primp (Rust)", primp),
     "aiosonic": Competitor("aiosonic", aiosonic),
@@ -376,5 +380,5 @@ OBSERVED = {
     "metrics": Competitor("ours, OpenTelemetry: metrics", metrics),
     "spans": Competitor("ours, OpenTelemetry: metrics and spans", spans),
 }
-"""Ours once more, observed: measured against itself, in `benchmarks.hooks`."""
-EVERY = {**COMPETITORS, **OBSERVED}
+"""Ours with hooks, which `benchmarks.hooks` compares with ours without."""
+ALL_CLIENTS = {**COMPETITORS, **OBSERVED}

@@ -1,4 +1,4 @@
-"""The floor of pure asyncio: a protocol that knows this server's answers and nothing else."""
+"""The lower bound of pure asyncio: a protocol that reads this server's answers and no others."""
 
 from __future__ import annotations
 
@@ -11,63 +11,64 @@ from benchmarks.speed.answers import decode
 _END = b"\r\n\r\n"
 
 
-class Flight:
-    """Connections that share the ids to ask; done when each has had an answer."""
+class FloorClient:
+    """Connections that share the ids to ask."""
 
     def __init__(self, head: bytes) -> None:
         self.head = head
-        self.told: list[str] = []
-        self._connections: list[Floor] = []
+        self.answered: list[str] = []
+        """The ids of the answers."""
+        self._connections: list[FloorConnection] = []
         self._ids: Iterator[str] = iter(())
-        self._open = 0
+        self._busy = 0
         self._done = asyncio.Event()
 
-    def connection(self) -> Floor:
-        """Make one more."""
-        self._connections.append(Floor(self))
+    def connection(self) -> FloorConnection:
+        """Add a connection."""
+        self._connections.append(FloorConnection(self))
         return self._connections[-1]
 
     async def drain(self, ids: Sequence[str]) -> Sequence[str]:
-        """Ask them all; give those that the answers told."""
-        self._ids, self._open, self.told = iter(ids), len(self._connections), []
+        """Ask for all ids, and return the ids of the answers."""
+        self._ids, self._busy, self.answered = iter(ids), len(self._connections), []
         self._done.clear()
         for connection in self._connections:
             connection.ask()
         await self._done.wait()
-        return self.told
+        return self.answered
 
     def next_id(self) -> str | None:
-        """Give the next id; count who finds none left."""
+        """Return the next id; with None the connection is done, and with the last one `drain`."""
         request_id = next(self._ids, None)
         if request_id is None:
-            self._open -= 1
-            if not self._open:
+            self._busy -= 1
+            if not self._busy:
                 self._done.set()
         return request_id
 
 
-class Floor(asyncio.Protocol):
-    """Asks, finds the body's end by its length, decodes, and asks again."""
+class FloorConnection(asyncio.Protocol):
+    """Sends a query, finds the end of the answer by its length, decodes it, and sends the next."""
 
-    def __init__(self, flight: Flight) -> None:
-        self._flight = flight
+    def __init__(self, client: FloorClient) -> None:
+        self._client = client
         self._received = b""
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep where to write."""
+        """Keep the transport."""
         self._transport = transport
 
     def ask(self) -> None:
-        """Send the next query, if there is one."""
-        request_id = self._flight.next_id()
+        """Send the next query, if there is an id left."""
+        request_id = self._client.next_id()
         if request_id is not None:
             body = b'{"request_id":"%b"}' % request_id.encode()
-            head = self._flight.head + b"Content-Length: %d" % len(body)
+            head = self._client.head + b"Content-Length: %d" % len(body)
             self._transport.write(head + _END + body)
 
     def data_received(self, data: bytes) -> None:
-        """Take an answer once it is whole."""
+        """Decode an answer once it is whole."""
         received = self._received + data if self._received else data
         end = received.find(_END) + 4
         field = received.find(b"Content-Length: ", 0, end) + 16
@@ -75,5 +76,5 @@ class Floor(asyncio.Protocol):
             self._received = received
             return
         self._received = b""
-        self._flight.told.append(str(decode(received[end:]).sampling_requests[0].request_id))
+        self._client.answered.append(str(decode(received[end:]).sampling_requests[0].request_id))
         self.ask()

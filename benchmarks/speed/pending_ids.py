@@ -1,7 +1,11 @@
-"""A crowd of pending ids in a process of its own: `python -m benchmarks.speed.pending_ids TASK`.
+"""Many pending ids in a process of their own: `python -m benchmarks.speed.pending_ids TASK`.
 
-The task and what was measured are JSON. Four phases, one after the other: the ids are taken in;
-each is asked once, so that all state that there will be is there; they are polled; they are left.
+Four phases, one after another:
+
+1. The ids are taken in.
+2. Each id is asked once, after which all state of the run exists.
+3. The ids are polled.
+4. The run is left.
 """
 
 from __future__ import annotations
@@ -9,141 +13,144 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
-import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from benchmarks._machine import close_malloc_trap, pin
+from benchmarks._machine import pin, raise_mmap_threshold, resident_bytes
 from benchmarks.speed.answers import RUNNING, make_ids
-from benchmarks.speed.busy_schedule import Restless
+from benchmarks.speed.busy_schedule import BusySchedule
+from benchmarks.speed.child import read_task, write_line
 from benchmarks.speed.stalls import Heartbeat, Stall
-from benchmarks.speed.stub_transport import Network, replace_transport
+from benchmarks.speed.stub_transport import StubTransport, replace_transport
 from ideogram_async import IdeogramClient, Observation
 from ideogram_async._protocol.outcome import Answer
 
 IN_FLIGHT = 64
-_SECONDS_A_POLL = 2e-6  # less than one costs: with a sweep of so many, all are always overdue
+SWEEP_SECONDS_PER_ID = 2e-6
+"""Less than the cost of a poll, so that all ids are always overdue."""
 
 
-class Task(msgspec.Struct, frozen=True):
+class PendingTask(msgspec.Struct, frozen=True):
     """What to measure."""
 
     who: str
-    """`ours`, or `tasks`: an asyncio task an id."""
+    """`ours`, or `tasks`: an asyncio task per id."""
     source: str
     """`list`, `generator` or `async`."""
     count: int
     polls: int
+    """The polls that are timed."""
     freeze: bool = False
     """Whether `gc.freeze()` follows the intake."""
     core: int | None = None
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """What a crowd cost; bytes and seconds."""
+class PendingCost(msgspec.Struct, frozen=True):
+    """What the ids cost."""
 
     memory: float
-    """Resident bytes an id, beyond the ids' own strings."""
+    """Resident bytes per id, without the ids' own strings."""
     taken_in: float
+    """Seconds."""
     left: float
+    """Seconds."""
     poll: float
-    """Microseconds of CPU time a poll."""
+    """Microseconds of CPU time per poll."""
     stalls: dict[str, Stall]
+    """The longest stall of each phase."""
 
 
 class Progress(NamedTuple):
-    """How far a crowd has come."""
+    """How many ids were taken in, and how many queries were sent."""
 
     taken: Callable[[], int]
     queries: Callable[[], int]
 
 
 Ids = Iterable[str] | AsyncIterator[str]
-Crowd = Callable[[Ids], AbstractAsyncContextManager[Progress]]
-"""Polls ids within its block, and has let go of them after it."""
+Poll = Callable[[Ids], AbstractAsyncContextManager[Progress]]
+"""Polls ids within its block, and has released them after it."""
 
 
 @asynccontextmanager
-async def ours(count: int) -> AsyncIterator[Crowd]:
-    """Make the client."""
-    schedule = Restless(count * _SECONDS_A_POLL)
+async def ours(count: int) -> AsyncIterator[Poll]:
+    """Yield the function that polls with a client."""
+    schedule = BusySchedule(count * SWEEP_SECONDS_PER_ID)
     async with IdeogramClient(
         "http://127.0.0.1:9", max_in_flight=IN_FLIGHT, max_rate=math.inf, schedule=schedule
     ) as client:
 
         @asynccontextmanager
-        async def crowd(ids: Ids) -> AsyncIterator[Progress]:
+        async def poll(ids: Ids) -> AsyncIterator[Progress]:
             async with client.as_completed(ids, max_pending=count) as run:
-                first = asyncio.ensure_future(anext(run))  # starts it; none of them will complete
+                first = asyncio.ensure_future(anext(run))  # starts the run; no id will complete
                 await asyncio.sleep(0)
                 yield Progress(lambda: run.statistics().taken, lambda: client.statistics().queries)
                 first.cancel()
             await _until(lambda: client.statistics().pending == 0)
 
-        yield crowd
+        yield poll
 
 
 @asynccontextmanager
-async def tasks(count: int) -> AsyncIterator[Crowd]:
-    """Have a task for each id, asleep between its polls; a semaphore bounds the flight."""
-    network, schedule = Network(), Restless(count * _SECONDS_A_POLL)
+async def tasks(count: int) -> AsyncIterator[Poll]:
+    """Yield the function that polls with a task per id; a semaphore bounds what is in flight."""
+    transport, schedule = StubTransport(), BusySchedule(count * SWEEP_SECONDS_PER_ID)
     semaphore, time_ = asyncio.Semaphore(IN_FLIGHT), asyncio.get_running_loop().time
 
-    async def poll(request_id: str) -> None:
+    async def poll_one(request_id: str) -> None:
         state, _ = schedule.start(time_(), just_submitted=False)
         while True:
             async with semaphore:
                 asked = time_()
-                answer = await network.query(0, request_id)
+                answer = await transport.query(0, request_id)
             assert isinstance(answer, Answer)
             seen = Observation(asked, time_(), 0.0, answer.record, answer.server_time)
             await asyncio.sleep(schedule.next_delay(state, seen))
 
     @asynccontextmanager
-    async def crowd(ids: Ids) -> AsyncIterator[Progress]:
+    async def poll(ids: Ids) -> AsyncIterator[Progress]:
         assert isinstance(ids, Iterable)
-        started = [asyncio.ensure_future(poll(request_id)) for request_id in ids]
-        yield Progress(lambda: len(started), lambda: network.queries)
+        started = [asyncio.ensure_future(poll_one(request_id)) for request_id in ids]
+        yield Progress(lambda: len(started), lambda: transport.queries)
         for task in started:
             task.cancel()
         await asyncio.wait(started)
 
-    yield crowd
+    yield poll
 
 
-async def measure(task: Task) -> Measured:
-    """Go through the phases."""
+async def measure(task: PendingTask) -> PendingCost:
+    """Go through the phases, after a warm-up with 1,000 ids."""
     ids = make_ids(task.count, RUNNING)
-    async with (ours if task.who == "ours" else tasks)(task.count) as crowd:
-        await _phases(crowd, make_ids(1000, RUNNING, seed=1), Task("", "list", 1000, 1000))
-        return await _phases(crowd, ids, task)
+    async with (ours if task.who == "ours" else tasks)(task.count) as poll:
+        await _phases(poll, make_ids(1000, RUNNING, seed=1), PendingTask("", "list", 1000, 1000))
+        return await _phases(poll, ids, task)
 
 
-async def _phases(crowd: Crowd, ids: Sequence[str], task: Task) -> Measured:
+async def _phases(poll_ids: Poll, ids: Sequence[str], task: PendingTask) -> PendingCost:
     gc.collect()
-    memory, heart, stalls = _resident(), Heartbeat(), {}
+    memory, heart, stalls = resident_bytes(), Heartbeat(), {}
     begun = time.perf_counter()
-    async with crowd(_source(ids, task.source)) as progress:
+    async with poll_ids(_source(ids, task.source)) as progress:
         await _until(lambda: progress.taken() >= len(ids))
         taken_in, stalls["taking in"] = time.perf_counter() - begun, heart.longest()
         if task.freeze:
             gc.freeze()
         before = progress.queries()
         await _until(lambda: progress.queries() >= before + len(ids))
-        memory, stalls["first"] = _resident() - memory, heart.longest()
+        memory, stalls["first"] = resident_bytes() - memory, heart.longest()
         before, cpu = progress.queries(), time.process_time()
         await _until(lambda: progress.queries() >= before + task.polls)
         poll = (time.process_time() - cpu) / (progress.queries() - before)
         stalls["polling"], begun = heart.longest(), time.perf_counter()
     left, stalls["leaving"] = time.perf_counter() - begun, heart.longest()
     heart.stop()
-    return Measured(memory / len(ids), taken_in, left, poll * 1e6, stalls)
+    return PendingCost(memory / len(ids), taken_in, left, poll * 1e6, stalls)
 
 
 def _source(ids: Sequence[str], kind: str) -> Ids:
@@ -160,23 +167,17 @@ async def _streamed(ids: Sequence[str]) -> AsyncIterator[str]:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - nothing tells of it
+    while not condition():  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0.002)
-
-
-def _resident() -> int:
-    """Give the bytes of memory that this process has resident."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:
     """Measure the task of the command line."""
-    task = msgspec.json.decode(sys.argv[1], type=Task)
+    task = read_task(PendingTask)
     pin(task.core)
-    close_malloc_trap()
+    raise_mmap_threshold()
     replace_transport()
-    print(msgspec.json.encode(asyncio.run(measure(task))).decode())
+    write_line(asyncio.run(measure(task)))
 
 
 if __name__ == "__main__":

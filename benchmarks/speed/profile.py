@@ -1,23 +1,21 @@
-"""Where a client's time goes in its steady state, by whose code it is spent in."""
+"""Where a client's CPU time goes in its steady state, by the owner of the code."""
 
 from __future__ import annotations
 
 import pstats
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import NamedTemporaryFile
 
 import msgspec
 
 import ideogram_async
 from benchmarks._report import table
-from benchmarks.speed.child import run
-from benchmarks.speed.turns import Measured, Task
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from benchmarks.speed.child import started
+from benchmarks.speed.turns import Turn, TurnsTask
 
 OWNERS = ("aiohttp", "asyncio", "ours", "msgspec", "other")
-_PARTS = {  # of a file's path, or of a built-in's name: the first that fits
+_OWNER_BY_PART = {  # of a file's path, or of a built-in's name: the first that fits
     f"{Path(ideogram_async.__file__).parent}/": "ours",
     "/aiohttp/": "aiohttp",
     "/multidict/": "aiohttp",
@@ -37,45 +35,50 @@ _PARTS = {  # of a file's path, or of a built-in's name: the first that fits
 
 
 class Function(msgspec.Struct, frozen=True):
-    """One function, and what a query spends in it, in microseconds."""
+    """One function and its cost per query."""
 
     owner: str
     name: str
     calls: float
-    """A query."""
     own: float
-    whole: float
+    """Microseconds, without its callees."""
+    total: float
+    """Microseconds, with its callees."""
 
 
-def profiled(task: Task, directory: Path) -> list[Function]:
-    """Run a round under cProfile, and give its functions, the dearest first."""
-    file = directory / f"{task.client}.prof"
-    run("turns", msgspec.structs.replace(task, profile=str(file)), Measured, said=b"\n")
-    return sorted(_functions(file, task.queries), key=lambda one: one.own, reverse=True)
+def profiled(task: TurnsTask) -> list[Function]:
+    """Run a turn under cProfile, and return its functions, the most expensive first."""
+    with NamedTemporaryFile() as file:
+        with started("turns", msgspec.structs.replace(task, profile=file.name)) as child:
+            child.receive(Turn)
+            child.go_on()
+            child.receive(Turn)
+        functions = [*_functions(file.name, task.queries)]
+    return sorted(functions, key=lambda one: one.own, reverse=True)
 
 
-def _functions(file: Path, queries: int) -> Iterator[Function]:
-    entries = pstats.Stats(str(file)).stats  # type: ignore[attr-defined]
-    for (path, line, name), (_, calls, own, whole, _) in entries.items():
-        where = name if path == "~" else f"{Path(path).name}:{line} {name}"
+def _functions(file: str, queries: int) -> Iterator[Function]:
+    entries = pstats.Stats(file).stats  # type: ignore[attr-defined]
+    for (path, line, name), (_, calls, own, total, _) in entries.items():
+        place = name if path == "~" else f"{Path(path).name}:{line} {name}"
         owner = owner_of(name if path == "~" else path)
-        yield Function(owner, where, calls / queries, own / queries * 1e6, whole / queries * 1e6)
+        yield Function(owner, place, calls / queries, own / queries * 1e6, total / queries * 1e6)
 
 
 def owner_of(place: str) -> str:
-    """Tell whose a file or a built-in is."""
-    return next((owner for part, owner in _PARTS.items() if part in place), "other")
+    """Return the owner of a file or of a built-in function."""
+    return next((owner for part, owner in _OWNER_BY_PART.items() if part in place), "other")
 
 
-def tell(functions: list[Function], most: int = 12) -> Iterator[str]:
-    """Lay out the shares of all owners, and each one's dearest functions."""
+def profile_lines(functions: list[Function], most: int = 12) -> Iterator[str]:
+    """Yield the share of each owner, and its most expensive functions."""
     total = sum(one.own for one in functions)
     for owner in OWNERS:
-        mine = [one for one in functions if one.owner == owner]
-        own = sum(one.own for one in mine)
-        yield f"\n{owner}: {own:.1f} us a query, {own / total:.0%}"
+        owned = [one for one in functions if one.owner == owner]
+        own = sum(one.own for one in owned)
+        yield f"\n{owner}: {own:.1f} us per query, {own / total:.0%}"
         rows = [
-            [f"  {one.name}", f"{one.calls:.2f}", f"{one.own:.2f}", f"{one.whole:.2f}"]
-            for one in mine[:most]
+            [f"  {one.name}", f"{one.calls:.2f}", f"{one.own:.2f}", f"{one.total:.2f}"]
+            for one in owned[:most]
         ]
         yield from table(["  function", "calls", "own us", "with callees"], rows)

@@ -1,4 +1,4 @@
-"""The same record as pydantic models, made of the library's own structs."""
+"""The library's record as pydantic models, generated from its structs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ideogram_async import SamplingRequest, SamplingResponse, User
 
 
 def reader() -> Callable[[bytes], Any]:
-    """Make the function that reads an answer; raises ImportError without pydantic."""
+    """Return the function that decodes an answer; raise ImportError without pydantic."""
     create = importlib.import_module("pydantic").create_model
     user: Any = _model(create, User)
     response: Any = _model(create, SamplingResponse)

@@ -1,8 +1,9 @@
-"""The rounds of a throughput benchmark: all clients in turn, each in its own process.
+"""Rounds of a comparison: all clients in turn, each in its own process.
 
-Processes stay open for some rounds, so that turns can be short, and before each turn a reference
-has one of its own: the speed of a shared machine changes from one second to the next, by up to
-twofold. Then come new ones, for how memory happens to lie makes one a tenth slower than another.
+1. A turn is short, and a turn of a reference client comes right before it: the speed of a shared
+   machine changes from one second to the next, by up to twofold. Only ratios to that turn count.
+2. The processes are new after some rounds: by the layout of its memory alone, one process is a
+   tenth slower than another.
 """
 
 from __future__ import annotations
@@ -12,29 +13,23 @@ import random
 import re
 import shutil
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from benchmarks.speed.child import Child, ChildError, opened, run
-from benchmarks.speed.competitors import EVERY, Target
-from benchmarks.speed.turns import Measured, Task
+from benchmarks._report import spread, table
+from benchmarks.speed.child import Child, ChildError, started
+from benchmarks.speed.competitors import ALL_CLIENTS, Target
+from benchmarks.speed.server import Server
+from benchmarks.speed.turns import Turn, TurnsTask
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from benchmarks.speed.server import Server
-
-TOGETHER = 3
-"""Rounds of one set of processes."""
-WARM_UP = 30
-"""Queries that each connection has had before anything is measured."""
-Turn = Callable[[], tuple[float, list[float]]]
-"""Gives the cost of a query, and how many there were a second."""
+ROUNDS_PER_PROCESS = 3
+WARM_UP_QUERIES_PER_CONNECTION = 30
+TakeTurn = Callable[[], tuple[float, list[float]]]
+"""Returns the cost of a query, and the queries per second, if they were measured."""
 
 _COLLECTED = re.compile(rb"Collected : (\d+)")
 
@@ -46,24 +41,27 @@ class Row(msgspec.Struct):
     loop: str
     tls: bool
     costs: list[float]
-    """Of a query: microseconds of CPU time, or thousands of instructions."""
+    """Per query: microseconds of CPU time, or thousands of instructions."""
     rates: list[float]
-    """Queries a second; none where instructions are counted."""
+    """Queries per second; empty where instructions are counted."""
     ratios: list[float]
-    """The cost by that of the reference's turn just before; none where there is no reference."""
+    """The cost, divided by that of the reference's turn just before; empty without a reference."""
 
     @property
     def variant(self) -> tuple[str, bool]:
-        """What it is compared within."""
+        """The loop and TLS: rows are compared within a variant."""
         return self.loop, self.tls
 
     @property
     def cost(self) -> float:
-        """The median."""
+        """The median of the costs."""
         return statistics.median(self.costs)
 
     def ratio(self, other: Row) -> float:
-        """Compare with another round by round, by what the reference's turns say of both."""
+        """Return the median over the rounds of this cost by the other's.
+
+        Where both rows have ratios to the reference, these are compared.
+        """
         both = bool(self.ratios and other.ratios)
         pairs = zip(
             self.ratios if both else self.costs, other.ratios if both else other.costs, strict=True
@@ -71,12 +69,31 @@ class Row(msgspec.Struct):
         return statistics.median(mine / theirs for mine, theirs in pairs)
 
 
-class Rounds:
-    """Runs rounds, and collects what they gave."""
+def cost_table(rows: Sequence[Row], unit: str, base: str = "bare") -> Iterator[str]:
+    """Yield a table of rows: the cost per query, its ratio to that of `base`, and the spread."""
+    by_client = {row.client: row for row in rows}
+    yield from table(
+        ["client", unit, f"x {ALL_CLIENTS[base].what}", "queries/s", "spread"],
+        (
+            [
+                ALL_CLIENTS[row.client].what,
+                f"{row.cost:.1f}",
+                f"{row.ratio(by_client[base]):.2f}" if base in by_client else "",
+                f"{statistics.median(row.rates):,.0f}" if row.rates else "",
+                f"{spread(row.costs):.0%}",
+            ]
+            for row in rows
+        ),
+    )
 
-    def __init__(self, queries: int, pending: int, core: int | None, callgrind: bool) -> None:
+
+class Rounds:
+    """Runs rounds, and collects their figures."""
+
+    def __init__(self, queries: int, pending: int, core: int | None, *, callgrind: bool) -> None:
         self.skipped: dict[str, str] = {}
-        self._queries, self._pending, self._runtime = queries, pending, core
+        """Why a client was left out, by its name and variant."""
+        self._queries, self._pending, self._core = queries, pending, core
         self._callgrind = callgrind
         self._rows: dict[tuple[str, str, bool], Row] = {}
 
@@ -89,43 +106,48 @@ class Rounds:
         rounds: int,
         reference: str = "bare",
     ) -> None:
-        """Run so many rounds, in an order that is shuffled anew for each."""
+        """Run the rounds; the order of the clients is shuffled anew for each."""
         shuffle = random.Random(0).shuffle
         tasks = [self.task(client, loop, server) for client, loop in product(clients, loops)]
-        for first in range(0, rounds, TOGETHER):
+        for first in range(0, rounds, ROUNDS_PER_PROCESS):
             with ExitStack() as stack:
-                turns = [(task, turn) for task in tasks if (turn := self._open(task, stack))]
+                turns = [(task, turn) for task in tasks if (turn := self._start(task, stack))]
                 references = {
                     task.loop: turn
                     for task, turn in turns
                     if task.client == reference and not self._callgrind
                 }
-                for _ in range(first, min(first + TOGETHER, rounds)):
+                for _ in range(first, min(first + ROUNDS_PER_PROCESS, rounds)):
                     shuffle(turns)
                     turns = [one for one in turns if self._take(*one, references.get(one[0].loop))]
                 tasks = [task for task, _ in turns]
 
     def rows(self) -> list[Row]:
-        """Give what was measured, in the order of the competitors."""
-        order = list(EVERY)
+        """Return the rows, in the order of the clients' table."""
+        order = list(ALL_CLIENTS)
         rows = list(self._rows.values())
         return sorted(rows, key=lambda row: (row.tls, row.loop, order.index(row.client)))
 
-    def task(self, client: str, loop: str, server: Server) -> Task:
-        """Make the task of one client."""
-        competitor = EVERY[client]
-        flight = competitor.in_flight
-        target = Target(server.base_url, server.authority, flight, self._pending)
-        queries = max(int(self._queries * competitor.share), 1)
-        return Task(client, loop, target, queries, warm_up=WARM_UP * flight, core=self._runtime)
+    def notes(self) -> list[str]:
+        """Return a line for each client that was left out."""
+        return [f"skipped: {name}, {reason}" for name, reason in self.skipped.items()]
 
-    def _open(self, task: Task, stack: ExitStack) -> Turn | None:
-        """Make a client ready; give what takes a turn of it."""
+    def task(self, client: str, loop: str, server: Server) -> TurnsTask:
+        """Return the task of one client."""
+        competitor = ALL_CLIENTS[client]
+        in_flight = competitor.in_flight
+        target = Target(server.base_url, server.ca_file, in_flight, self._pending)
+        queries = max(int(self._queries * competitor.share), 1)
+        warm_up = WARM_UP_QUERIES_PER_CONNECTION * in_flight
+        return TurnsTask(client, loop, target, queries, warm_up, self._core)
+
+    def _start(self, task: TurnsTask, stack: ExitStack) -> TakeTurn | None:
+        """Start a client, wait until it is warm, and return the function that measures a turn."""
         if self._callgrind:
-            return partial(_instructions, task)
-        child = stack.enter_context(opened("turns", task))
+            return partial(_count_instructions, task)
+        child = stack.enter_context(started("turns", task))
         try:
-            skipped = child.hear(Measured).skipped
+            skipped = child.receive(Turn).skipped
         except ChildError as error:
             skipped = str(error)
         if skipped is None:
@@ -133,10 +155,10 @@ class Rounds:
         self._skip(task, skipped)
         return None
 
-    def _take(self, task: Task, turn: Turn, reference: Turn | None) -> bool:
-        """Take a turn, the reference's first; tell whether it went well."""
+    def _take(self, task: TurnsTask, turn: TakeTurn, reference: TakeTurn | None) -> bool:
+        """Measure a turn, the reference's first, and return whether both went well."""
         try:
-            near = None if reference is None else reference()[0]
+            reference_cost = None if reference is None else reference()[0]
             cost, rate = turn()
         except ChildError as error:
             self._skip(task, str(error))
@@ -144,38 +166,43 @@ class Rounds:
         row = self._rows.setdefault(_key(task), Row(*_key(task), [], [], []))
         row.costs.append(cost)
         row.rates += rate
-        row.ratios += [] if near is None else [cost / near]
+        row.ratios += [] if reference_cost is None else [cost / reference_cost]
         return True
 
-    def _skip(self, task: Task, why: str) -> None:
-        """Leave a client out: rounds are compared one by one, so it has all of them or none."""
-        self.skipped[f"{task.client} ({task.loop}{', TLS' if task.target.authority else ''})"] = why
+    def _skip(self, task: TurnsTask, reason: str) -> None:
+        """Leave a client out wholly: rows are compared round by round."""
+        name = f"{task.client} ({task.loop}{', TLS' if task.target.ca_file else ''})"
+        self.skipped[name] = reason
         self._rows.pop(_key(task), None)
 
 
-def _key(task: Task) -> tuple[str, str, bool]:
-    return task.client, task.loop, task.target.authority is not None
+def _key(task: TurnsTask) -> tuple[str, str, bool]:
+    return task.client, task.loop, task.target.ca_file is not None
 
 
 def _time(child: Child) -> tuple[float, list[float]]:
-    child.say()
-    measured = child.hear(Measured)
-    return measured.cpu / measured.queries * 1e6, [measured.queries / measured.wall]
+    child.go_on()
+    turn = child.receive(Turn)
+    return turn.cpu_per_query, [turn.queries / turn.wall]
 
 
-def _instructions(task: Task) -> tuple[float, list[float]]:
-    """Count what two turns take more than one."""
+def _count_instructions(task: TurnsTask) -> tuple[float, list[float]]:
+    """Return how many thousand instructions per query two turns take more than one."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise ChildError("valgrind is not installed")
     command = [valgrind, "--tool=callgrind", f"--callgrind-out-file={os.devnull}"]
-    is_one_shot, twice = (_collected(task, command, turns) for turns in (1, 2))
-    return (twice - is_one_shot) / task.queries / 1000, []
+    one, two = (_instructions(task, command, turns) for turns in (1, 2))
+    return (two - one) / task.queries / 1000, []
 
 
-def _collected(task: Task, command: Sequence[str], turns: int) -> int:
-    measured, told = run("turns", task, Measured, under=command, said=b"\n" * turns)
-    found = _COLLECTED.search(told)
-    if measured.skipped is not None or found is None:
-        raise ChildError(measured.skipped or "valgrind counted nothing")
+def _instructions(task: TurnsTask, command: Sequence[str], turns: int) -> int:
+    with started("turns", task, under=command) as child:
+        skipped = child.receive(Turn).skipped
+        for _ in range(turns if skipped is None else 0):
+            child.go_on()
+            child.receive(Turn)
+        found = _COLLECTED.search(child.finish())
+    if skipped is not None or found is None:
+        raise ChildError(skipped or "valgrind counted nothing")
     return int(found[1])

@@ -1,19 +1,20 @@
 """What many pending ids cost: `python -m benchmarks.scale`.
 
-A thousand to a million ids that stay pending, in a process for each size: bytes an id beyond its
-own string, CPU time a poll, the longest stall of the event loop in each phase, and how long taking
-in and leaving take. Against a task for each id, asleep between its polls, with the same schedule;
-that stops at a bounded size. Ids come as a list; at the largest size also from a generator and an
-async one, and with `gc.freeze()` after the intake.
+A thousand to a million ids that stay pending, in a new process for each size. Measured are the
+bytes per id beyond its own string, the CPU time per poll, the longest stall of the event loop in
+each phase, and the time to take the ids in and to leave the run. The comparison is an asyncio task
+per id, which sleeps between its polls, with the same schedule, up to a bounded size. The ids come
+as a list; at the largest size also from a generator and from an async one, and with `gc.freeze()`
+after the intake.
 
-A word on bias. The whole client runs, its transport aside: answers of 400 bytes come a turn of the
-loop later, with no network, and are decoded, so that what grows with the number of ids is not
-hidden behind HTTP. Real polls cost some 50 us more each, which makes the ratio of sizes smaller.
-The schedule makes every decision that the default one makes, and then has all ids overdue at all
-times: a worse case than any real one. Memory is what the process has resident, all slack of the
-allocator and of growing tables included. Up to 100,000 ids the client keeps the last record of
-each, beyond it none: bytes an id fall there. A stall counts the CPU time between two turns of the
-loop, so that neighbours on the machine do not count; the JSON has the wall's, too.
+About bias. The whole client runs, except its transport: answers of 400 bytes come a turn of the
+loop later, without a network, and are decoded. So HTTP does not hide what grows with the number of
+ids. Real polls cost some 50 us more each, which makes the ratio between sizes smaller. The schedule
+makes every decision of the default one, and then has all ids overdue at all times: a worse case
+than any real one. Memory is the resident memory of the process, with the slack of the allocator and
+of growing tables. Up to 100,000 ids the client keeps the last record of each, beyond that none, so
+the bytes per id fall there. A stall is the CPU time between two turns of the loop, so that other
+processes on the machine do not count; the JSON has the wall time, too.
 """
 
 from __future__ import annotations
@@ -26,9 +27,20 @@ from pathlib import Path
 import msgspec
 
 from benchmarks._machine import cores, described
-from benchmarks._report import Goal, about, figure, goal, report, say, spread, table, write
-from benchmarks.speed.child import run
-from benchmarks.speed.pending_ids import Measured, Task
+from benchmarks._report import (
+    Goal,
+    about,
+    argument_parser,
+    figure,
+    goal,
+    report,
+    say,
+    spread,
+    table,
+    write,
+)
+from benchmarks.speed.child import started
+from benchmarks.speed.pending_ids import PendingCost, PendingTask
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 MILLION = 1_000_000
@@ -36,65 +48,66 @@ PHASES = ("taking in", "first", "polling", "leaving")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One crowd, and what its rounds gave."""
+    """A number of ids, and the costs of its rounds."""
 
     who: str
     source: str
     count: int
-    rounds: Sequence[Measured]
+    rounds: Sequence[PendingCost]
 
     @property
     def memory(self) -> float:
-        """Bytes an id."""
+        """Bytes per id."""
         return statistics.median(one.memory for one in self.rounds)
 
     @property
     def poll(self) -> float:
-        """Microseconds of CPU time a poll."""
+        """Microseconds of CPU time per poll."""
         return statistics.median(one.poll for one in self.rounds)
 
     @property
     def taken_in(self) -> float:
-        """Seconds."""
+        """Seconds until all ids are taken in."""
         return statistics.median(one.taken_in for one in self.rounds)
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds until the run is left."""
         return statistics.median(one.left for one in self.rounds)
 
     def stall(self, phase: str) -> float:
-        """Milliseconds of work that held up the loop at most."""
+        """Return the longest stall of a phase, in milliseconds of CPU time."""
         return statistics.median(one.stalls[phase].work for one in self.rounds)
 
 
-def plan(sizes: Sequence[int], most_tasks: int, polls: int) -> Iterator[Task]:
-    """List what is measured."""
+def plan(sizes: Sequence[int], most_tasks: int, polls: int) -> Iterator[PendingTask]:
+    """Yield the tasks."""
     core = cores()[0]
     for count in sizes:
-        yield Task("ours", "list", count, polls, core=core)
+        yield PendingTask("ours", "list", count, polls, core=core)
         if count == max(sizes):
             for source in ("generator", "async"):
-                yield Task("ours", source, count, polls, core=core)
-            yield Task("ours", "list", count, polls, freeze=True, core=core)
+                yield PendingTask("ours", source, count, polls, core=core)
+            yield PendingTask("ours", "list", count, polls, freeze=True, core=core)
         if count <= most_tasks:
-            yield Task("tasks", "list", count, polls, core=core)
+            yield PendingTask("tasks", "list", count, polls, core=core)
 
 
-def measure(tasks: Sequence[Task], rounds: int) -> list[Row]:
-    """Measure everything once, then once more, as often as told."""
-    measured: dict[Task, list[Measured]] = {task: [] for task in tasks}
+def measure(tasks: Sequence[PendingTask], rounds: int) -> list[Row]:
+    """Measure all tasks in each round, and return a row per task."""
+    costs: dict[PendingTask, list[PendingCost]] = {task: [] for task in tasks}
     for _ in range(rounds):
         for task in tasks:
-            measured[task].append(run("pending_ids", task, Measured)[0])
+            with started("pending_ids", task) as child:
+                costs[task].append(child.receive(PendingCost))
     return [
         Row(task.who, task.source + ", frozen" * task.freeze, task.count, some)
-        for task, some in measured.items()
+        for task, some in costs.items()
     ]
 
 
 def judge(rows: Sequence[Row]) -> Iterator[Goal]:
-    """Hold the largest crowds of ours against the goals of a million, if that is their size."""
+    """Yield the goals of a million ids, if that many were measured."""
     ours = [row for row in rows if row.who == "ours"]
     for row in ours:
         if row.count == MILLION:
@@ -107,9 +120,9 @@ def judge(rows: Sequence[Row]) -> Iterator[Goal]:
             yield goal(f"{what}: a poll, x one among {ours[0].count:,}", ratio, 1.3)
 
 
-def tell(rows: Sequence[Row]) -> Iterator[str]:
-    """Lay out all crowds."""
-    head = ["", "ids", "bytes an id", "us a poll", "x first", "spread", "in, s", "out, s"]
+def result_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a table with a row per number of ids and source."""
+    head = ["", "ids", "bytes per id", "us per poll", "x first", "spread", "in, s", "out, s"]
     head += [f"stall {phase}, ms" for phase in PHASES]
     yield ""
     yield from table(head, (_cells(row, rows[0]) for row in rows))
@@ -117,7 +130,7 @@ def tell(rows: Sequence[Row]) -> Iterator[str]:
 
 def _cells(row: Row, first: Row) -> list[str]:
     return [
-        "a task an id" if row.who == "tasks" else f"ours, {row.source}",
+        "a task per id" if row.who == "tasks" else f"ours, {row.source}",
         f"{row.count:,}",
         f"{row.memory:,.0f}",
         f"{row.poll:.1f}",
@@ -133,8 +146,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     """Draw memory, the cost of a poll and the longest stall against the number of ids."""
     drawing = figure(width=15, height=5)
     panels: dict[str, Callable[[Row], float]] = {
-        "bytes an id": lambda row: row.memory,
-        "us of CPU time a poll": lambda row: row.poll,
+        "bytes per id": lambda row: row.memory,
+        "us of CPU time per poll": lambda row: row.poll,
         "longest stall, ms": lambda row: max(row.stall(phase) for phase in PHASES),
     }
     for axes, (title, value) in zip(drawing.subplots(1, 3), panels.items(), strict=True):
@@ -148,13 +161,12 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser = argument_parser(__doc__, output=True)
     parser.add_argument("--quick", action="store_true", help="one round")
     parser.add_argument("--rounds", type=int, help="default 3")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--tasks", type=int, default=100_000, help="at most, of a task an id")
+    parser.add_argument("--tasks", type=int, default=100_000, help="largest size for a task per id")
     parser.add_argument("--polls", type=int, default=100_000, help="that are timed")
-    parser.add_argument("--output", type=Path, default=Path("build"), help="a directory")
     arguments = parser.parse_args(given)
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     return arguments
@@ -168,7 +180,7 @@ def main(given: Sequence[str] | None = None) -> None:
     tasks = list(plan(sorted(arguments.sizes), arguments.tasks, arguments.polls))
     rows = measure(tasks, arguments.rounds)
     goals = list(judge(rows))
-    say((*tell(rows), *report(goals, "Goals (medians of the rounds)")))
+    say((*result_lines(rows), *report(goals, "Goals (medians of the rounds)")))
     document = {"machine": machine, "goals": goals, "rows": rows}
     write(arguments.output, "scale", document, lambda path: plot(rows, path))
 

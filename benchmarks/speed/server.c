@@ -1,4 +1,4 @@
-/* A server that costs a benchmark as little as it can: one thread, epoll, answers made beforehand.
+/* A server that takes as little CPU time as it can: one thread, epoll, answers made beforehand.
  *
  * usage: server COMPLETE RUNNING   (files: whole answers, marks in place of the date and the id)
  *
@@ -59,18 +59,18 @@ static struct answer load(const char *path) {
     return answer;
 }
 
-static void tell_date(void) {
-    static time_t told;
+static void update_date(void) {
+    static time_t last;
     char text[DATE_LENGTH + 1];
     time_t now = time(NULL);
-    if (now == told) return;
-    told = now;
+    if (now == last) return;
+    last = now;
     strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", gmtime(&now));
     memcpy(complete.date, text, DATE_LENGTH);
     memcpy(running.date, text, DATE_LENGTH);
 }
 
-/* Send all of it; a full socket is waited for, which a client that reads never sees. */
+/* Send the whole answer, and wait where the socket is full. */
 static int reply(int socket, const char *id) {
     struct answer *answer = *id == 'R' ? &running : &complete;
     size_t sent = 0;
@@ -89,7 +89,7 @@ static int reply(int socket, const char *id) {
     return 0;
 }
 
-/* Answer the first query if it is whole: give its length, 0 if it is not, -1 if it is none. */
+/* Answer the first query. Return its length, 0 if it is not whole yet, -1 if it is malformed. */
 static ssize_t serve(struct connection *connection) {
     char *start = connection->received, *end, *field, *id;
     size_t length;
@@ -124,7 +124,7 @@ static void add(int poller, int socket, void *data) {
     if (epoll_ctl(poller, EPOLL_CTL_ADD, socket, &event)) fail("epoll_ctl");
 }
 
-static void greet(int poller, int listener) {
+static void accept_connection(int poller, int listener) {
     int one = 1, socket = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
     struct connection *connection;
     if (socket < 0) return;
@@ -157,12 +157,12 @@ int main(int count, char **arguments) {
     add(poller, STDIN_FILENO, &input);
     for (;;) {
         int ready = epoll_wait(poller, events, EVENTS, -1);
-        tell_date();
+        update_date();
         for (int i = 0; i < ready; i++) {
             struct connection *connection = events[i].data.ptr;
             if ((void *)connection == &input) return 0;
             if ((void *)connection == &listener) {
-                greet(poller, listener);
+                accept_connection(poller, listener);
             } else if (receive(connection)) {
                 close(connection->socket);
                 free(connection);

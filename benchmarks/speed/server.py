@@ -1,8 +1,9 @@
 """The server that clients are measured against, in a process and on a core of its own.
 
-In C where a compiler is there, so that it is not what limits; over TLS, or without a compiler, an
-asyncio protocol, on uvloop where that is installed. Either is run with pipes: it prints its port,
-and serves until its standard input ends.
+1. Plain HTTP on Linux with a compiler: `server.c`, which is so fast that it limits no client.
+2. Over TLS, or without a compiler: this module, an asyncio protocol, on uvloop if installed.
+
+Each prints its port, and serves until its standard input ends.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import sys
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from benchmarks._machine import ROOT, close_malloc_trap, pin
+from benchmarks._machine import ROOT, pin, raise_mmap_threshold
 from benchmarks.speed.answers import COMPLETE, DATE_MARK, ID_LENGTH, ID_MARK, RUNNING, response
 
 if TYPE_CHECKING:
@@ -31,20 +33,27 @@ SOURCE = Path(__file__).with_name("server.c")
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Where it listens, and what it is."""
+    """A running server."""
 
     base_url: str
     what: str
-    authority: str | None
-    """The file of the authority that a client of it must trust, or None for plain HTTP."""
+    """Its language, and how it waits for its sockets."""
+    ca_file: str | None
+    """The certificate authority that a client must trust; None for plain HTTP."""
 
 
 @contextmanager
-def serving(directory: Path, *, tls: bool, core: int | None) -> Iterator[Server]:
-    """Run a server, with its files in a directory; raises ImportError where TLS needs trustme."""
-    authority = _certify(directory) if tls else None
+def serving(*, tls: bool = False, core: int | None = None) -> Iterator[Server]:
+    """Run a server on a core within the block; raise ImportError for TLS without trustme."""
+    with TemporaryDirectory() as name, _serving(Path(name), tls=tls, core=core) as server:
+        yield server
+
+
+@contextmanager
+def _serving(directory: Path, *, tls: bool, core: int | None) -> Iterator[Server]:
+    ca_file = _certify(directory) if tls else None
     files = [_stored(directory, kind) for kind in (COMPLETE, RUNNING)]
-    program = None if tls else compiled(directory)
+    program = None if tls else _compiled(directory)
     if program is not None:
         command, what = [program, *files], "C, epoll"
     else:
@@ -60,14 +69,14 @@ def serving(directory: Path, *, tls: bool, core: int | None) -> Iterator[Server]
             pin(core, process.pid)
             port = int(process.stdout.readline())
             scheme = "https" if tls else "http"
-            yield Server(f"{scheme}://127.0.0.1:{port}", what, authority)
+            yield Server(f"{scheme}://127.0.0.1:{port}", what, ca_file)
         finally:
             process.stdin.close()
             process.wait(10)
 
 
-def compiled(directory: Path) -> str | None:
-    """Compile the C server; None where that cannot be done."""
+def _compiled(directory: Path) -> str | None:
+    """Compile the C server, and return its path; None where that is impossible."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not sys.platform.startswith("linux"):
         return None
@@ -94,20 +103,20 @@ def _certify(directory: Path) -> str:
 
 
 class _Answer:
-    """One whole answer, cut at its marks."""
+    """One whole answer, split at its marks."""
 
     def __init__(self, file: str) -> None:
         whole = Path(file).read_bytes()
         self._before, rest = whole.split(DATE_MARK)
         self._between, self._after = rest.split(ID_MARK)
 
-    def parts(self, date: bytes, request_id: bytes) -> bytes:
-        """Put the answer together."""
+    def filled(self, date: bytes, request_id: bytes) -> bytes:
+        """Return the answer with a date and an id."""
         return b"".join((self._before, date, self._between, request_id, self._after))
 
 
 class _Connection(asyncio.Protocol):
-    """Answers one query after the other."""
+    """Answers one query after another."""
 
     def __init__(self, answers: dict[int, _Answer], date: list[bytes]) -> None:
         self._answers, self._date = answers, date
@@ -128,7 +137,7 @@ class _Connection(asyncio.Protocol):
             start = received.index(b'"', name + 12) + 1
             request_id = received[start : start + ID_LENGTH]
             answer = self._answers[request_id[0]]
-            self._transport.write(answer.parts(self._date[0], request_id))
+            self._transport.write(answer.filled(self._date[0], request_id))
             received = received[end:]
         self._received = received
 
@@ -145,12 +154,12 @@ async def _serve(files: Sequence[str], certificate: str | None) -> None:
         lambda: _Connection(answers, date), "127.0.0.1", 0, ssl=context, backlog=1024
     )
     print(server.sockets[0].getsockname()[1], flush=True)
-    over = asyncio.Event()
-    loop.add_reader(sys.stdin, over.set)
-    while not over.is_set():
+    closed = asyncio.Event()
+    loop.add_reader(sys.stdin, closed.set)
+    while not closed.is_set():
         date[0] = formatdate(usegmt=True).encode()
         try:
-            await asyncio.wait_for(over.wait(), 0.5)
+            await asyncio.wait_for(closed.wait(), 0.5)
         except TimeoutError:
             continue
 
@@ -160,8 +169,8 @@ def _loop_kind() -> str:
 
 
 def main() -> None:
-    """Serve: COMPLETE RUNNING [CERTIFICATE]."""
-    close_malloc_trap()
+    """Serve; arguments: COMPLETE RUNNING [CERTIFICATE]."""
+    raise_mmap_threshold()
     files, rest = sys.argv[1:3], sys.argv[3:]
     kind = _loop_kind()
     factory = importlib.import_module(kind).new_event_loop

@@ -1,4 +1,4 @@
-"""What stands in for HTTP where a benchmark is about everything else."""
+"""A transport without HTTP, where a benchmark measures everything else."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _RUNNING = SamplingRequest(
 )
 
 
-class Network:
-    """Takes the transport's place: each answer is there a turn of the loop later, and is decoded.
+class StubTransport:
+    """Returns each answer a turn of the loop later, and decodes it as the real transport does.
 
-    It tells of a request that is half done, and stays so.
+    Every request is half complete, and stays so.
     """
 
     def __init__(self, *_arguments: object, **_settings: object) -> None:
@@ -47,17 +47,17 @@ class Network:
         return "fast", "nothing is sent"
 
     async def query(self, _index: int, request_id: str) -> Answer | Fault:
-        """Answer."""
+        """Return the answer for an id."""
         self.queries += 1
         await asyncio.sleep(0)
         body = b"".join((self._before, request_id.encode(), self._after))
         return read_answer(request_id, 200, self._headers, body)
 
     async def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 def replace_transport() -> None:
-    """Have all clients of this process, from now on, ask a `Network`."""
+    """Have all clients of this process use a `StubTransport` from now on."""
     runtime: Any = _runtime
-    runtime.Transport = Network
+    runtime.Transport = StubTransport

@@ -1,1 +1,1 @@
-"""Images on disk: how they are fetched, checked and saved."""
+"""Downloads of images: fetched, checked, and saved on the disk."""

@@ -1,4 +1,4 @@
-"""The downloads of a client: how many at once, tried how often, and how they end."""
+"""The downloads of a client: how many run at once, the retries, and the end of each."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds, jittered downward by up to half, before each further try."""
+"""Seconds before each retry; a random share of up to half is taken off."""
 LONGEST_WAIT = 60.0
-"""Seconds: where the server asks to wait for longer, that is the caller's matter."""
+"""Seconds. If the server asks to wait longer, the download fails with `retry_after`."""
 
 
 class Downloader:
-    """Saves images, in the tasks of its callers."""
+    """Saves images. It runs in its callers' tasks."""
 
     def __init__(
         self,
@@ -54,18 +54,24 @@ class Downloader:
     async def save_all(
         self, request: SamplingRequest, directory: Path, quality: Quality, prefix: str
     ) -> tuple[Path, ...]:
-        """Save every image of a request; raise the first failure once all have ended."""
+        """Save all images of a request. If some fail, raise the first failure when all have ended.
+
+        Raises:
+            DownloadError: An image could not be saved; `saved` lists the others.
+            ClientClosed: The client was closed.
+
+        """
         ends: list[Path | DownloadError | ClientClosed] = [Path()] * len(request.responses)
 
-        async def save(place: int, response: SamplingResponse) -> None:
+        async def save(index: int, response: SamplingResponse) -> None:
             try:
-                ends[place] = await self.save(response, directory, quality, prefix)
+                ends[index] = await self.save(response, directory, quality, prefix)
             except (DownloadError, ClientClosed) as error:
-                ends[place] = error
+                ends[index] = error
 
         async with anyio.create_task_group() as group:
-            for place, response in enumerate(request.responses):
-                group.start_soon(save, place, response)
+            for index, response in enumerate(request.responses):
+                group.start_soon(save, index, response)
         saved = tuple(end for end in ends if isinstance(end, Path))
         for end in ends:
             if isinstance(end, DownloadError):
@@ -77,7 +83,7 @@ class Downloader:
     async def save(
         self, response: SamplingResponse, directory: Path, quality: Quality, prefix: str
     ) -> Path:
-        """Save one image, unless it was saved before; give its file."""
+        """Save one image, unless its file exists. Return the file's path."""
         with anyio.CancelScope() as scope:
             self._running.add(scope)
             try:
@@ -94,7 +100,7 @@ class Downloader:
         raise ClientClosed("the client was closed")
 
     async def close(self) -> None:
-        """End every download, and close every connection."""
+        """End all downloads, and close all connections."""
         try:
             for scope in tuple(self._running):
                 scope.cancel()
@@ -104,27 +110,27 @@ class Downloader:
         finally:
             await self._fetcher.close()
 
-    async def _until_saved(self, image: Image, folder: ImageDirectory) -> Path:
+    async def _until_saved(self, image: Image, directory: ImageDirectory) -> Path:
         async with self._opening:
-            if folder.path not in self._opened:
-                await self._run(folder.open)
-                self._opened.add(folder.path)
-        path = await self._run(folder.find, image.stem)
+            if directory.path not in self._opened:
+                await self._run(directory.open)
+                self._opened.add(directory.path)
+        path = await self._run(directory.find, image.stem)
         if path is not None:
             return path
         for delay in DELAYS:
             try:
-                return await self._attempt(image, folder)
+                return await self._attempt(image, directory)
             except FetchError as fault:
                 if not fault.retryable or (fault.wait or 0.0) > LONGEST_WAIT:
                     raise
                 wait = max(delay * random.uniform(0.5, 1.0), fault.wait or 0.0)  # noqa: S311
-            await anyio.sleep(wait)  # holding no slot
-        return await self._attempt(image, folder)
+            await anyio.sleep(wait)  # other downloads use the slot meanwhile
+        return await self._attempt(image, directory)
 
-    async def _attempt(self, image: Image, folder: ImageDirectory) -> Path:
+    async def _attempt(self, image: Image, directory: ImageDirectory) -> Path:
         async with self._slots:
-            part = folder.part()
+            part = directory.part()
             try:
                 with anyio.move_on_after(self._downloads.timeout):
                     suffix = await self._fetcher.fetch(
@@ -140,7 +146,7 @@ class Downloader:
             await self._run(part.discard)
 
     async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Work on the disk, in a thread: the loop goes on meanwhile."""
+        """Run a function that uses the disk in a thread, so that it does not block the loop."""
         try:
             return await to_thread.run_sync(function, *args, limiter=self._threads)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""One image over HTTP: with its own session, which knows no key."""
+"""One image over HTTP, in a session that has no key."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 
 import aiohttp
 
-from ideogram_async._downloads.images import FetchError, check_size, suffix_told
+from ideogram_async._downloads.images import FetchError, check_size, checked_suffix
 from ideogram_async._downloads.settings import Downloads
-from ideogram_async._downloads.ssrf import may_connect, objection, port_of, redirected
+from ideogram_async._downloads.ssrf import may_connect, port_of, redirected, rejection_reason
 from ideogram_async._protocol.sanitize import clean
 
-REDIRECTS = 3
-STALL = 30.0
-"""Seconds in which something must come."""
-BLOCK = 1 << 20
-"""Bytes that are written at once, and so about what a download keeps in memory."""
+MAX_REDIRECTS = 3
+STALL_SECONDS = 30.0
+"""Longest time without a received byte."""
+BLOCK_BYTES = 1 << 20
+"""Bytes that are written at once. One download keeps about as much in memory."""
 _MOVED = {301, 302, 303, 307, 308}
 
 Write = Callable[[bytearray], Awaitable[object]]
 
 
 class PrivateAddressError(OSError):
-    """A name stands for an address that is not on the open Internet."""
+    """A host name has an address that is not public."""
 
 
 class Fetcher:
-    """A session for images alone; connects to public addresses alone."""
+    """A session for images only. It connects to public addresses only."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Fetcher:
         self._loopback_port = port_of(downloads.assets_url) if downloads.on_loopback else None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0,  # the downloader bounds them
+                limit=0,  # the downloader limits their number
                 ssl=downloads.ssl or True,
                 socket_factory=self._socket if proxy is None else None,
             ),
@@ -53,68 +53,77 @@ class Fetcher:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=connect_timeout, sock_read=STALL
+                total=None, sock_connect=connect_timeout, sock_read=STALL_SECONDS
             ),
             trust_env=False,  # no netrc, no proxy of the environment
         )
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self._session.close()
 
     async def fetch(self, url: str, write: Write) -> str:
-        """Write the image at an address; give the suffix of its type, or raise `Unfetched`."""
+        """Pass the bytes of an image to `write`. Return the file suffix of its type.
+
+        Raises:
+            FetchError: The image was not fetched; `retryable` says whether the fault is transient.
+
+        """
         try:
-            for _ in range(REDIRECTS + 1):
+            for _ in range(MAX_REDIRECTS + 1):
                 async with await self._get(url) as response:
                     if response.status not in _MOVED:
                         return await self._receive(response, write)
-                    url = _followed(url, response.headers)
+                    url = _redirect_target(url, response.headers)
         except (aiohttp.ClientError, OSError) as error:
-            raise _in_own_words(error) from None
-        raise FetchError(f"more than {REDIRECTS} redirects")
+            raise _translated(error) from None
+        raise FetchError(f"more than {MAX_REDIRECTS} redirects")
 
     async def _get(self, url: str) -> aiohttp.ClientResponse:
-        why = objection(url, self._downloads.assets_url, proxied=self._proxy is not None)
-        if why is not None:
-            raise FetchError(why)
+        reason = rejection_reason(url, self._downloads.assets_url, proxied=self._proxy is not None)
+        if reason is not None:
+            raise FetchError(reason)
         return await self._session.get(url, allow_redirects=False, proxy=self._proxy)
 
     async def _receive(self, response: aiohttp.ClientResponse, write: Write) -> str:
-        most = self._downloads.max_bytes
+        max_bytes = self._downloads.max_bytes
         block, size = bytearray(), 0
         try:
-            suffix = suffix_told(response.status, response.headers, max_bytes=most)
+            suffix = checked_suffix(response.status, response.headers, max_bytes=max_bytes)
             async for chunk in response.content.iter_any():
                 size += len(chunk)
-                check_size(size, most)
+                check_size(size, max_bytes)
                 block += chunk
-                if len(block) >= BLOCK:
+                if len(block) >= BLOCK_BYTES:
                     await write(block)
                     block = bytearray()
         except FetchError:
-            response.close()  # what else would come is not read
+            response.close()  # the rest of the answer is not read
             raise
         if block:
             await write(block)
         return suffix
 
     def _socket(self, info: tuple[Any, Any, int, str, Any]) -> socket.socket:
-        """Make the socket for one of a name's addresses: here it is known which one."""
+        """Return the socket for an address of a host name: the address is checked here.
+
+        A check before the look-up would not help: a second look-up can give another address.
+        """
         family, kind, protocol, _, (address, port, *_rest) = info
         if not may_connect(address, port, self._loopback_port):
             raise PrivateAddressError(f"its host is at {address}, which is no public address")
         return socket.socket(family, kind, protocol)
 
 
-def _followed(url: str, headers: Mapping[str, str]) -> str:
+def _redirect_target(url: str, headers: Mapping[str, str]) -> str:
     target = redirected(url, headers.get("Location"))
     if target is None:
         raise FetchError("a redirect leads nowhere")
     return target
 
 
-def _in_own_words(error: Exception) -> FetchError:
+def _translated(error: Exception) -> FetchError:
+    """Return our own error for one of aiohttp's, whose text may hold an address or header."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, PrivateAddressError):
         return FetchError(str(cause))
@@ -123,6 +132,6 @@ def _in_own_words(error: Exception) -> FetchError:
     if isinstance(error, aiohttp.InvalidURL):
         return FetchError("its address is not valid")
     if isinstance(error, TimeoutError):
-        return FetchError("nothing came for too long", retryable=True)
-    why = clean(getattr(cause, "strerror", None) or "") or type(error).__name__
-    return FetchError(f"no whole answer came: {why}", retryable=True)
+        return FetchError("the server sent nothing in time", retryable=True)
+    reason = clean(getattr(cause, "strerror", None) or "") or type(error).__name__
+    return FetchError(f"no complete answer: {reason}", retryable=True)

@@ -1,7 +1,7 @@
-"""A directory that images are saved in: whole files alone, nothing overwritten, no link followed.
+"""A directory for images. Files appear complete; none is overwritten; no link is followed.
 
-Made for worker threads: everything here may block, and a part is safe against being discarded by
-one thread while another still writes it.
+For worker threads: every function can block. One thread may discard a partial file while another
+one writes it.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from ideogram_async._downloads.images import SUFFIXES
 if sys.platform != "win32":
     import fcntl
 
-_PART = re.compile(r"\.ideogram-[0-9a-f]{16}\.part")
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_PARTIAL_NAME = re.compile(r"\.ideogram-[0-9a-f]{16}\.part")
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 class ImageDirectory:
-    """A directory, made where it is missing."""
+    """A directory that is created if it is missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def open(self) -> None:
-        """Make it, and remove the parts that killed processes have left."""
+        """Create the directory, and remove the partial files of killed processes."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if sys.platform != "win32":  # where no lock tells which they are
-            for part in self._parts():
-                with suppress(OSError):  # somebody writes it, or has just removed it
-                    _remove_abandoned(part)
+        if sys.platform != "win32":  # without locks, a file in use would look abandoned
+            for path in self._partial_files():
+                with suppress(OSError):  # another process writes it, or has just removed it
+                    _remove_abandoned(path)
 
     def find(self, stem: str) -> Path | None:
-        """Give the file that an image was saved as before, if it was."""
+        """Return the path of an image's file, or None if there is none."""
         for suffix in SUFFIXES.values():
             path = self.path / f"{stem}{suffix}"
             if _is_file(path):
@@ -49,37 +49,37 @@ class ImageDirectory:
         return None
 
     def part(self) -> PartialFile:
-        """Begin a file."""
+        """Return a new partial file. Its first bytes create it on the disk."""
         return PartialFile(self.path)
 
-    def _parts(self) -> Iterator[Path]:
-        return (path for path in self.path.iterdir() if _PART.fullmatch(path.name))
+    def _partial_files(self) -> Iterator[Path]:
+        return (path for path in self.path.iterdir() if _PARTIAL_NAME.fullmatch(path.name))
 
 
 class PartialFile:
-    """A file that is not whole yet, under a name of its own."""
+    """A file that is not complete, under a random name."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._mutex = threading.Lock()
         self._fd = -1
         self._path: Path | None = None
-        self._over = False
+        self._discarded = False
 
     def write(self, data: bytes | bytearray) -> None:
-        """Add bytes; the first make the file."""
+        """Append bytes. The first ones create the file."""
         with self._mutex:
-            self._check_goes_on()
+            self._check_not_discarded()
             if self._path is None:
-                self._fd, self._path = _begin(self._directory)
+                self._fd, self._path = _create(self._directory)
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
 
     def publish(self, name: str) -> Path:
-        """Give the whole file its name; one that stands there already is kept in its place."""
+        """Add the final name to the file, and return its path. A file of that name is kept."""
         with self._mutex:
-            self._check_goes_on()
+            self._check_not_discarded()
             if self._path is None:
                 raise OSError(errno.ENODATA, "the image is empty")
             os.fsync(self._fd)
@@ -93,43 +93,43 @@ class PartialFile:
             return path
 
     def discard(self) -> None:
-        """Remove the name of its own; without a published one the file is gone."""
+        """Remove the random name. A file that was not published is gone."""
         with self._mutex:
-            self._over = True
+            self._discarded = True
             if self._path is not None:
                 path, self._path = self._path, None
                 os.close(self._fd)
                 with suppress(FileNotFoundError):
                     path.unlink()
 
-    def _check_goes_on(self) -> None:
-        if self._over:
+    def _check_not_discarded(self) -> None:
+        if self._discarded:
             raise OSError(errno.ECANCELED, "the download was cancelled")
 
 
 def _is_file(path: Path) -> bool:
-    """Tell whether a file stands there; raise where it is a link, a directory or the like."""
+    """Return whether the path is a regular file; raise if it is a link, a directory or other."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return False
     if not stat.S_ISREG(mode):
-        raise FileExistsError(errno.EEXIST, f"{path.name} is there, and is no regular file")
+        raise FileExistsError(errno.EEXIST, f"{path.name} exists, and is no regular file")
     return True
 
 
-def _begin(directory: Path) -> tuple[int, Path]:
-    """Make a new file and lock it: where the lock is free, its process is dead."""
+def _create(directory: Path) -> tuple[int, Path]:
+    """Create a file and lock it. The lock is free again when this process has ended."""
     while True:
         path = directory / f".ideogram-{secrets.token_hex(8)}.part"
-        fd = os.open(path, _FLAGS, 0o666)
-        if _held(fd, path):
+        fd = os.open(path, _NEW_FILE, 0o666)
+        if _is_ours(fd, path):
             return fd, path
         os.close(fd)
 
 
-def _held(fd: int, path: Path) -> bool:
-    """Lock a new file; False where somebody took it for an abandoned one before that."""
+def _is_ours(fd: int, path: Path) -> bool:
+    """Lock a new file. Return False if another process removed it before it was locked."""
     with suppress(OSError):  # a file system without locks
         _lock(fd)
     try:
@@ -148,13 +148,13 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _lock(fd: int) -> None:
-    """Lock a file until it is closed, or its process is gone."""
+    """Lock a file until it is closed, or its process has ended."""
     if sys.platform != "win32":
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync_directory(path: Path) -> None:
-    """Make a new name outlast a power cut, where the system has a way to."""
+    """Write a new name to the disk, so that it outlasts a power cut, if the system can."""
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY)
         try:

@@ -1,6 +1,6 @@
-"""An image of a request: where it is served, what its file is called, what an answer for it says.
+"""An image of a request: its address, the name of its file, and the checks of an answer's head.
 
-Nothing here does input or output.
+No I/O.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SUFFIXES = {
     "image/avif": ".avif",
     "image/gif": ".gif",
 }
-_MARKS: dict[Quality, str] = {"lossless": "", "balanced": ".balanced"}
+_QUALITY_SUFFIXES: dict[Quality, str] = {"lossless": "", "balanced": ".balanced"}
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _PLAIN_PREFIX = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?")
 _TRANSIENT = {
-    HTTPStatus.NOT_FOUND,  # seen: a fresh image, for some seconds
+    HTTPStatus.NOT_FOUND,  # a new image, for some seconds (seen)
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.TOO_EARLY,
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -35,7 +35,7 @@ _TRANSIENT = {
 
 
 class FetchError(Exception):
-    """Why an image was not fetched, in words for its error."""
+    """An image was not fetched. The message says why, and becomes that of a `DownloadError`."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class FetchError(Exception):
 
 
 class Image(NamedTuple):
-    """What is to be fetched, and the name of its file without the suffix."""
+    """The address of an image, and the name of its file without the suffix."""
 
     response_id: str | None
     url: str
@@ -61,14 +61,14 @@ class Image(NamedTuple):
 
 
 def check_quality(quality: str) -> Quality:
-    """Check that there is such a quality."""
+    """Check that the quality is known."""
     if quality not in {"lossless", "balanced"}:
         raise ValueError(f"quality is {quality!r}: expected 'lossless' or 'balanced'")
     return "balanced" if quality == "balanced" else "lossless"
 
 
 def check_prefix(prefix: str) -> str:
-    """Check what the names of files begin with: it must not lead out of their directory."""
+    """Check the start of the files' names: it must not lead out of their directory."""
     if not isinstance(prefix, str):
         raise TypeError(f"prefix is a {type(prefix).__name__}: expected a str")
     if not _PLAIN_PREFIX.fullmatch(prefix):
@@ -82,25 +82,31 @@ def check_prefix(prefix: str) -> str:
 def image_of(
     response: SamplingResponse, quality: Quality, *, prefix: str, assets_url: str
 ) -> Image:
-    """Say what to fetch for a response; raise `Unfetched` where it has no such address."""
+    """Return the image of a response; raise `FetchError` if it has no address."""
     url = response.lossless_url if quality == "lossless" else response.url
     if url is None:
-        raise FetchError(f"it has no id from which the {quality} address derives")
+        raise FetchError(f"it has no id, which the {quality} address is derived from")
     if url.startswith(f"{ASSETS_URL}/"):
         url = assets_url + url.removeprefix(ASSETS_URL)
-    stem = prefix + _name(response.response_id or url) + _MARKS[quality]
+    stem = prefix + _name(response.response_id or url) + _QUALITY_SUFFIXES[quality]
     return Image(response.response_id, url, stem)
 
 
 def _name(identity: str) -> str:
-    """Make a name of an id, which is the gateway's text: what is not base64 gives a digest."""
+    """Return a safe file name for an id, which is the gateway's text: itself, or its digest."""
     if _PLAIN_ID.fullmatch(identity):
         return identity
     return "=" + sha256(identity.encode(errors="backslashreplace")).hexdigest()[:32]
 
 
-def suffix_told(status: int, headers: Mapping[str, str], *, max_bytes: int) -> str:
-    """Give the file's suffix, where an answer's head promises an image; else raise `Unfetched`."""
+def checked_suffix(status: int, headers: Mapping[str, str], *, max_bytes: int) -> str:
+    """Check the head of an answer. Return the file suffix of the image's type.
+
+    Raises:
+        FetchError: The status is not 200; the type is not an image's; the answer is encoded, is
+            too large, or does not state its length.
+
+    """
     if status != HTTPStatus.OK:
         transient = status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR
         raise FetchError(
@@ -113,16 +119,16 @@ def suffix_told(status: int, headers: Mapping[str, str], *, max_bytes: int) -> s
     if kind not in SUFFIXES:
         raise FetchError(f"the answer is no image but {kind[:80]!r}", status=status)
     if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise FetchError("the answer is encoded, which was not asked for", status=status)
+        raise FetchError("the answer is encoded, which was not requested", status=status)
     length = headers.get("Content-Length", "")
     if length.isascii() and length.isdigit():
         check_size(int(length), max_bytes)
     elif "chunked" not in headers.get("Transfer-Encoding", "").lower():
-        raise FetchError("the answer does not tell its length: it may have been cut", status=status)
+        raise FetchError("the answer does not state its length: it can be cut", status=status)
     return SUFFIXES[kind]
 
 
 def check_size(size: int, max_bytes: int) -> None:
-    """Refuse more bytes than an image may have."""
+    """Raise `FetchError` for more bytes than an image may have."""
     if size > max_bytes:
         raise FetchError(f"it is larger than max_bytes, {max_bytes}")

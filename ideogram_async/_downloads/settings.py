@@ -1,4 +1,4 @@
-"""How a client downloads images: limits of their own, apart from those of polling."""
+"""The settings of downloads. Their limits are separate from those of polling."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ideogram_async._validation import check_base_url, check_count, check_second
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Downloads:
-    """How images are downloaded; polling has its own connections, limits and keys.
+    """The settings of image downloads. Downloads share no connections, limits or keys with polling.
 
     Args:
-        max_at_once: Images downloaded at once.
-        max_bytes: Bytes that an image may have; a lossless 8K image was seen to have 82 MB.
-        timeout: Seconds that one try may take; a fault that may pass is tried five times more.
-        assets_url: What stands in place of `https://ideogram.ai/assets` in the addresses of
-            images, where something else serves them. Always https, but for `allow_loopback`.
-        allow_loopback: Let `assets_url` be a loopback address, with `http://` if need be: for
-            a gateway in a test. No other loopback address or port is connected to.
-        ssl: A TLS context of your own for images; the client's `ssl` does not concern them.
+        max_at_once: Images that are downloaded at once.
+        max_bytes: Largest size of an image, in bytes. A lossless 8K image has 82 MB (seen).
+        timeout: Seconds that one try may take. A transient fault is retried five times.
+        assets_url: The address that replaces `https://ideogram.ai/assets` in the images'
+            addresses, if another server has the images. `https://`, unless `allow_loopback`.
+        allow_loopback: Allow a loopback address as `assets_url`, also with `http://`, for a
+            gateway in a test. Connections to other loopback addresses and ports are refused.
+        ssl: A TLS context for downloads. The client's `ssl` is not used for them.
 
     Raises:
         ValueError: A setting is out of its range.
-        TypeError: A setting is of another type.
+        TypeError: A setting has a wrong type.
 
     """
 
@@ -41,12 +41,12 @@ class Downloads:
         check_count("max_at_once", self.max_at_once)
         check_count("max_bytes", self.max_bytes)
         if check_seconds("timeout", self.timeout) is None:
-            raise TypeError("timeout is None: a download without a limit could hang for ever")
+            raise TypeError("timeout is None: a download without a limit could hang forever")
         object.__setattr__(self, "assets_url", self._checked_url())
 
     @property
     def on_loopback(self) -> bool:
-        """Whether images come from this machine itself."""
+        """Whether images are served by this machine."""
         return is_loopback(urlsplit(self.assets_url).hostname or "")
 
     def _checked_url(self) -> str:

@@ -1,4 +1,7 @@
-"""Where a download may lead: an image's address is the gateway's text, and may name any host."""
+"""The addresses that a download may use. An image's address is the gateway's text.
+
+It can name any host, also one in the private network of this machine (server-side request forgery).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the open Internet.
+    """Return whether an IP address is public.
 
-    Python's `is_global` alone says yes to multicast, and to NAT64 of a private address.
+    `is_global` alone does not suffice: it is true for multicast, and for the NAT64 form of a
+    private address.
     """
     ip = ip_address(address)
     if isinstance(ip, IPv6Address):
@@ -24,24 +28,27 @@ def is_public(address: str) -> bool:
 
 
 def _embedded(ip: IPv6Address) -> IPv4Address | None:
-    """Give the IPv4 address that a packet to this one ends up at, if any."""
+    """Return the IPv4 address that packets to this address are sent on to, if there is one."""
     if ip in _NAT64:
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour
 
 
 def may_connect(address: str, port: int, loopback_port: int | None) -> bool:
-    """Tell whether a download may connect there; loopback at the one port that is allowed."""
+    """Return whether a download may connect to the address.
+
+    It may if the address is public, or is loopback and the port is `loopback_port`.
+    """
     if loopback_port is not None and ip_address(address).is_loopback:
         return port == loopback_port
     return is_public(address)
 
 
-def objection(url: str, assets_url: str, *, proxied: bool = False) -> str | None:
-    """Say why an address must not be asked for an image, or None where it may be.
+def rejection_reason(url: str, assets_url: str, *, proxied: bool = False) -> str | None:
+    """Return why a download must not use an address, or None if it may.
 
-    Through a proxy, which looks names up where no check of ours reaches, the host of the
-    settings alone may be.
+    With a proxy, only the host of `assets_url` is allowed: the proxy looks the name up, so that
+    its address cannot be checked here.
     """
     parts, assets = _split(url), urlsplit(assets_url)
     if parts is None or not parts.hostname:
@@ -53,12 +60,12 @@ def objection(url: str, assets_url: str, *, proxied: bool = False) -> str | None
     if parts.scheme != "https":
         return f"its address is not https but {parts.scheme[:20]!r}"
     if proxied and parts.hostname != assets.hostname:
-        return f"through a proxy, images come from {assets.hostname} alone"
+        return f"through a proxy, images are loaded from {assets.hostname} only"
     return None
 
 
 def redirected(url: str, location: str | None) -> str | None:
-    """Give the address that a redirect leads to, or None where it leads nowhere."""
+    """Return the address that a redirect leads to, or None if it is missing or not valid."""
     try:
         return urljoin(url, location) if location else None
     except ValueError:
@@ -66,7 +73,7 @@ def redirected(url: str, location: str | None) -> str | None:
 
 
 def port_of(url: str) -> int:
-    """Give the port that an address is served at."""
+    """Return the port of an address: its own, or the scheme's."""
     parts = urlsplit(url)
     return parts.port or (443 if parts.scheme == "https" else 80)
 
@@ -75,7 +82,7 @@ def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
         valid = parts.port != 0
-    except ValueError:  # brackets, or a port that is none
+    except ValueError:  # wrong brackets, or a port that is no number
         return None
     return parts if valid else None
 

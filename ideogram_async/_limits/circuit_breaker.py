@@ -1,83 +1,102 @@
-"""The breaker of one session: while its gateway is down, a probe now and then is all it gets."""
+"""The circuit breaker of one session: while the gateway is down, only probes are sent.
+
+It counts what is charged to the gateway as a whole, and nothing else.
+"""
 
 from __future__ import annotations
 
 import math
 import random
 
-ROW = 5
-ROW_SECONDS = 1.0
-"""Failures in a row that open it, if they were sent over so many seconds: a reload fails many."""
-SHARE_LEAST = 20
-SPAN = 10.0
-"""It opens, too, when half of at least 20 outcomes within 10 s are failures."""
-FIRST = 5.0
-LONGEST = 60.0
-"""Seconds that it stays open, doubled as long as its probe fails."""
+CONSECUTIVE_FAILURES = 5
+CONSECUTIVE_SECONDS = 1.0
+"""Failures in a row that open it, if they were sent over so many seconds: at one reload of a web
+server a whole flight fails within less."""
+FIRST_OPEN_SECONDS = 5.0
+LONGEST_OPEN_SECONDS = 60.0
+"""Seconds that it stays open, doubled each time that a probe fails."""
+NEWCOMER_SECONDS = 0.2
+NEWCOMER_PROBES = 60
+"""An id that was never asked may be a probe of its own, so soon after the last such one. Only so
+many: where all ids fail that were asked, a sound one among the others shows that it is not the
+gateway."""
+LATER_NEWCOMER_SECONDS = 5.0
+"""Seconds between two such probes after that: an id that was just handed in is tried at once."""
+PROBES_OF_AN_OUTAGE = 3
+OUTAGE_SECONDS = 15.0
+"""Failed probes in a row, over so many seconds, after which a call that asks once is told."""
 
 
 class CircuitBreaker:
-    """Opens on failures that concern the gateway as a whole; one probe closes it."""
+    """Opens on failures that concern the gateway as a whole; an answer to a probe closes it."""
 
     def __init__(self) -> None:
         self.open_until: float = -math.inf
-        """Until when nothing goes out; the next query is a probe."""
+        """When the next probe may be sent."""
+        self.newcomer_at: float = math.inf
+        """When an id that was never asked may be a probe of its own; inf while it is closed."""
         self.probing: bool = False
-        self._delay = FIRST
+        """Whether it is open: only probes are sent."""
+        self._delay = FIRST_OPEN_SECONDS
         self._row = 0
         self._row_began = 0.0
         self._opened_at = -math.inf
-        self._span_ends = -math.inf
-        self._outcomes = self._failures = 0
-        self._former_outcomes = self._former_failures = 0
+        self._newcomers = 0
+        self._failed_probes = 0
+        self._first_probe_at = math.inf
 
-    def succeeded(self, asked: float, now: float) -> bool:
-        """Note an answer; tell whether it closed the breaker."""
+    def succeeded(self, asked: float) -> bool:
+        """Record an answer; return whether it closed the breaker."""
         self._row = 0
-        self._count(now)
         if not self.probing or asked < self._opened_at:
             return False
         self.probing = False
-        self._delay = FIRST
-        self._forget()
+        self.newcomer_at = math.inf
+        self._delay = FIRST_OPEN_SECONDS
         return True
 
-    def failed(self, asked: float, now: float) -> None:
-        """Note a failure: of the connection, of a gateway's 5xx."""
+    def failed(
+        self, asked: float, now: float, *, is_row: bool, is_probe: bool, is_doubtful: bool = False
+    ) -> None:
+        """Record a failure; `is_row`: it stands for many in a row.
+
+        1. Closed: it may open.
+        2. Open, and the query was sent before that: nothing new.
+        3. A probe failed: the next one is later, each time, unless the address is in doubt.
+        4. An id that was never asked failed beside the probes: the next of these has its time.
+        """
         if self.probing:
             if asked >= self._opened_at:
-                self._delay = min(2 * self._delay, LONGEST)
-                self._open(now)
+                self._failed_probes += 1
+                self._first_probe_at = min(self._first_probe_at, now)
+                if is_probe:
+                    if not is_doubtful:
+                        self._delay = min(2 * self._delay, LONGEST_OPEN_SECONDS)
+                    self._open(now)
             return
         self._row_began = asked if not self._row else min(asked, self._row_began)
         self._row += 1
-        self._count(now)
-        self._failures += 1
-        if self._is_row(asked) or self._is_share():
+        is_long = asked - self._row_began >= CONSECUTIVE_SECONDS
+        if is_row or (self._row >= CONSECUTIVE_FAILURES and is_long):
+            self.probing = True
+            self.newcomer_at = now
+            self._newcomers = 0 if is_row else NEWCOMER_PROBES
+            self._failed_probes = 0
+            self._first_probe_at = math.inf
             self._open(now)
 
-    def _is_row(self, asked: float) -> bool:
-        return self._row >= ROW and asked - self._row_began >= ROW_SECONDS
+    def sent_newcomer(self, now: float) -> None:
+        """Record that an id that was never asked is sent as a probe."""
+        self._newcomers += 1
+        is_many = self._newcomers >= NEWCOMER_PROBES
+        self.newcomer_at = now + (LATER_NEWCOMER_SECONDS if is_many else NEWCOMER_SECONDS)
 
-    def _is_share(self) -> bool:
-        outcomes = self._outcomes + self._former_outcomes
-        return outcomes >= SHARE_LEAST and 2 * (self._failures + self._former_failures) >= outcomes
+    def is_outage(self, now: float) -> bool:
+        """Return whether probes have failed for so long that a call that asks once may end."""
+        lasting = now - self._first_probe_at >= OUTAGE_SECONDS
+        return self.probing and self._failed_probes >= PROBES_OF_AN_OUTAGE and lasting
 
     def _open(self, now: float) -> None:
         # Jittered, so that the clients of one gateway do not probe as a herd.
         self.open_until = now + self._delay * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
         self._opened_at = now
-        self.probing = True
-
-    def _count(self, now: float) -> None:
-        """Count an outcome in the running half of the span; the former half still counts."""
-        if now >= self._span_ends:
-            fresh = now >= self._span_ends + SPAN / 2
-            self._former_outcomes = 0 if fresh else self._outcomes
-            self._former_failures = 0 if fresh else self._failures
-            self._outcomes = self._failures = 0
-            self._span_ends = now + SPAN / 2
-        self._outcomes += 1
-
-    def _forget(self) -> None:
-        self._outcomes = self._failures = self._former_outcomes = self._former_failures = 0

@@ -1,6 +1,7 @@
-"""The session pool: one session a key, each with its health and its pace.
+"""The session pool: one session for each key, and which of them sends the next query.
 
-Nothing here reads a clock: `now` is passed in, in seconds on the event loop's clock.
+It hears of a fault only what `_polling.attribution` has charged to a key or the gateway. Nothing
+here reads a clock: `now` is passed in, in seconds on the event loop's clock.
 """
 
 from __future__ import annotations
@@ -10,68 +11,66 @@ import logging
 import math
 
 from ideogram_async._config import Settings
-from ideogram_async._errors import IdeogramError
+from ideogram_async._errors import BaseURLError, IdeogramError, RequestError
 from ideogram_async._hooks import Hooks, hooks_of
 from ideogram_async._limits.session import KeySession
 from ideogram_async._limits.shared_limit import SharedLimitDetector
-from ideogram_async._protocol.outcome import Answer, Fault
+from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._statistics import SessionState, SessionStatistics
 
 _log = logging.getLogger("ideogram_async")
 
-SICK_AFTER = 30.0
-"""Seconds without a good answer after which faults are the gateway's, not the ids'."""
-WELL_FOR = 60.0
-"""Seconds: where answers were good so lately, and now all ids fail alike, it is the gateway."""
-PAGES_WARNED = 5
-"""Web pages for answers, with nothing else before them, after which a warning is logged."""
 LUCKY_RUN_OF_MANY = 24
 """Where several keys may share a limit one's refusals are bad luck less soon, and where they do,
 never: what it sends itself does not tell how much of the limit is used."""
 TOLD_SHARE = 0.995
 """The part of the told rate that is used: at exactly the rate a sliding window refuses 3 %."""
+REFUSED_NOW_SECONDS = 10.0
+"""A key counts as refused now if it was refused so lately; else it is tried again before a run
+ends because all are refused."""
 
 
 class SessionPool:
-    """All sessions of a client, and what they have seen of the gateway."""
+    """All sessions of a client."""
 
     def __init__(self, settings: Settings) -> None:
         told = settings.max_rate
         gentle = told is None
         self.hooks: Hooks | None = hooks_of(settings.hooks, settings.url)
-        self._sessions = [
+        self.sessions: tuple[KeySession, ...] = tuple(
             KeySession(index, gentle=gentle, changed=self._changed)
             for index in range(len(settings.credentials))
-        ]
+        )
         self._told = math.inf if told is None else TOLD_SHARE * told
         self._told_next = -math.inf
         self._settings = settings
-        self._failing_since: float | None = None
-        self._failing_id: str | None = None
-        self._last_fault = -math.inf
-        self._last_good = -math.inf
-        self._only_pages = 0
         self._sharing = SharedLimitDetector()
 
     @property
     def in_flight(self) -> int:
-        """Count the queries sent and not yet answered."""
-        return sum(session.in_flight for session in self._sessions)
+        """Queries sent and not yet answered."""
+        return sum(session.in_flight for session in self.sessions)
 
     @property
     def rate(self) -> float:
-        """Queries a second that may be sent now; inf where nothing limits them."""
+        """Queries per second that may be sent now; inf where nothing limits them."""
         rate = 0.0
-        for session in self._sessions:  # looked at for each query: no generator, no `sum`
-            rate += session.throttle.rate
+        for session in self.sessions:  # looked at for each query: no generator, no `sum`
+            rate += session.limiter.rate
         return min(self._told, rate)
 
+    @property
+    def fault(self) -> RequestError | None:
+        """The last fault that was charged to a key or the gateway, while no session is open."""
+        faults = [session.blame for session in self.sessions if session.state != "open"]
+        return faults[-1] if len(faults) == len(self.sessions) else None
+
     def choose(self, now: float, *, immediate: bool) -> KeySession | None:
-        """Give the session with the most room, equal ones in turn, or None while none may send."""
+        """Return the session with the most room, equal ones in turn; None while none may send."""
         if now < self._told_next:
             return None
         best = None
-        for session in self._sessions:
+        for session in self.sessions:
             if session.opens_at(immediate=immediate) <= now and (
                 best is None
                 or (session.in_flight, session.sent_at) < (best.in_flight, best.sent_at)
@@ -79,31 +78,72 @@ class SessionPool:
                 best = session
         return best
 
+    def choose_probing(self, now: float) -> KeySession | None:
+        """Return a session that may send a probe."""
+        for session in self.sessions if now >= self._told_next else ():
+            if session.probing and session.opens_at(immediate=False) <= now:
+                return session
+        return None
+
+    def choose_other(self, refused_by: dict[int, int], now: float) -> KeySession | None:
+        """Return the session that has refused an id least often, of those that may send now."""
+        open_ = [one for one in self.sessions if one.opens_at(immediate=False) <= now]
+        return min(open_, key=lambda one: refused_by.get(one.index, 0), default=None)
+
+    def choose_for_newcomer(self, now: float) -> KeySession | None:
+        """Return a session that may send an id that was never asked, beside its probes."""
+        for session in self.sessions if now >= self._told_next else ():
+            if session.newcomer_at <= now and session.in_flight < session.room:
+                return session
+        return None
+
     def opens_at(self, now: float, *, immediate: bool) -> float:
-        """Tell when a session may send: `now`, or later."""
-        opens_at = min(session.opens_at(immediate=immediate) for session in self._sessions)
+        """Return when a session may send: `now`, or later."""
+        opens_at = min(session.opens_at(immediate=immediate) for session in self.sessions)
         return max(opens_at, self._told_next, now)
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether a session sends probes alone."""
+        return any(session.probing for session in self.sessions)
+
+    def next_probe_at(self) -> float:
+        """Return when a session may send a probe; inf for never."""
+        return min(
+            (one.opens_at(immediate=False) for one in self.sessions if one.probing),
+            default=math.inf,
+        )
+
+    def newcomer_at(self) -> float:
+        """Return when an id that was never asked may be sent beside the probes; inf for never."""
+        return min(session.newcomer_at for session in self.sessions)
+
     def held_until(self, now: float) -> float:
-        """Tell until when the gateway has asked every key to wait."""
-        used = (session for session in self._sessions if session.refusal is None)
-        return max(min((session.throttle.held_until for session in used), default=now), now)
+        """Return until when the gateway has asked every key to wait."""
+        used = (session for session in self.sessions if session.refusal is None)
+        return max(min((session.limiter.held_until for session in used), default=now), now)
 
     def wait(self, pending: int) -> None:
-        """Note that due queries wait for the pace, of so many ids that are pending."""
-        for session in self._sessions:
-            session.throttle.start_at(pending / len(self._sessions))
-            session.throttle.wait()
+        """Record that due queries wait for the pace, of so many ids that are pending."""
+        for session in self.sessions:
+            session.limiter.start_at(pending / len(self.sessions))
+            session.limiter.wait()
 
     def sent(self, session: KeySession, now: float, *, immediate: bool) -> None:
-        """Note that a query goes out."""
+        """Record that a query goes out."""
         session.sent(now, immediate=immediate)
+        if self._told < math.inf:
+            self._told_next = now + 1 / self._told
+
+    def sent_newcomer(self, session: KeySession, now: float) -> None:
+        """Record that an id that was never asked goes out beside the probes."""
+        session.sent_newcomer(now)
         if self._told < math.inf:
             self._told_next = now + 1 / self._told
 
     def replayed(self, index: int, now: float) -> None:
         """Count a query that went out once more on another connection, in its turn."""
-        self._sessions[index].replayed(now)
+        self.sessions[index].replayed(now)
         if self._told < math.inf:
             self._told_next = max(self._told_next, now) + 1 / self._told
 
@@ -115,105 +155,97 @@ class SessionPool:
         asked: float,
         now: float,
     ) -> None:
-        """Learn from an outcome."""
+        """Let the hooks know of an outcome."""
         if self.hooks is not None:
             self.hooks.answered(session.index, outcome, request_id, asked, now)
-        if isinstance(outcome, Answer):
-            session.answered(asked, now)
-            self._failing_since = None
-            self._last_good = now
-            self._only_pages = -1
-            return
-        was_broken = self._broken
-        if session.failed(outcome, asked, now) and len(self._sessions) > 1:
+
+    def throttled(
+        self, session: KeySession, error: RequestError, asked: float, now: float, *, is_known: bool
+    ) -> None:
+        """Record a refusal that was charged to the rate of a key."""
+        if session.throttled(error, asked, now, is_known=is_known) and len(self.sessions) > 1:
             self._spread(session, now)
-        self._note_failing(request_id, now, was_broken=was_broken)
-        self._note_page(outcome)
 
-    def sick(self, now: float) -> bool:
-        """Tell whether the gateway as a whole has failed of late, so that faults do not count."""
-        since = self._failing_since
-        if since is None:
-            return False
-        return (
-            now - since >= SICK_AFTER
-            or (self._failing_id is None and since - self._last_good < WELL_FOR)
-            or self._broken
-        )
+    def is_outage(self, now: float) -> bool:
+        """Return whether the gateway has been down for so long that one-shot calls may end."""
+        return all(session.breaker.is_outage(now) for session in self.sessions)
 
-    def refusal(self) -> IdeogramError | None:
-        """Give the reason where every key is out of use, else None."""
-        if any(session.refusal is None for session in self._sessions):
-            return None
-        last = max(self._sessions, key=lambda session: session.refused_at).refusal
-        if last is None:
-            return None
-        keys = len(self._sessions)
+    def refusal(self, now: float) -> IdeogramError | None:
+        """Return the reason where every key is out of use, else None.
+
+        A key that was refused a while ago is tried again first.
+        """
+        last: KeySession = self.sessions[0]
+        is_stale = False
+        for session in self.sessions:
+            if session.refusal is None:
+                return None
+            if now - session.refused_at > REFUSED_NOW_SECONDS:
+                is_stale = True
+                session.retry(now)
+            if session.refused_at >= last.refused_at:
+                last = session
+        return None if is_stale or last.refusal is None else self._refusal(last.refusal)
+
+    def _refusal(self, last: RequestError) -> IdeogramError:
+        keys = len(self.sessions)
         who = "the key was refused" if keys == 1 else f"all {keys} keys were refused, the last"
         if not self._settings.has_key:
             who = "no key was given, and the gateway wants one"
-        told = copy.copy(last)
-        told.args = (f"{who}: {last.args[0]}",)
-        told.request_id = None
-        return told
+        refusal = copy.copy(last)
+        refusal.args = (f"{who}: {last.args[0]}",)
+        refusal.request_id = None
+        return refusal
+
+    def wrong_address(self, fault: Fault) -> BaseURLError:
+        """Return the error of a client whose address takes no queries."""
+        base_url, words = self._settings.base_url, fault.error.args[0]
+        if fault.kind is FaultKind.DOUBTFUL_ADDRESS:
+            message = f"base_url {base_url!r} is no gateway's, it seems ({words}): is it right?"
+        else:
+            message = f"base_url {base_url!r} takes no queries ({words})"
+        return BaseURLError(message, status=fault.error.status)
 
     def reconsider(self, now: float, *, run: bool) -> None:
         """Let a new run try refused keys again, or a new call where there is no other."""
-        if run or self.refusal() is not None:
-            for session in self._sessions:
+        if run or all(session.refusal is not None for session in self.sessions):
+            for session in self.sessions:
                 session.retry(now)
 
     def hold(self, index: int, seconds: float, now: float) -> None:
         """Hold a session for a refusal that another process with its limit has had."""
-        session = self._sessions[index]
-        session.throttle.luck.run = math.inf
+        session = self.sessions[index]
+        session.limiter.is_shared(math.inf)
         session.follow(now + seconds, now)
 
     def statistics(self, now: float) -> tuple[SessionStatistics, ...]:
-        """Give the figures of each session, in the order of the keys."""
-        return tuple(session.statistics(now) for session in self._sessions)
+        """Return the figures of each session, in the order of the keys."""
+        return tuple(session.statistics(now) for session in self.sessions)
 
-    @property
-    def _broken(self) -> bool:
-        return all(session.breaker.probing for session in self._sessions)
-
-    def _changed(self, session: KeySession, former: SessionState) -> None:
-        """Say that a session has come into another state."""
-        state, reason = session.state, session.reason
-        # Where every key is refused, it is the callers who are told.
-        loud = state == "broken" or (state == "refused" and self.refusal() is None)
-        level = logging.WARNING if loud else logging.INFO
-        _log.log(level, "session %d: %s%s", session.index, state, f", {reason}" if reason else "")
+    def _changed(self, session: KeySession, former: SessionState, now: float) -> None:
+        """Log that a session has come into another state, and let the hooks know."""
+        state, reason = session.state, session.reason(now)
+        # Where every key is refused, the callers get the error.
+        others = any(one.refusal is None for one in self.sessions)
+        is_loud = state == "broken" or (state == "refused" and others)
+        level = logging.WARNING if is_loud or former == "broken" else logging.INFO
+        _log.log(level, "session %d: %s", session.index, self._described(session, former, now))
         if self.hooks is not None:
             self.hooks.changed(session.index, state, former, reason)
+
+    def _described(self, session: KeySession, former: SessionState, now: float) -> str:
+        if session.state == "open":
+            return f"open again ({former} before)"
+        next_try = session.closed_until - now
+        when = f", next try in {next_try:.0f} s" if 0 < next_try < math.inf else ""
+        return f"{session.state}, {session.reason(now) or 'no reason known'}{when}"
 
     def _spread(self, session: KeySession, now: float) -> None:
         """Let a refusal count for all sessions, where they seem to share the limit."""
         self._sharing.refused(session.index, now)
-        for one in self._sessions:
-            one.throttle.luck.run = math.inf if self._sharing.shared else LUCKY_RUN_OF_MANY
+        for one in self.sessions:
+            one.limiter.is_shared(math.inf if self._sharing.shared else LUCKY_RUN_OF_MANY)
         if self._sharing.shared:
-            for other in self._sessions:
+            for other in self.sessions:
                 if other is not session:
-                    other.follow(session.throttle.held_until, now)
-
-    def _note_failing(self, request_id: str, now: float, *, was_broken: bool) -> None:
-        idle = now - self._last_fault >= SICK_AFTER and not was_broken  # a breaker, too, is silent
-        if self._failing_since is None or idle:
-            self._failing_since, self._failing_id = now, request_id
-        elif self._failing_id != request_id:
-            self._failing_id = None  # more than one
-        self._last_fault = now
-
-    def _note_page(self, fault: Fault) -> None:
-        """Warn once when the first five answers of all were web pages: no gateway, it seems."""
-        if not fault.html:
-            if fault.error.status is not None:
-                self._only_pages = -1
-        elif self._only_pages >= 0:
-            self._only_pages += 1
-            if self._only_pages == PAGES_WARNED:
-                _log.warning(
-                    "base_url %s answers with web pages alone: is it the gateway's address?",
-                    self._settings.base_url,
-                )
+                    other.follow(session.limiter.held_until, now)

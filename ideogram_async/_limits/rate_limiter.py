@@ -69,6 +69,14 @@ class RateLimiter:
         if not self.limited:
             self.rate = max(self.rate, pending / GENTLE_SPAN)
 
+    def release(self, now: float) -> None:
+        """End a hold."""
+        self.held_until = min(self.held_until, now)
+
+    def is_shared(self, run: float) -> None:
+        """Set how many accepted queries make a refusal chance; inf for never."""
+        self.luck.run = run
+
     def wait(self) -> None:
         """Note that a due query waits for the pace: the rate may grow."""
         self._waited = True

@@ -1,6 +1,7 @@
 """The session of one key: its health, its pace, and when it may send the next query.
 
-Nothing here reads a clock: `now` is passed in, in seconds on the event loop's clock.
+It hears of a fault only what `_polling.attribution` has charged to the key or the gateway. Nothing
+here reads a clock: `now` is passed in, in seconds on the event loop's clock.
 """
 
 from __future__ import annotations
@@ -8,26 +9,49 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ideogram_async._errors import IdeogramError
+from ideogram_async._errors import RequestError
 from ideogram_async._limits.circuit_breaker import CircuitBreaker
 from ideogram_async._limits.rate_limiter import RateLimiter
-from ideogram_async._protocol.outcome import Fault, FaultKind
 from ideogram_async._statistics import SessionState, SessionStatistics
 
-REFUSED_FOR = 60.0
+REFUSED_SECONDS = 60.0
 """Seconds after which one query tries a refused key again."""
 FIRST_ROOM = 8
 """Queries that a key may have in flight at first: it may be a bad one, or the limit a small one.
 Each good answer makes room for one more, so that the flight doubles with each round trip."""
-FOLLOWS = 0.25
+FOLLOW_SECONDS = 0.25
 """Seconds that sessions of one limit hold longer than the one that probes it."""
+REFUSALS_ALONE = 3
+REFUSALS_SECONDS = 5.0
+"""Refusals of one id, over so many seconds, that decide on a key where there is no other id."""
+UNPROVEN_HOLD_SECONDS = 5.0
+UNPROVEN_HOLD_ACCEPTED = 3
+"""An id that was never answered may hold the key for so long at most, and until so many queries
+were accepted: the refusal may be its own."""
+
+
+class Suspicion:
+    """A refusal of the key that may be the id's own: another id checks it with the same key."""
+
+    __slots__ = ("asked", "began", "count", "error", "request_id")
+
+    def __init__(self, request_id: str, error: RequestError, asked: float, now: float) -> None:
+        self.request_id: str = request_id
+        self.error: RequestError = error
+        self.asked: float = asked
+        self.began: float = now
+        self.count: int = 1
 
 
 class KeySession:
     """One key's state."""
 
     def __init__(
-        self, index: int, *, gentle: bool, changed: Callable[[KeySession, SessionState], None]
+        self,
+        index: int,
+        *,
+        gentle: bool,
+        changed: Callable[[KeySession, SessionState, float], None],
     ) -> None:
         self.index = index
         self.state: SessionState = "open"
@@ -37,120 +61,220 @@ class KeySession:
         self.queries: int = 0
         self.refused: int = 0
         self.room: int = FIRST_ROOM
-        self.refusal: IdeogramError | None = None
+        self.refusal: RequestError | None = None
+        """Why the key is out of use."""
         self.refused_at: float = -math.inf
-        self.throttle: RateLimiter = RateLimiter(gentle=gentle)
+        self.suspicion: Suspicion | None = None
+        self.limiter: RateLimiter = RateLimiter(gentle=gentle)
         self.breaker: CircuitBreaker = CircuitBreaker()
+        self.fault: RequestError | None = None
+        """The last fault that was charged to the key or the gateway."""
         self.closed_until: float = -math.inf
         """Until when it sends nothing; kept ready, for it is looked at before each query."""
+        self.probing: bool = False
+        """Whether it sends one query at a time, to find out if it may send more."""
+        self._has_worked = False
+        self._refused_asked = -math.inf
         self._retry_at = -math.inf
         self._probe_asked: float | None = None
-        self._probing = False
+        self._unproven_accepted = math.inf
         self._changed = changed
 
     def opens_at(self, *, immediate: bool) -> float:
-        """Tell when it may send the next query; what a caller asked for now knows no pace yet."""
+        """Return when it may send the next query; an immediate one has no pace yet."""
         if self.in_flight >= self.room:
             return math.inf
-        if immediate and not self.throttle.limited:
+        if immediate and not self.limiter.limited:
             return self.closed_until
-        return max(self.closed_until, self.throttle.next_at)
+        return max(self.closed_until, self.limiter.next_at)
+
+    @property
+    def newcomer_at(self) -> float:
+        """When an id that was never asked may be sent before the next probe; inf for never."""
+        if self.breaker.newcomer_at == math.inf or self.refusal or self.suspicion:
+            return math.inf
+        return max(self.breaker.newcomer_at, self.limiter.held_until)
 
     def sent(self, now: float, *, immediate: bool) -> None:
-        """Note that a query goes out."""
+        """Record that a query goes out."""
         self.in_flight += 1
         self.sent_at = now
         self.queries += 1
-        self.throttle.sent(now, paced=not immediate or self.throttle.limited)
-        if self._probing:
+        self.limiter.sent(now, paced=not immediate or self.limiter.limited)
+        if self.probing:
             self._probe_asked = now
             self.closed_until = math.inf
 
-    def replayed(self, now: float) -> None:
-        """Note that its query went out once more: the pace makes up for it."""
+    def sent_newcomer(self, now: float) -> None:
+        """Record that an id that was never asked goes out beside the probes."""
+        self.in_flight += 1
+        self.sent_at = now
         self.queries += 1
-        self.throttle.sent(now, paced=True)
+        self.limiter.sent(now, paced=False)
+        self.breaker.sent_newcomer(now)
+
+    def returned(self) -> None:
+        """Record that a query is not in flight any more."""
+        self.in_flight -= 1
+
+    def replayed(self, now: float) -> None:
+        """Record that its query went out once more: the pace makes up for it."""
+        self.queries += 1
+        self.limiter.sent(now, paced=True)
 
     def answered(self, asked: float, now: float) -> None:
-        """Learn from a good answer: of a session that is well it changes nothing but figures."""
+        """Record a good answer: of a session that is well it changes nothing but figures."""
         self.room += 1
-        self.throttle.accepted(asked, now)
-        if self.breaker.succeeded(asked, now):
+        self._has_worked = True
+        self.limiter.accepted(asked, now)
+        if self.breaker.succeeded(asked):
             self.room = FIRST_ROOM  # many wait for a gateway that has just come back
-        if self._probe_asked == asked:
-            self._probe_asked = None
-        if self._probing or self.state != "open":
-            self.refusal = None
-            self._settle(now)
+        if self._unproven_accepted < UNPROVEN_HOLD_ACCEPTED:
+            self._unproven_accepted += 1
+            if self._unproven_accepted == UNPROVEN_HOLD_ACCEPTED:
+                self.limiter.release(now)
+        if self.probing or self.state != "open":
+            self._clear_refusal(asked)
+            self._ended(asked, now)
 
-    def failed(self, fault: Fault, asked: float, now: float) -> bool:
-        """Learn from a fault; tell whether it was a throttle's that holds the session."""
-        if self._probe_asked == asked:
-            self._probe_asked = None
-        held = self._note_fault(fault, asked, now)
-        self._settle(now)
-        return held
+    def neutral(
+        self, asked: float, now: float, *, accepted: bool = False, refused: bool = False
+    ) -> None:
+        """Record a fault that was charged to its id, or to nobody."""
+        self.refused += refused
+        if accepted:  # the gateway has read the query: neither its rate nor its health is in doubt
+            self.limiter.accepted(asked, now)
+            self.breaker.succeeded(asked)
+        self._ended(asked, now)
+
+    def failed(
+        self, error: RequestError, asked: float, now: float, *, is_row: bool, is_doubtful: bool
+    ) -> None:
+        """Record a fault that was charged to the gateway."""
+        self.fault = error
+        is_probe = self._probe_asked == asked
+        self.breaker.failed(asked, now, is_row=is_row, is_probe=is_probe, is_doubtful=is_doubtful)
+        self._ended(asked, now)
+
+    def throttled(self, error: RequestError, asked: float, now: float, *, is_known: bool) -> bool:
+        """Record a refusal that was charged to the rate; return whether it holds the session."""
+        self.fault = error
+        self.refused += 1
+        self.breaker.succeeded(asked)
+        wait = error.retry_after
+        if wait is not None and not is_known:
+            wait = min(wait, UNPROVEN_HOLD_SECONDS)
+            self._unproven_accepted = 0
+        holds = self.limiter.refused(asked, wait, now)
+        self._ended(asked, now)
+        return holds
+
+    def refused_key(
+        self, request_id: str, error: RequestError, asked: float, now: float, *, alone: bool
+    ) -> bool:
+        """Record a refusal of the key; return whether that puts it, or keeps it, out of use.
+
+        1. It is out of use, and the query was sent before that: nothing new.
+           It was sent later: another query has tried the key again, in vain.
+        2. It is the first refusal: another id will check it. Where there is no other id and the
+           key has never worked, it decides.
+        3. Another id was refused, too: it is out of use.
+        4. The same id was refused again: often enough, where there is no other id, it decides.
+        """
+        self.refused += 1
+        self.breaker.succeeded(asked)
+        suspicion = self.suspicion
+        if self.refusal is not None:
+            is_out = asked >= self.refused_at
+        elif suspicion is None:
+            self.suspicion = Suspicion(request_id, error, asked, now)
+            is_out = alone and not self._has_worked
+        elif suspicion.request_id != request_id:
+            is_out = True
+        else:
+            suspicion.count += 1
+            lasting = now - suspicion.began >= REFUSALS_SECONDS
+            is_out = alone and lasting and suspicion.count >= REFUSALS_ALONE
+        if is_out:
+            self.suspicion = None
+            self.refusal, self.refused_at, self._refused_asked = error, now, asked
+            self._retry_at = now + REFUSED_SECONDS
+        self._ended(asked, now)
+        return is_out
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the key is out of use."""
+        return self.refusal is not None
 
     def follow(self, until: float, now: float) -> None:
         """Hold for another session's refusal, which holds that one so long, and for its probe."""
-        self.throttle.follow(until + FOLLOWS, now)
-        self._settle(now)
+        self.limiter.follow(until + FOLLOW_SECONDS, now)
+        self._update(now)
 
     def retry(self, now: float) -> None:
         """Let one query try a refused key again."""
         self._retry_at = min(self._retry_at, now)
-        self._settle(now)
+        self._update(now)
 
     def statistics(self, now: float) -> SessionStatistics:
-        """Give its figures."""
+        """Return its figures."""
         return SessionStatistics(
             queries=self.queries,
             in_flight=self.in_flight,
             refused=self.refused,
-            rate=self.throttle.rate if self.throttle.limited else None,
+            rate=self.limiter.rate if self.limiter.limited else None,
             state=self._state(now),
-            held=max(self.throttle.held_until - now, 0.0),
-            reason=self.reason,
+            held=max(self.limiter.held_until - now, 0.0),
+            reason=self.reason(now),
         )
 
     @property
-    def reason(self) -> str | None:
-        """What the gateway said when it refused the key."""
-        return None if self.refusal is None else str(self.refusal.args[0])
+    def blame(self) -> RequestError | None:
+        """The fault that keeps it from being open, as of its last answer."""
+        if self.refusal is not None:
+            return self.refusal
+        return self.fault if self.suspicion is None else self.suspicion.error
 
-    def _note_fault(self, fault: Fault, asked: float, now: float) -> bool:
-        kind, wait = fault.kind, fault.error.retry_after
-        if kind is FaultKind.TRANSIENT:
-            self.breaker.failed(asked, now)
-            if wait is not None:
-                self.throttle.hold(wait, now)
-            return False
-        self.breaker.succeeded(asked, now)
-        if kind is FaultKind.REFUSED:
-            self.refused += 1
-            self.refusal = fault.error
-            self.refused_at = now
-            self._retry_at = now + REFUSED_FOR
-        elif kind is FaultKind.THROTTLED:
-            self.refused += 1
-            return self.throttle.refused(asked, wait, now)
-        else:
-            self.throttle.accepted(asked, now)
-        return False
+    def reason(self, now: float) -> str | None:
+        """Return why it is not open: the words of the fault that was charged to it."""
+        blame = self.blame
+        is_open = self._state(now) == "open"
+        return None if is_open or blame is None else str(blame.args[0])
 
-    def _settle(self, now: float) -> None:
-        """Look at its health anew: what goes well changes nothing of it, most of the time."""
+    def _clear_refusal(self, asked: float) -> None:
+        """Drop what a good answer disproves, to a query that was sent no earlier."""
+        if asked >= self._refused_asked:
+            self.refusal = None
+        suspicion = self.suspicion
+        if suspicion is not None and asked >= suspicion.asked:
+            self.suspicion = None
+
+    def _ended(self, asked: float, now: float) -> None:
+        """Let the next probe go where this was the outcome of the last one."""
+        if self._probe_asked == asked:
+            self._probe_asked = None
+        self._update(now)
+
+    def _update(self, now: float) -> None:
+        """Look at its health anew: a good answer changes nothing of it, most of the time."""
         self._close()
         former, self.state = self.state, self._state(now)
         if self.state != former:
-            self._changed(self, former)
+            self._changed(self, former, now)
 
     def _close(self) -> None:
-        self._probing = self.refusal is not None or self.throttle.probing or self.breaker.probing
-        if self._probing and self._probe_asked is not None:
+        self.probing = (
+            self.refusal is not None
+            or self.suspicion is not None
+            or self.limiter.probing
+            or self.breaker.probing
+        )
+        is_checked = self.suspicion is not None and self.in_flight > 0  # by what is under way
+        if is_checked or (self.probing and self._probe_asked is not None):
             self.closed_until = math.inf
             return
-        self.closed_until = max(self.throttle.held_until, self.breaker.open_until)
+        self.closed_until = max(self.limiter.held_until, self.breaker.open_until)
         if self.refusal is not None:
             self.closed_until = max(self.closed_until, self._retry_at)
 
@@ -159,6 +283,6 @@ class KeySession:
             return "refused"
         if self.breaker.probing:
             return "broken"
-        if self.throttle.probing or self.throttle.held_until > now:
+        if self.limiter.probing or self.limiter.held_until > now:
             return "throttled"
         return "open"

@@ -1,27 +1,29 @@
-"""The engine: workers that pull due ids and ask.
+"""The workers of a client: they take due ids and send queries.
 
-One a client, started by its first call. It knows a query only as a callable; what an outcome means
-is the ledger's to say, synchronously, between two queries.
+Each client has one dispatcher, started by its first call. It knows a query only as a callable. What
+an outcome means is the tracker's decision, made synchronously between two queries.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import Context, copy_context
 from functools import partial
+from statistics import median
 from typing import Any
 
 import anyio
 
-from ideogram_async._errors import ClientClosed
+from ideogram_async._errors import APITimeoutError, ClientClosed
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._limits.session import KeySession
 from ideogram_async._polling.job import Job
 from ideogram_async._polling.task_group import TaskGroup
-from ideogram_async._polling.tracker import LAST_CALL, JobTracker
-from ideogram_async._protocol.outcome import Answer, Fault
+from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
+from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 
 Query = Callable[[int, str], Awaitable[Answer | Fault]]
 """Ask for an id in the session of that index; raises nothing but cancellation."""
@@ -30,6 +32,18 @@ Task = Callable[[], Coroutine[Any, Any, None]]
 
 EXPIRE_EVERY_SECONDS = 5.0
 """Seconds between looks for ids whose time was up before their turn came."""
+SLOW_SECONDS = 3.0
+SLOW_MEDIANS = 5.0
+"""A query is slow after so many seconds, and after so many times the median of the last answers."""
+SLOW_LOOK_SECONDS = 1.0
+"""Seconds between looks for slow queries, while the flight is full or a probe is out."""
+ANSWERS_REMEMBERED = 50
+"""Answers whose median time tells what is slow."""
+LOOK_AGAIN_SECONDS = 0.1
+"""Seconds after which a worker looks again where something may be asked, yet nothing was found: an
+id that was never asked may be due, but not be among the few that a probe is chosen of."""
+MOST_TROUBLED = 4
+"""Ids with faults in a row hold at most one in so many places of the flight, while others wait."""
 
 
 class Dispatcher:
@@ -39,7 +53,7 @@ class Dispatcher:
         self, query: Query, tracker: JobTracker, pool: SessionPool, *, max_in_flight: int
     ) -> None:
         self.stopped: bool = False
-        """Whether its tasks have ended, or are about to: nothing more is asked."""
+        """Whether its tasks have ended, or are about to: no more queries are sent."""
         self._query = query
         self._tracker = tracker
         self._pool = pool
@@ -48,7 +62,14 @@ class Dispatcher:
         self._slots = anyio.Semaphore(max_in_flight, fast_acquire=True)
         self._idle: list[asyncio.Future[None]] = []
         self._workers = 0
-        self._crew: TaskGroup | None = None
+        self._tasks: TaskGroup | None = None
+        self._registry = tracker.registry
+        self._most_troubled = max(max_in_flight // MOST_TROUBLED, 1)
+        self._asked_at: dict[asyncio.Task[None], float] = {}
+        self._answer_seconds: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
+        self._cut: set[asyncio.Task[None]] = set()
+        self._cuts_in_a_row = 0
+        self._slow_timer: asyncio.TimerHandle | None = None
         self._early: list[tuple[Task, str, Context]] = []
         # Of its own: what goes on here outlives the call that began it, and serves others.
         self._context = Context()
@@ -59,18 +80,18 @@ class Dispatcher:
         self._expire_at = self._grace_until = self._loop.time()
         self._expire_later()
         self._supervisor = self._loop.create_task(
-            self._supervise(), name="ideogram_async engine", context=self._context
+            self._supervise(), name="ideogram_async dispatcher", context=self._context
         )
 
     def spawn(self, function: Task, name: str) -> None:
         """Run a task beside the workers, in the caller's context; it must not raise."""
-        if self._crew is None:
+        if self._tasks is None:
             self._early.append((function, name, copy_context()))
         else:
-            self._crew.create_task(function(), name=name)
+            self._tasks.create_task(function(), name=name)
 
     def wake(self) -> None:
-        """See to it that what is due is asked, now or when its time comes."""
+        """Wake a worker if a job is due; otherwise set the timer for the next one."""
         if not self._idle and self._workers == self._max_in_flight:
             return  # all are at work, and each of them looks when it is done
         now = self._loop.time()
@@ -81,8 +102,8 @@ class Dispatcher:
             self._set_alarm(when)
 
     def clean_up(self) -> None:
-        """Let go of what a large run has left, a portion in each turn of the loop."""
-        if self._tracker.clean_up(self._loop.time()) and not self.stopped:
+        """Remove what a large run has left, a portion in each turn of the loop."""
+        if self._registry.clean_up(self._loop.time()) and not self.stopped:
             self._loop.call_soon(self.clean_up)
 
     def abandon(self) -> None:
@@ -98,8 +119,8 @@ class Dispatcher:
         """Hold the tasks: here, so that no scope ever spans a caller's own code."""
         try:
             # No task group of anyio: workers are started from timers, too, where it sees no task.
-            async with TaskGroup() as self._crew:
-                self._spawn_early(self._crew)
+            async with TaskGroup() as self._tasks:
+                self._spawn_early(self._tasks)
                 self.wake()
                 try:
                     await anyio.sleep_forever()
@@ -108,13 +129,14 @@ class Dispatcher:
         finally:
             self.stopped = True
             self._expiry_timer.cancel()
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._tracker.end_all(ClientClosed("the client's engine has stopped"))
+            for timer in (self._alarm, self._slow_timer):
+                if timer is not None:
+                    timer.cancel()
+            self._tracker.end_all(ClientClosed("the client's tasks have stopped"))
 
-    def _spawn_early(self, crew: TaskGroup) -> None:
+    def _spawn_early(self, tasks: TaskGroup) -> None:
         for function, name, context in self._early:
-            crew.create_task(function(), name=name, context=context)
+            tasks.create_task(function(), name=name, context=context)
         self._early.clear()
 
     # Waking up
@@ -125,11 +147,11 @@ class Dispatcher:
             if not idler.done():
                 idler.set_result(None)
                 return
-        if self._crew is not None and not self.stopped and self._workers < self._max_in_flight:
+        if self._tasks is not None and not self.stopped and self._workers < self._max_in_flight:
             self._workers += 1
             name = f"ideogram_async worker {self._workers}"
-            # Run in it, for the crew's callback keeps the context that it was added in.
-            Context().run(partial(self._crew.create_task, self._work(), name=name))
+            # Run in it, for the tasks's callback keeps the context that it was added in.
+            Context().run(partial(self._tasks.create_task, self._work(), name=name))
 
     def _set_alarm(self, when: float) -> None:
         if when >= self._alarm_at:
@@ -148,7 +170,7 @@ class Dispatcher:
         if (
             now > self._expire_at + EXPIRE_EVERY_SECONDS
         ):  # the process was suspended: nothing had a turn
-            self._grace_until = now + LAST_CALL
+            self._grace_until = now + LAST_CALL_SECONDS
         if now >= self._grace_until:
             self._expire_by_portions(self._tracker.expire_overdue(now))
         else:
@@ -171,55 +193,161 @@ class Dispatcher:
 
     async def _work(self) -> None:
         pool, tracker, time = self._pool, self._tracker, self._loop.time
+        asked_at = self._asked_at
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a worker is a task")
         while True:
             async with self._slots:
                 now = time()
                 while (taken := self._take(now)) is not None:
                     job, session = taken
-                    asked = now
-                    pool.sent(session, asked, immediate=job.is_immediate)
-                    tracker.mark_sent(job, asked)
+                    asked = asked_at[task] = now
+                    if session.probing or len(asked_at) == self._max_in_flight:
+                        self._watch_slow(now)
                     try:
                         outcome = await self._query(session.index, job.request_id)
+                    except asyncio.CancelledError:
+                        outcome = self._cut_off(task, job, asked)
                     finally:
-                        session.in_flight -= 1
+                        del asked_at[task]
+                        session.returned()
                     now = time()
+                    if isinstance(outcome, Answer):
+                        self._answer_seconds.append(now - asked)
+                        self._cuts_in_a_row = 0
                     pool.note(session, outcome, job.request_id, asked, now)
-                    tracker.handle_outcome(job, outcome, asked, now)
+                    tracker.handle_outcome(job, session, outcome, asked, now)
                     del taken, job, outcome  # not held until the next answer: they may be large
             idler = self._loop.create_future()
             self._idle.append(idler)
             await idler
 
     def _take(self, now: float) -> tuple[Job, KeySession] | None:
-        """Pull what may be asked now, or set the alarm for when something may."""
-        job_queue, pool = self._tracker.job_queue, self._pool
-        session = pool.choose(now, immediate=False)
+        """Return what may be asked now, or set the timer for when something may.
+
+        1. A session may send any job. If it probes, it sends the job that shows most.
+        2. The pace lets immediate jobs alone go.
+        3. No job is due, but a session that probes may send one before its time.
+        4. All sessions are closed, but an id that was never asked may be a probe of its own.
+        """
+        queue, pool = self._registry.queue, self._pool
+        session, job, is_newcomer = pool.choose(now, immediate=False), None, False
         if session is not None:
-            job = job_queue.pop(now)
-        else:
-            session = pool.choose(now, immediate=True) if job_queue.has_immediate() else None
-            job = None if session is None else job_queue.pop(now, immediate=True)
+            job = self._pop(session, now)
+        elif queue.has_immediate():
+            session = pool.choose(now, immediate=True)
+            if session is not None:
+                job = self._pop(session, now, immediate=True)
+        if job is None and pool.is_probing:
+            session = pool.choose_probing(now)
+            job = None if session is None else self._pop(session, now)
+        if job is None and self._registry.has_newcomers():
+            session = pool.choose_for_newcomer(now)
+            job = None if session is None else queue.pop_newcomer(now)
+            is_newcomer = job is not None
         if session is None or job is None:
-            self._set_alarm(self._next_time(now))
+            when = self._next_time(now)
+            self._set_alarm(when if when > now else now + LOOK_AGAIN_SECONDS)
             return None
-        when = job_queue.next_time(now)
+        if is_newcomer:
+            pool.sent_newcomer(session, now)
+        else:
+            session = self._another_key(job, session, now)
+            pool.sent(session, now, immediate=job.is_immediate)
+        self._registry.mark_sent(job, now)
+        when = queue.next_time(now)
         if when <= now:
             if self._idle or self._workers < self._max_in_flight:
                 self._wake_worker()  # one wakes the next, so that none wakes in vain
         elif when < self._alarm_at:
-            self._set_alarm(when)  # who took the only due job may be away for long
+            self._set_alarm(when)  # the worker of the only due job may be away for long
         return job, session
 
+    def _pop(self, session: KeySession, now: float, *, immediate: bool = False) -> Job | None:
+        queue = self._registry.queue
+        if session.probing:
+            suspicion = session.suspicion
+            return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
+        troubled = self._registry.troubled_in_flight < self._most_troubled
+        return queue.pop(now, immediate=immediate, troubled=troubled)
+
+    def _another_key(self, job: Job, session: KeySession, now: float) -> KeySession:
+        """Return the session for an id that some keys have refused: another one where it can be."""
+        history = job.fault_history
+        if history is None or history.refusals is None:
+            return session
+        return self._pool.choose_other(history.refusals, now) or session
+
     def _next_time(self, now: float) -> float:
-        """When something is due and may be asked, or never (inf)."""
-        job_queue, pool = self._tracker.job_queue, self._pool
-        when = job_queue.next_time(now)
+        """Return when something is due and may be asked, or never (inf)."""
+        queue, pool = self._registry.queue, self._pool
+        when = queue.next_time(now)
+        probe_at = math.inf
+        if pool.is_probing:
+            probe_at = max(queue.next_probe_time(now), pool.next_probe_at(), now)
+            if self._registry.has_newcomers():
+                newcomer_at = max(when, pool.newcomer_at(), now)
+                probe_at = min(probe_at, newcomer_at if queue.has_sound(now) else math.inf)
         if when == math.inf:
-            return when
+            return probe_at
         opens_at = pool.opens_at(now, immediate=False)
         if when < opens_at:
-            pool.wait(self._tracker.pending)
-            if job_queue.has_immediate():
+            pool.wait(self._registry.pending)
+            if queue.has_immediate():
                 opens_at = min(opens_at, pool.opens_at(now, immediate=True))
-        return max(when, opens_at)
+        return min(max(when, opens_at), probe_at)
+
+    # Slow queries
+
+    def _watch_slow(self, now: float) -> None:
+        """Set the timer that looks for slow queries, if it is not set."""
+        if self._slow_timer is None:
+            self._slow_timer = self._loop.call_at(
+                now + SLOW_LOOK_SECONDS, self._cut_slow, context=self._context
+            )
+
+    def _cut_slow(self) -> None:
+        """Cut the oldest slow queries off while other ids are due and wait for their places.
+
+        Slow queries may hold half the flight, and no place of a probe.
+        """
+        self._slow_timer = None
+        now = self._loop.time()
+        limit = self._slow_seconds()
+        slow = [task for task, asked in self._asked_at.items() if now - asked > limit]
+        is_probing = self._pool.is_probing
+        is_full = len(self._asked_at) >= self._max_in_flight
+        queue = self._registry.queue
+        when = queue.next_probe_time(now) if is_probing else queue.next_time(now)
+        if when <= now and (is_full or is_probing):
+            allowed = 0 if is_probing else max(self._max_in_flight // 2, 1)
+            for task in slow[: max(len(slow) - allowed, 0)]:
+                self._cut.add(task)
+                task.cancel()
+        if self._asked_at and (is_full or is_probing):
+            self._watch_slow(now)
+
+    def _slow_seconds(self) -> float:
+        """Return the seconds after which a query is slow: longer after each that was cut off.
+
+        Where no answer ever came, a gateway that takes its time must still get to answer.
+        """
+        seconds = SLOW_SECONDS
+        if self._answer_seconds:
+            seconds = max(seconds, SLOW_MEDIANS * median(self._answer_seconds))
+        return seconds * 2.0 ** min(self._cuts_in_a_row // self._max_in_flight, 10)
+
+    def _cut_off(self, task: asyncio.Task[None], job: Job, asked: float) -> Fault:
+        """Return the fault of a query that was cut off; raise any other cancellation."""
+        if task not in self._cut:
+            raise  # noqa: PLE0704 - called while a cancellation is handled
+        self._cut.discard(task)
+        if task.uncancel():
+            raise  # noqa: PLE0704 - as above
+        self._cuts_in_a_row += 1
+        seconds = self._loop.time() - asked
+        error = APITimeoutError(
+            f"no answer within {seconds:.1f} s, and other ids were due", request_id=job.request_id
+        )
+        return Fault(FaultKind.TIMEOUT, error)

@@ -1,123 +1,129 @@
-"""Which job is asked next: a lane for each run, served in turn, the urgent lane first.
-
-The order within a lane is that of earliest deadline first among the released jobs; without a rate
-limit a job's deadline is its release, so that the first due is asked first.
-"""
+"""Which job is asked next: the sound ones, and apart from them those whose last query failed."""
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections import deque
-from itertools import count
 
-from ideogram_async._polling.job import Job, Subscriber
+from ideogram_async._polling.job import ANSWERED, NEW, Job, Subscriber
 from ideogram_async._polling.lane import Jobs, Lane
+from ideogram_async._polling.lane_set import LaneSet
 
-_TOGETHER = 0.001
-"""Seconds for which who is released may wait, while others are ready, to be woken with more."""
+SOUND_IN_A_ROW = 3
+"""Sound jobs that are asked before one with faults has its turn, while both are due."""
+URGENT_IN_A_ROW = 4
+"""Urgent jobs that are asked before one of a run has its turn, while both are due."""
 
 
 class JobQueue:
-    """All lanes of a client."""
+    """All waiting jobs.
+
+    A job with faults has no urgency: a sick id that is waited for must not delay sound ones.
+    """
 
     def __init__(self) -> None:
-        self.urgent: Lane = Lane()
-        self._lanes: dict[Subscriber, Lane] = {}
-        self._turns: deque[Lane] = deque()
-        self._immediate_turns: deque[Lane] = deque()
-        self._alarms: list[tuple[float, int, Lane]] = []
-        self._tie = count()
+        self._sound = LaneSet()
+        self._troubled = LaneSet()
+        self._sound_in_a_row = 0
+        self._urgent_in_a_row = 0
 
     def lane_of(self, subscriber: Subscriber) -> Lane:
-        """Return the lane of a subscriber: all calls for one id share the urgent one."""
-        if subscriber.urgent:
-            return self.urgent
-        lane = self._lanes.get(subscriber)
-        if lane is None:
-            lane = self._lanes[subscriber] = Lane()
-        return lane
+        """Return the lane where the sound jobs of a subscriber wait."""
+        return self._sound.lane_of(subscriber)
+
+    def jobs_of(self, subscriber: Subscriber) -> list[Job]:
+        """Return the waiting jobs of a run."""
+        return self._sound.jobs_of(subscriber) + self._troubled.jobs_of(subscriber)
 
     def remove(self, subscriber: Subscriber) -> list[Jobs]:
-        """Remove the lane of a run; return its jobs, removed ones among them."""
-        lane = self._lanes.pop(subscriber, None)
-        return [] if lane is None else lane.clear()
+        """Remove the lanes of a run; return their jobs, removed ones among them."""
+        return self._sound.remove(subscriber) + self._troubled.remove(subscriber)
 
     def add(self, job: Job, now: float) -> None:
-        """Put a job into its owner's lane."""
-        if job.owner is None:
-            return
-        lane = self.lane_of(job.owner)
-        lane.add(job, now)
-        self._attend(lane)
+        """Add a job."""
+        (self._troubled if job.is_troubled else self._sound).add(job, now)
 
-    def pop(self, now: float, *, immediate: bool = False) -> Job | None:
-        """Take the job to ask now, of all or of the eager ones, or None if none is due."""
-        if self._alarms and self._alarms[0][0] <= (now - _TOGETHER if self._turns else now):
-            self._release_due(now)
-        idle = self._immediate_turns
-        while idle and idle[0].immediate.first == math.inf:  # served in the other turn, or left
-            idle.popleft().in_immediate_turn = False
-        first = self.urgent
-        if first.ready.first < math.inf or first.immediate.first < math.inf:
-            urgent = first.pop(immediate=immediate)
-            if urgent is not None:
-                return urgent
-        turns = self._immediate_turns if immediate else self._turns
-        while turns:
-            lane = turns[0]
-            job = lane.pop(immediate=immediate)
-            if lane.immediate.first < math.inf or (lane.ready.first < math.inf and not immediate):
-                turns.rotate(-1)
-            else:
-                turns.popleft()
-                if immediate:
-                    lane.in_immediate_turn = False
-                else:
-                    lane.in_turn = False
-            if job is not None:
-                return job
-        return None
+    def pop(self, now: float, *, immediate: bool = False, troubled: bool = True) -> Job | None:
+        """Remove and return the job to ask now, or None if none is due.
+
+        1. A job with faults, where its turn has come and `troubled` allows it.
+        2. A sound job.
+        3. A job with faults, where no sound one is due.
+        """
+        job = None
+        is_turn = self._sound_in_a_row >= SOUND_IN_A_ROW and troubled and not immediate
+        if is_turn:
+            job = self._troubled.pop(now)
+        if job is None:
+            job = self._pop_sound(now, immediate=immediate)
+            self._sound_in_a_row += 1
+        else:
+            self._sound_in_a_row = 0
+        if job is None and not immediate:
+            self._sound_in_a_row = 0
+            job = self._troubled.pop(now)
+        return job
+
+    def pop_probe(self, now: float, excluded: str | None) -> Job | None:
+        """Remove and return the job that shows best whether the gateway or a key works.
+
+        1. A due sound id that was answered well before; else one that was never asked, at a random
+           place in the line.
+        2. A sound one that is asleep, before its time.
+        3. The due one that failed longest ago. `excluded` goes last of all.
+        """
+
+        def rank(job: Job) -> float:
+            return math.inf if job.request_id == excluded else float(ANSWERED - job.stage)
+
+        def failed_at(job: Job) -> float:
+            return math.inf if job.request_id == excluded else job.release
+
+        return (
+            self._sound.pop_candidate(now, rank)
+            or self._pop_asleep(excluded, now)
+            or self._troubled.pop_candidate(now, failed_at)
+            or self._sound.pop(now)
+            or self._troubled.pop(now)
+        )
+
+    def pop_newcomer(self, now: float) -> Job | None:
+        """Remove and return a due id that was never asked, at a random place in the line."""
+        return self._sound.pop_candidate(now, lambda job: 0.0 if job.stage == NEW else math.inf)
 
     def next_time(self, now: float) -> float:
-        """Tell when a job may be due: `now`, a later time, or never (inf)."""
-        if (
-            self._turns
-            or self.urgent.ready.first < math.inf
-            or self.urgent.immediate.first < math.inf
-        ):
-            return now
-        return self._alarms[0][0] if self._alarms else math.inf
+        """Return when a job may be due: `now`, a later time, or never (inf)."""
+        when = self._sound.next_time(now)
+        return when if when <= now else min(when, self._troubled.next_time(now))
+
+    def next_probe_time(self, now: float) -> float:
+        """Return when a job may be sent as a probe: a sound one may be, before its time."""
+        when = self._sound.next_time(now)
+        return now if when < math.inf else self._troubled.next_time(now)
+
+    def has_sound(self, now: float) -> bool:
+        """Return whether a sound job is due."""
+        return self._sound.next_time(now) <= now
 
     def has_immediate(self) -> bool:
-        """Tell whether an eager job may be due."""
-        return bool(self._immediate_turns) or self.urgent.immediate.first < math.inf
+        """Return whether an immediate job may be due."""
+        return self._sound.has_immediate()
 
     def lanes(self, now: float) -> tuple[Lane, ...]:
-        """Give the lanes that have ready jobs."""
-        self._release_due(now)
-        return self.urgent, *self._turns
+        """Return the lanes that have ready jobs."""
+        return self._sound.lanes(now) + self._troubled.lanes(now)
 
-    def _release_due(self, now: float) -> None:
-        while self._alarms and self._alarms[0][0] <= now:
-            when, _, lane = heapq.heappop(self._alarms)
-            if when == lane.alarm:
-                lane.alarm = math.inf
-            lane.release_due(now)
-            self._attend(lane)
-            if lane.wakes_at <= now:
-                return  # more than one go's worth is released: let the ready be asked meanwhile
+    def _pop_sound(self, now: float, *, immediate: bool) -> Job | None:
+        spare_urgent = self._urgent_in_a_row >= URGENT_IN_A_ROW
+        job = self._sound.pop(now, immediate=immediate, spare_urgent=spare_urgent)
+        if job is not None:
+            is_urgent = job.owner is not None and job.owner.urgent
+            self._urgent_in_a_row = self._urgent_in_a_row + 1 if is_urgent else 0
+        return job
 
-    def _attend(self, lane: Lane) -> None:
-        """Give a lane its turn if it has ready jobs, and an alarm for the first asleep."""
-        if lane is not self.urgent:
-            has_immediate = lane.immediate.first < math.inf
-            if not lane.in_turn and (has_immediate or lane.ready.first < math.inf):
-                lane.in_turn = True
-                self._turns.append(lane)
-            if has_immediate and not lane.in_immediate_turn:
-                lane.in_immediate_turn = True
-                self._immediate_turns.append(lane)
-        if lane.wakes_at < lane.alarm:
-            lane.alarm = lane.wakes_at
-            heapq.heappush(self._alarms, (lane.alarm, next(self._tie), lane))
+    def _pop_asleep(self, excluded: str | None, now: float) -> Job | None:
+        job = self._sound.pop_asleep()
+        if job is None or job.request_id != excluded:
+            return job
+        other = self._sound.pop_asleep()
+        self._sound.add(job, now)
+        return other

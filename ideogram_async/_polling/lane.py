@@ -19,10 +19,10 @@ RELEASED_AT_ONCE = 512
 
 
 class Lane:
-    """The waiting jobs of one run: asleep until their release, then ready by their deadline.
+    """The waiting jobs of one run, or of all calls for one id.
 
-    The eager, which a caller asked for now, stand apart: they may go where the pace bids others
-    wait.
+    Immediate jobs, which a caller asked for now, stand apart: they may be sent before the pace
+    allows others.
     """
 
     __slots__ = (
@@ -42,6 +42,7 @@ class Lane:
         self.in_turn: bool = False
         self.in_immediate_turn: bool = False
         self.soonest: float = math.inf
+        """When the time of the first ready job is up, for one of its subscribers."""
         self._last = (-math.inf, -math.inf)
         self._begin()
 
@@ -52,25 +53,30 @@ class Lane:
 
     @property
     def wakes_at(self) -> float:
-        """When the first of the asleep is released, inf where there is none."""
+        """When the first sleeping job is released, inf where there is none."""
         return self._asleep.first
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a job may be asked now."""
+        return self.ready.first < math.inf or self.immediate.first < math.inf
+
     def in_line(self, release: float) -> float:
-        """Give a new job its rank: those that are released together are asked as they came."""
+        """Return the rank of a new job: those of one release are asked in the order they came."""
         latest, rank = self._last
         rank = math.nextafter(rank, math.inf) if release == latest else release
         self._last = release, rank
         return rank
 
     def add(self, job: Job, now: float) -> None:
-        """Put a job where its release says."""
+        """Add a job to the ready or the sleeping ones, as its release says."""
         if job.release <= now:
             self._admit(job)
         else:
             self._asleep.add(job)
 
     def release_due(self, now: float) -> None:
-        """Move what is released to the ready."""
+        """Move released jobs to the ready ones."""
         asleep = self._asleep
         for _ in range(RELEASED_AT_ONCE):
             if asleep.first > now:
@@ -80,21 +86,29 @@ class Lane:
                 self._admit(job)
 
     def pop(self, *, immediate: bool = False) -> Job | None:
-        """Take the ready job whose deadline comes first, of all or of the eager ones."""
+        """Remove and return the ready job whose deadline comes first, of all or the immediate."""
         while True:
-            line = self.immediate
-            if not immediate and self.ready.first < line.first:
-                line = self.ready
-            if line.first == math.inf:
+            queue = self.immediate
+            if not immediate and self.ready.first < queue.first:
+                queue = self.ready
+            if queue.first == math.inf:
                 return None
-            job = line.pop()
+            job = queue.pop()
             if job.owner is not None:
                 return job
 
-    def overdue(self, before: float) -> Iterator[list[Job]]:
-        """List the ready jobs that somebody's time was up for before a moment, by portions.
+    def pop_asleep(self) -> Job | None:
+        """Remove and return the sleeping job that is released first."""
+        while self._asleep.first < math.inf:
+            job = self._asleep.pop()
+            if job.owner is not None:
+                return job
+        return None
 
-        Whoever takes them tells by `expect` of those that still wait.
+    def overdue(self, before: float) -> Iterator[list[Job]]:
+        """Yield the ready jobs whose time was up for somebody before a moment, by portions.
+
+        The caller passes those that go on waiting to `expect`.
         """
         if self.soonest > before:
             return
@@ -110,18 +124,22 @@ class Lane:
             yield late
 
     def expect(self, job: Job) -> None:
-        """Remember when the time of a job that waits here is up."""
+        """Record when the time of a job that waits here is up."""
         expires = job.first_expiry() if job.shared_with else job.expires
         if expires < self.soonest and job.owner is not None:
             self.soonest = expires
 
     def jobs(self) -> list[Job]:
-        """List all that wait here."""
+        """Return all jobs that wait here."""
         waiting = chain(self.immediate, self.ready, self._asleep)
         return [job for job in waiting if job.owner is not None]
 
+    def ready_jobs(self) -> list[Job]:
+        """Return the jobs that may be asked now."""
+        return [job for job in chain(self.immediate, self.ready) if job.owner is not None]
+
     def clear(self) -> list[Jobs]:
-        """Have nothing wait here any more; give what did, and what is void of it, as it stands."""
+        """Remove all jobs; return them, removed ones among them."""
         parts: list[Jobs] = [*self._asleep.parts(), *self.ready.parts(), *self.immediate.parts()]
         self._begin()
         return parts

@@ -1,4 +1,4 @@
-"""Jobs that may be asked, by the moment by which they should be."""
+"""Jobs that may be asked now, by the moment by which they should be."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ideogram_async._polling.job import Job
 class ReadyQueue:
     """The job whose `order` is least comes first.
 
-    Most come in that order, and wait in a queue, which costs them next to nothing however long it
-    is; the others stand in a heap beside it.
+    Most jobs come in that order, and wait in a deque, whose cost does not grow with its length; the
+    others stand in a heap beside it.
     """
 
     __slots__ = ("_heap", "_queue", "first")
@@ -29,12 +29,20 @@ class ReadyQueue:
         yield from self._queue
         yield from self._heap
 
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._heap)
+
+    def __getitem__(self, place: int) -> Job:
+        """Return the job at a place, in no order that matters."""
+        queued = len(self._queue)
+        return self._queue[place] if place < queued else self._heap[place - queued]
+
     def parts(self) -> tuple[deque[Job], list[Job]]:
-        """Give what it is made of, to be taken apart."""
+        """Return what it is made of, to be taken apart."""
         return self._queue, self._heap
 
     def add(self, job: Job) -> None:
-        """Put a job where its order says."""
+        """Add a job at the place that its order says."""
         order, queue = job.order, self._queue
         if queue and order < queue[-1].order:
             heapq.heappush(self._heap, job)
@@ -43,7 +51,7 @@ class ReadyQueue:
         self.first = min(self.first, order)
 
     def pop(self) -> Job:
-        """Take the first."""
+        """Remove and return the first."""
         queue, heap = self._queue, self._heap
         if heap and (not queue or heap[0].order < queue[0].order):
             job = heapq.heappop(heap)
@@ -52,4 +60,16 @@ class ReadyQueue:
         self.first = queue[0].order if queue else math.inf
         if heap and heap[0].order < self.first:
             self.first = heap[0].order
+        return job
+
+    def pop_at(self, place: int) -> Job:
+        """Remove and return the job at a place: for the few that are probes."""
+        queue, heap = self._queue, self._heap
+        if place < len(queue):
+            job = queue[place]
+            del queue[place]
+        else:
+            job = heap.pop(place - len(queue))
+            heapq.heapify(heap)
+        self.first = min(queue[0].order if queue else math.inf, heap[0].order if heap else math.inf)
         return job

@@ -1,7 +1,7 @@
-"""The ledger: which ids are asked, who awaits each, and what an outcome means for them.
+"""What an outcome means for the id that was asked: complete, failed, or asked again.
 
 All decisions, and no I/O: `now` is passed in, in seconds on the event loop's clock. Every id that
-is entered leaves it exactly once: completed, failed, or handed back to whoever leaves early.
+is entered leaves exactly once: completed, failed, or handed back to the call that leaves early.
 """
 
 from __future__ import annotations
@@ -10,75 +10,125 @@ import copy
 import logging
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ideogram_async._errors import (
     DeadlineExceeded,
     IdeogramError,
+    PermissionDeniedError,
     RateLimitError,
     RequestError,
     RequestFailed,
 )
 from ideogram_async._limits.pool import SessionPool
+from ideogram_async._limits.session import KeySession
 from ideogram_async._models import SamplingRequest
-from ideogram_async._polling.job import Job, Subscriber
-from ideogram_async._polling.registry import JobRegistry, checked
+from ideogram_async._polling.attribution import (
+    Evidence,
+    FaultHistory,
+    Scope,
+    attribute,
+    is_passing,
+)
+from ideogram_async._polling.job import ANSWERED, Job, Subscriber
+from ideogram_async._polling.registry import REMOVED_AT_ONCE, JobRegistry, checked_delay
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._schedules.base import Observation, Schedule
 
 _log = logging.getLogger("ideogram_async")
 
-TRIES_ONCE = 3
-"""Queries of a one-shot call for an id whose faults are transient."""
+ONE_SHOT_TRIES = 3
+"""Queries of a one-shot call for an id whose faults may pass."""
 UNKNOWN_LIMIT = 3
-"""Answers in a row that the gateway does not know an id, …"""
-UNKNOWN_APART = 5.0
-"""… these seconds apart (a new task may not be visible yet), after which it fails."""
+UNKNOWN_APART_SECONDS = 5.0
+"""Answers in a row that the gateway does not know an id, so far apart (a new task may not be
+visible yet), after which it fails."""
 MALFORMED_LIMIT = 5
 """Malformed answers in a row after which an id fails."""
-BACKOFF_BASE = 0.5
-BACKOFF_CAP = 20.0
-"""Seconds: full jitter under 0.5 · 2ⁿ, at most 20."""
+REFUSALS_OF_AN_ID = 3
+REFUSALS_APART_SECONDS = 5.0
+"""Refusals of one id by every usable key, so far apart, after which it fails alone."""
+FIRST_REFUSAL_SECONDS = 1.0
+"""Seconds after which an id is asked again that a key has refused for the first time."""
+BACKOFF_BASE_SECONDS = 0.5
+BACKOFF_CAP_SECONDS = 30.0
+"""An id whose faults are its own is asked again after half to all of 0.5 s · 2ⁿ, at most 30 s."""
+RECONNECT_SECONDS = (0.5, 1.0)
+"""Seconds, drawn for each id, after which it is asked again where no connection was made."""
 EXPECTED_SWEEPS = 1.75
 """Sweeps of all ids that one whose end is expected may be left alone, where a rate limits them."""
-LAST_CALL = 30.0
+LAST_CALL_SECONDS = 30.0
 """Seconds that an id whose time is up may wait for its last query."""
-RECORDS_KEPT = 100_000
-"""Pending ids up to which each keeps its last record: beyond it, memory goes first."""
+BODIES_KEPT = 100_000
+"""Pending ids up to which each keeps its last body: beyond it, memory goes first."""
+FAILING_AT = 3
+"""Faults of an id in a row at which the hooks are told."""
+
+_UNREAD = frozenset({FaultKind.UNKNOWN_ID, FaultKind.MALFORMED})
+"""Faults that an answer of a working gateway may be: its key and rate are not in doubt."""
+_UNCONNECTED = frozenset({FaultKind.CONNECTION, FaultKind.UNKNOWN_HOST, FaultKind.EXHAUSTED})
 
 
-class JobTracker(JobRegistry):
+class _Failure(NamedTuple):
+    """A query without a good answer, and what is known of its id."""
+
+    job: Job
+    session: KeySession
+    fault: Fault
+    history: FaultHistory
+    is_known: bool
+    """Whether the id was ever answered well."""
+    asked: float
+    now: float
+
+
+class JobTracker:
     """Every id that somebody awaits, until it ends or nobody does."""
 
-    def __init__(self, pool: SessionPool, schedule: Schedule[Any]) -> None:
-        super().__init__(pool, schedule)
+    def __init__(
+        self, pool: SessionPool, schedule: Schedule[Any], *, max_faults: int | None = None
+    ) -> None:
         self.completed: int = 0
         self.failed: int = 0
+        self.registry: JobRegistry = JobRegistry(pool, schedule)
+        self.evidence: Evidence = Evidence(len(pool.sessions))
+        self.subscribe = self.registry.subscribe
+        self.leave = self.registry.leave
+        self.open_ids = self.registry.open_ids
+        self._pool = pool
+        self._schedule = schedule
+        self._max_faults = max_faults
 
     def enter(self, subscriber: Subscriber, now: float) -> None:
-        """Take in a subscriber; raise at once where a throttle outlasts a one-shot call."""
+        """Add a subscriber; raise at once where a hold outlasts a one-shot call."""
         self._pool.reconsider(now, run=not subscriber.urgent)
-        if subscriber.is_one_shot and self._pool.held_until(now) > subscriber.times_out_at:
-            wait = self._pool.held_until(now) - now
-            raise RateLimitError(
-                f"the gateway asked to wait, for {wait:.0f} s more",
-                request_id=subscriber.request_id or None,
-                retry_after=wait,
-            )
-        self._subscribers.add(subscriber)
+        held_until = self._pool.held_until(now)
+        if subscriber.is_one_shot and held_until > subscriber.times_out_at:
+            raise _held(held_until - now, subscriber)
+        self.registry.subscribers.add(subscriber)
 
     def end_all(self, error: IdeogramError) -> None:
         """End every call: none can go on."""
-        for subscriber in tuple(self._subscribers):
+        for subscriber in tuple(self.registry.subscribers):
             subscriber.end(copied(error))
 
-    def handle_outcome(self, job: Job, outcome: Answer | Fault, asked: float, now: float) -> None:
-        """Decide what an outcome means for the job that it answers."""
+    def last_fault(self, subscriber: Subscriber) -> RequestError | None:
+        """Return what the ids of a subscriber wait for: a fault of all, or of one of them."""
+        own = (job.last_fault for job in self.registry.jobs_of(subscriber))
+        return self._pool.fault or next((fault for fault in own if fault is not None), None)
+
+    def handle_outcome(
+        self, job: Job, session: KeySession, outcome: Answer | Fault, asked: float, now: float
+    ) -> None:
+        """Decide what an outcome means for the job that it answers, and for its session."""
         try:
             if isinstance(outcome, Fault):
-                self._faulted(job, outcome, asked, now)
-            elif job.owner is not None:
-                self._answered(job, job.owner, outcome, asked, now)
+                self._faulted(job, session, outcome, asked, now)
+            else:
+                self.evidence.answered(session.index, asked, now)
+                session.answered(asked, now)
+                if job.owner is not None:
+                    self._answered(job, job.owner, outcome, asked, now)
         except Exception as error:  # noqa: BLE001 - a user's schedule may raise anything
             failure = RequestError(f"unexpected {type(error).__name__}: {error}")
             failure.__cause__ = error
@@ -87,24 +137,43 @@ class JobTracker(JobRegistry):
             else:
                 self._fail(job, failure)
         finally:
-            del self._flying[id(job)]
+            self.registry.mark_returned(job)
 
     def expire_overdue(self, now: float) -> Iterator[None]:
         """Fail the ids whose time is up and whose last query does not get its turn, by portions."""
-        for lane in self.job_queue.lanes(now):
-            for late in lane.overdue(now - LAST_CALL):
+        for lane in self.registry.queue.lanes(now):
+            for late in lane.overdue(now - LAST_CALL_SECONDS):
                 for job in late:
-                    if id(job) not in self._flying and self._give_up(job, now - LAST_CALL, now):
+                    if not self.registry.is_flying(job) and self._give_up(
+                        job, now - LAST_CALL_SECONDS, now
+                    ):
                         lane.expect(job)
                 yield
+        yield from self._expire_unasked(now)
+        yield from self._fail_one_shots(now)
 
-    # What an outcome means
+    def _expire_unasked(self, now: float) -> Iterator[None]:
+        """Fail ids that were never asked, and due for long while nothing was answered well."""
+        silent = now - self.evidence.last_good_at
+        for lane in self.registry.queue.lanes(now) if self.registry.has_newcomers() else ():
+            for job in lane.ready_jobs():
+                owner = job.owner
+                if owner is None or job.stage or owner.deadline is None:
+                    continue
+                if min(now - job.release, silent) >= owner.deadline:
+                    job.expires = now
+                    self._give_up(job, now, now)
+            yield
+
+    # A good answer
 
     def _answered(
         self, job: Job, owner: Subscriber, answer: Answer, asked: float, now: float
     ) -> None:
         record = answer.record
-        job.fault_history = None
+        job.stage = ANSWERED
+        if job.fault_history is not None:
+            self._clear_faults(job)
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:
@@ -127,125 +196,279 @@ class JobTracker(JobRegistry):
             for subscriber in job.subscribers():
                 if subscriber.wants_changes:
                     subscriber.changed(job.request_id, record)
-        if len(self._jobs) <= RECORDS_KEPT:
+        if len(self.registry) <= BODIES_KEPT:
             job.last_body = answer.kept()
         if self._give_up(job, seen.asked, seen.answered, record):
-            delay = checked(self._schedule.next_delay(job.state, seen), self._schedule)
+            delay = checked_delay(self._schedule.next_delay(job.state, seen), self._schedule)
+            if answer.retry_after is not None:
+                delay = max(delay, answer.retry_after)
             self._reschedule(job, delay, seen.answered)
 
-    def _faulted(self, job: Job, fault: Fault, asked: float, now: float) -> None:
-        error, kind = fault.error, fault.kind
-        _log.debug("%s: %s: %s", job.request_id, kind.name, error)
-        if error.retry_after is not None:
-            self._end_one_shots(error, now)
-        if kind is FaultKind.ADDRESS:
-            self.end_all(error)
-        elif kind is FaultKind.REFUSED:
-            self._refused(job, now)
-        elif job.owner is not None and isinstance(error, RequestError):
-            self._count(job, error, kind, now)
-            if self._has_failed(job, kind):
-                self._fail(job, error)
-            elif self._give_up(job, asked, now):
-                self._retry(job, kind, now)
+    def _clear_faults(self, job: Job) -> None:
+        if job.is_troubled:
+            self.registry.failing -= 1
+        job.fault_history = None
 
-    def _end_one_shots(self, error: IdeogramError, now: float) -> None:
+    # A fault
+
+    def _faulted(
+        self, job: Job, session: KeySession, fault: Fault, asked: float, now: float
+    ) -> None:
+        """Charge a fault to whoever it is, then decide how its id goes on.
+
+        1. Our own error: the id fails.
+        2. The address is wrong: every call ends.
+        3. The key is refused: another id checks it, see `_refused`.
+        4. The rate, the gateway, the id, or nobody: the id is asked again, unless it has failed.
+        """
+        history = job.history()
+        history.error = fault.error
+        history.tries += 1
+        history.since = min(history.since, now)
+        failure = _Failure(job, session, fault, history, job.stage == ANSWERED, asked, now)
+        self.evidence.failed(fault.kind, now)
+        scope = self._scope(failure)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s: %s, %s", job.request_id, scope.value, fault.error)
+        if scope is Scope.LOCAL or scope is Scope.ADDRESS:
+            session.neutral(asked, now)
+        if scope is Scope.ADDRESS:
+            self.end_all(self._pool.wrong_address(fault))
+        elif scope is Scope.KEY:
+            self._refused(failure)
+        elif scope is not Scope.LOCAL:
+            self._charge(scope, failure)
+            self._count(failure)
+            if job.owner is not None:
+                self._go_on(scope, failure)
+        elif job.owner is not None:
+            self._fail(job, fault.error)
+
+    def _scope(self, failure: _Failure) -> Scope:
+        return attribute(
+            failure.fault,
+            failure.history,
+            self.evidence,
+            failure.session.index,
+            failure.asked,
+            is_known=failure.is_known,
+        )
+
+    def _charge(self, scope: Scope, failure: _Failure) -> None:
+        """Let the session know of a fault."""
+        session, fault, asked, now = failure.session, failure.fault, failure.asked, failure.now
+        if scope in {Scope.LIMIT, Scope.GATEWAY}:
+            self.evidence.of(session.index).counted += 1
+        if scope is Scope.LIMIT:
+            self._pool.throttled(session, fault.error, asked, now, is_known=failure.is_known)
+            self._end_one_shots(now)
+        elif scope is Scope.GATEWAY:
+            is_first = not failure.is_known and not failure.history.faults
+            session.failed(
+                fault.error,
+                asked,
+                now,
+                is_row=is_first and fault.kind not in _UNCONNECTED,
+                is_doubtful=fault.kind is FaultKind.DOUBTFUL_ADDRESS and not self.evidence.good,
+            )
+        else:
+            session.neutral(
+                asked,
+                now,
+                accepted=fault.kind in _UNREAD,
+                refused=fault.kind is FaultKind.THROTTLED,
+            )
+
+    def _count(self, failure: _Failure) -> None:
+        """Count a fault in the id's row, after it was charged."""
+        history, kind, now = failure.history, failure.fault.kind, failure.now
+        if kind in _UNCONNECTED:
+            return
+        history.faults += 1
+        history.key = failure.session.index
+        evidence = self.evidence.of(history.key)
+        history.good_then, history.counted_then = evidence.good, evidence.counted
+        if kind is FaultKind.MALFORMED:
+            history.malformed += 1
+        elif kind is FaultKind.UNKNOWN_ID and now - history.unknown_at >= UNKNOWN_APART_SECONDS:
+            history.unknown += 1
+            history.unknown_at = now
+        if failure.job.owner is not None:
+            self.registry.failing += history.faults == 1
+            if history.faults == FAILING_AT and self._pool.hooks is not None:
+                error = _about(failure.job, failure.fault.error)
+                self._pool.hooks.failing(failure.job.request_id, history.faults, error)
+
+    def _go_on(self, scope: Scope, failure: _Failure) -> None:
+        if self._has_failed(failure):
+            self._fail(failure.job, failure.fault.error)
+        elif self._give_up(failure.job, failure.asked, failure.now):
+            self._retry(scope, failure)
+
+    def _has_failed(self, failure: _Failure) -> bool:
+        """Return whether the id has failed.
+
+        1. A one-shot call: at the first answer that says so, or at the third try.
+        2. Too many faults for the caller.
+        3. "Unknown" or "malformed", often enough, and not in a way that may pass.
+        """
+        owner, fault, history = failure.job.owner, failure.fault, failure.history
+        if owner is not None and owner.is_one_shot:
+            says_so = fault.kind in _UNREAD and not fault.foreign
+            is_spent = history.tries >= ONE_SHOT_TRIES and fault.kind is not FaultKind.EXHAUSTED
+            return says_so or is_spent
+        if self._max_faults is not None and history.faults >= self._max_faults:
+            return True
+        often = history.unknown >= UNKNOWN_LIMIT or history.malformed >= MALFORMED_LIMIT
+        return often and not is_passing(
+            history,
+            self.evidence,
+            failure.now,
+            is_known=failure.is_known,
+            is_alone=self.registry.pending <= 1,
+        )
+
+    def _retry(self, scope: Scope, failure: _Failure) -> None:
+        """Ask an id again after a fault.
+
+        1. Its first refusal that was charged to the rate: it keeps its place, the key waits.
+        2. Its own `Retry-After` outlasts a call that asks once: the id fails at once.
+        3. Any other: later, see `_delay`.
+        """
+        job, now = failure.job, failure.now
+        if scope is Scope.LIMIT and failure.history.faults == 1:
+            self._requeue(job, now)
+            return
+        delay, owner = _delay(scope, failure), job.owner
+        is_late = owner is not None and owner.is_one_shot and now + delay > owner.times_out_at
+        if is_late and failure.fault.error.retry_after is not None:
+            self._fail(job, failure.fault.error)
+        else:
+            self._reschedule(job, delay, now)
+
+    # A refused key
+
+    def _refused(self, failure: _Failure) -> None:
+        """Handle a refusal of the key.
+
+        1. The key is out of use, and so are all others: every call ends.
+        2. The key is out of use, now or since the query was sent: the id is asked with another one.
+        3. Another id will check the key. If it is answered the refusal is this id's own: it fails
+           once every usable key has refused it often enough.
+        """
+        job, session, now = failure.job, failure.session, failure.now
+        error, alone = failure.fault.error, self.registry.pending <= 1
+        if session.refused_key(job.request_id, error, failure.asked, now, alone=alone):
+            refusal = self._pool.refusal(now)
+            if refusal is not None:
+                self.end_all(refusal)
+            else:
+                self._requeue(job, now)
+        elif session.is_refused:
+            self._requeue(job, now)
+        elif job.owner is not None:
+            self._refused_alone(failure)
+
+    def _refused_alone(self, failure: _Failure) -> None:
+        job, history, key, now = failure.job, failure.history, failure.session.index, failure.now
+        refusals = history.refusals = history.refusals or {}
+        is_first = key not in refusals
+        if is_first or now - history.refused_at >= REFUSALS_APART_SECONDS:
+            refusals[key] = refusals.get(key, 0) + 1
+            history.refused_at = now
+        usable = [one.index for one in self._pool.sessions if one.refusal is None]
+        if all(refusals.get(one, 0) >= REFUSALS_OF_AN_ID for one in usable):
+            self._fail(job, _own_refusal(failure.fault.error))
+        elif self._give_up(job, failure.asked, now):
+            delay = FIRST_REFUSAL_SECONDS if is_first else REFUSALS_APART_SECONDS
+            if any(one not in refusals for one in usable):
+                delay = 0.0
+            self._reschedule(job, delay, now)
+
+    # One-shot calls
+
+    def _end_one_shots(self, now: float) -> None:
         """End the one-shot calls that the gateway asks to wait for longer than they may take."""
         opens_at = self._pool.held_until(now)
-        for subscriber in tuple(self._subscribers):
+        for subscriber in tuple(self.registry.subscribers):
             if subscriber.is_one_shot and opens_at > subscriber.times_out_at:
-                ended = copied(error)
-                ended.retry_after = opens_at - now
-                subscriber.end(ended)
+                subscriber.end(_held(opens_at - now, subscriber))
 
-    def _refused(self, job: Job, now: float) -> None:
-        refusal = self._pool.refusal()
-        if refusal is not None:
-            self.end_all(refusal)
-        else:
-            self._requeue(job, now)
-
-    def _count(self, job: Job, error: RequestError, kind: FaultKind, now: float) -> None:
-        fault_history = job.history()
-        fault_history.error = error
-        fault_history.faults += 1
-        if self._pool.sick(now):
-            return
-        if kind is FaultKind.MALFORMED:
-            fault_history.malformed += 1
-        elif kind is FaultKind.UNKNOWN_ID and now - fault_history.unknown_at >= UNKNOWN_APART:
-            fault_history.unknown += 1
-            fault_history.unknown_at = now
-
-    def _has_failed(self, job: Job, kind: FaultKind) -> bool:
-        fault_history = job.history()
-        if job.owner is not None and job.owner.is_one_shot:
-            return kind is FaultKind.UNKNOWN_ID or fault_history.faults >= TRIES_ONCE
-        return fault_history.unknown >= UNKNOWN_LIMIT or fault_history.malformed >= MALFORMED_LIMIT
-
-    def _retry(self, job: Job, kind: FaultKind, now: float) -> None:
-        faults = job.history().faults
-        if kind is FaultKind.UNKNOWN_ID:
-            self._reschedule(job, UNKNOWN_APART / 2, now)  # it may be visible before that counts
-        elif kind is FaultKind.THROTTLED and faults == 1:
-            self._requeue(job, now)  # the session waits, not the id
-        else:
-            ceiling = min(BACKOFF_BASE * 2.0 ** min(faults - 1, 10), BACKOFF_CAP)
-            self._reschedule(job, random.uniform(0.0, ceiling), now)  # noqa: S311 - no secret
+    def _fail_one_shots(self, now: float) -> Iterator[None]:
+        """Fail the ids of one-shot calls where the gateway has been down for long enough."""
+        fault = self._pool.fault if self._pool.is_outage(now) else None
+        for place, job in enumerate(self.registry.one_shots() if fault is not None else ()):
+            if fault is not None and job.owner is not None and not self.registry.is_flying(job):
+                self._fail(job, fault)
+            if place % REMOVED_AT_ONCE == 0:
+                yield
 
     # How an id ends, or goes on
 
     def _complete(self, job: Job, record: SamplingRequest) -> None:
-        owner, shared_with = job.owner, job.shared_with
-        self._close(job)
+        owner, others = job.owner, job.shared_with
+        self.registry.close(job)
         self.completed += 1
         if owner is not None:
             owner.completed(job.request_id, record)
-        for guest in shared_with or ():
-            guest.subscriber.completed(job.request_id, record)
+        for one in others or ():
+            one.subscriber.completed(job.request_id, record)
 
     def _fail(self, job: Job, error: RequestError) -> None:
         subscribers = tuple(job.subscribers())
-        self._close(job)
+        self.registry.close(job)
         self.failed += 1
         for subscriber in subscribers:
             subscriber.failed(job.request_id, _about(job, error))
-        if self._pool.hooks is not None and not subscribers[0].is_one_shot:
+        if self._pool.hooks is not None and subscribers and not subscribers[0].is_one_shot:
             self._pool.hooks.failed(job.request_id, _about(job, error))
 
     def _give_up(
         self, job: Job, asked: float, now: float, record: SamplingRequest | None = None
     ) -> bool:
-        """Fail the job for those whose time was up when it was asked; tell whether any is left."""
+        """Fail the job for those whose time was up; return whether it goes on for anybody."""
         if job.expires > asked and not job.shared_with:
             return True
         for subscriber in job.overdue(asked):
-            error = DeadlineExceeded(f"not complete within {subscriber.deadline:g} s")
-            error.__cause__ = None if job.fault_history is None else job.fault_history.error
+            error = self._deadline_error(job, subscriber)
             last = len(tuple(job.subscribers())) == 1
             self.failed += last
-            self._drop(job, subscriber, now)
+            self.registry.drop(job, subscriber, now)
             error.request = record
             subscriber.failed(job.request_id, _about(job, error))
             if self._pool.hooks is not None and last:
                 self._pool.hooks.failed(job.request_id, _about(job, error))
         return job.owner is not None
 
+    def _deadline_error(self, job: Job, subscriber: Subscriber) -> DeadlineExceeded:
+        fault = job.last_fault
+        words = ""
+        if fault is None and not job.stage:
+            fault = self._pool.fault
+            why = "its turn did not come" if fault is None else fault.args[0]
+            words = f", and was never asked: {why}"
+        elif fault is not None:
+            words = f"; the last answer: {fault.args[0]}"
+        error = DeadlineExceeded(f"not complete within {subscriber.deadline:g} s{words}")
+        error.__cause__ = fault
+        return error
+
     def _reschedule(self, job: Job, delay: float, now: float) -> None:
         release, expires = now + delay, job.first_expiry() if job.shared_with else job.expires
         job.release = release if release < expires else max(expires, now)
         job.order = self._order(job)
         job.is_immediate = False
-        self.job_queue.add(job, now)
+        self.registry.queue.add(job, now)
 
     def _requeue(self, job: Job, now: float) -> None:
+        """Let a job keep its place."""
         job.release = now
         job.is_immediate = False
-        self.job_queue.add(job, now)
+        self.registry.queue.add(job, now)
 
     def _order(self, job: Job) -> float:
-        """By when to ask: a sweep after the release, or when the job is expected to be done."""
-        sweep = self._sweep_time()
+        """Return by when to ask: a sweep after the release, or when the job may be done."""
+        sweep = self.registry.sweep_seconds()
         if not sweep:
             return job.release  # the same object: 32 bytes less for each of a million
         if job.owner is None or job.owner.is_one_shot:
@@ -256,17 +479,50 @@ class JobTracker(JobRegistry):
         return min(job.release + EXPECTED_SWEEPS * sweep, max(end, job.release))
 
 
+def _delay(scope: Scope, failure: _Failure) -> float:
+    """Return the seconds until an id is asked again after a fault.
+
+    1. No connection was made: soon, for the gateway's health decides when.
+    2. It is unknown: no sooner than it may be visible, before that counts.
+    3. Its own: later each time; no sooner than the gateway asked for.
+    """
+    kind, wait = failure.fault.kind, failure.fault.error.retry_after
+    if kind in _UNCONNECTED:
+        return random.uniform(*RECONNECT_SECONDS)  # noqa: S311 - no secret
+    ceiling = BACKOFF_BASE_SECONDS * 2.0 ** min(failure.history.faults - 1, 10)
+    delay = min(ceiling, BACKOFF_CAP_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    if kind is FaultKind.UNKNOWN_ID:
+        delay = max(delay, UNKNOWN_APART_SECONDS / 2)
+    if wait is not None and scope is not Scope.LIMIT:
+        delay = max(delay, wait * random.uniform(1.0, 1.1))  # noqa: S311 - no secret
+    return delay
+
+
 def copied(error: IdeogramError) -> Any:
-    """Give each caller an error of its own: tracebacks and notes must not mix."""
-    tie_breaker = copy.copy(error)
-    tie_breaker.__cause__ = error.__cause__
-    tie_breaker.__suppress_context__ = True
-    return tie_breaker
+    """Return a copy of an error: each caller gets its own, so that tracebacks do not mix."""
+    twin = copy.copy(error)
+    twin.__cause__ = error.__cause__
+    twin.__suppress_context__ = True
+    return twin
 
 
 def _about(job: Job, error: RequestError) -> RequestError:
-    tie_breaker: RequestError = copied(error)
-    tie_breaker.request_id = job.request_id
-    if tie_breaker.request is None:
-        tie_breaker.request = job.record
-    return tie_breaker
+    twin: RequestError = copied(error)
+    twin.request_id = job.request_id
+    if twin.request is None:
+        twin.request = job.record
+    return twin
+
+
+def _held(wait: float, subscriber: Subscriber) -> RateLimitError:
+    return RateLimitError(
+        f"the gateway asked to wait, for {wait:.0f} s more",
+        request_id=subscriber.request_id or None,
+        retry_after=wait,
+    )
+
+
+def _own_refusal(error: RequestError) -> PermissionDeniedError:
+    """Return the error of an id that every key refuses, while others are answered."""
+    message = f"every key is refused for this id alone, the last: {error.args[0]}"
+    return PermissionDeniedError(message, status=error.status)

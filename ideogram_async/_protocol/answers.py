@@ -1,4 +1,4 @@
-"""The wire without I/O: an id to the bytes of a query, an answer to what it means.
+"""What an answer says: its status, headers and body to a good answer or a fault.
 
 "Documented" facts stand in the gateways' two API documents; "seen" ones in captured traffic or in
 the source of such gateways; the rest is inferred, so it is tolerated rather than relied on.
@@ -16,12 +16,12 @@ import msgspec
 from ideogram_async._errors import (
     APIStatusError,
     AuthenticationError,
-    BaseURLError,
-    IdeogramError,
     InternalServerError,
     InvalidResponseError,
+    NotFoundError,
     PermissionDeniedError,
     RateLimitError,
+    RequestError,
     RequestNotFound,
 )
 from ideogram_async._models import SamplingRequest
@@ -32,9 +32,20 @@ from ideogram_async._protocol.sanitize import clean
 
 _SUCCESS = range(200, 300)
 _REDIRECTION = range(300, 400)
-_QUOTA_CODES = frozenset({"insufficient_user_quota", "quota_not_enough"})
+_ERROR = range(400, 600)
+_QUOTA_WORDS = frozenset(
+    {
+        "insufficient_quota",
+        "insufficient_user_quota",
+        "pre_consume_token_quota_failed",
+        "quota_exceeded",
+        "quota_not_enough",
+    }
+)
+"""Codes and types that say that a quota is used up (seen, but for `quota_exceeded`)."""
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
-
+_LONGEST_PLAIN_TEXT = 500
+"""Bytes of a plain text up to which it is taken for the gateway's message."""
 
 _decode = msgspec.json.Decoder(Envelope).decode
 _NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -47,38 +58,39 @@ def read_answer(
     body: bytes,
     *,
     secrets: Sequence[str] = (),
-    base_url: str = "",
 ) -> Answer | Fault:
-    """Say what an answer to the query for `request_id` means. Never raises.
+    """Return what an answer to the query for `request_id` says. Never raises.
 
-    `secrets` are struck out wherever the gateway echoes them; `base_url` is named where the
-    address is wrong.
+    `secrets` are struck out wherever the gateway echoes them.
     """
     if status not in _SUCCESS:
-        return _Refusal(request_id, status, headers, body, secrets, base_url).fault()
+        return _Failure(request_id, status, headers, body, secrets).fault()
     try:
-        records = _decode(body).sampling_requests
+        records = _decode(body).sampling_requests or []
     except _NOT_DECODED:
-        salvaged = lenient.records(body)
-        if salvaged is None:
-            return _no_answer(request_id, status, headers, body, secrets)
-        records = salvaged
+        lenient_records = lenient.records(body)
+        if lenient_records is None:
+            return _Failure(request_id, status, headers, body, secrets).fault_of_success()
+        records = lenient_records
     for record in records:
         if record.request_id == request_id:
-            return Answer(record, http_date(headers.get("Date")), status, body)
+            wait = retry_after(headers) if "Retry-After" in headers else None
+            return Answer(record, http_date(headers.get("Date")), status, body, wait)
     return _no_record(request_id, status, empty=not records)
 
 
 def record_of(request_id: str, body: bytes) -> SamplingRequest | None:
-    """Read the record of an id once more, from an answer that was kept."""
+    """Decode the record of an id once more, from an answer that was kept."""
     answer = read_answer(request_id, HTTPStatus.OK, {}, body)
     return answer.record if isinstance(answer, Answer) else None
 
 
 def _no_record(request_id: str, status: int, *, empty: bool) -> Fault:
     if empty:  # inferred: what a gateway answers for an id that it does not know, or not yet
-        error: IdeogramError = RequestNotFound(
-            "the gateway answered with an empty list", request_id=request_id, status=status
+        error: RequestError = RequestNotFound(
+            "the gateway does not know this id: it answered with an empty list",
+            request_id=request_id,
+            status=status,
         )
         return Fault(FaultKind.UNKNOWN_ID, error)
     error = InvalidResponseError(
@@ -87,94 +99,137 @@ def _no_record(request_id: str, status: int, *, empty: bool) -> Fault:
     return Fault(FaultKind.MALFORMED, error, foreign=True)
 
 
-def _no_answer(
-    request_id: str, status: int, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]
-) -> Fault:
-    """Read a 2xx without a list of records."""
-    wait = retry_after(headers)
-    if _is_html(headers, body):  # seen: a path that the relay hands to its own web page
-        html_error = InvalidResponseError(
-            f"a web page came with status {status}",
-            request_id=request_id,
-            status=status,
-            retry_after=wait,
-        )
-        return Fault(FaultKind.TRANSIENT, html_error, html=True)
-    document = lenient.first_object(body)
-    code, message = _code_and_message(document)
-    told = clean(message, secrets) or "no JSON object with a list of sampling_requests"
-    if code in _QUOTA_CODES:
-        refusal = AuthenticationError(told, request_id=request_id, status=status, retry_after=wait)
-        return Fault(FaultKind.REFUSED, refusal)
-    error = InvalidResponseError(told, request_id=request_id, status=status, retry_after=wait)
-    if document.get("success") is False:  # seen: refused by the relay's dashboard
-        return Fault(FaultKind.TRANSIENT, error)
-    return Fault(FaultKind.MALFORMED, error)
-
-
-class _Refusal(msgspec.Struct):
-    """An answer whose status is no success."""
+class _Failure(msgspec.Struct):
+    """An answer that holds no record. It is read once, so that speed does not matter."""
 
     request_id: str
     status: int
     headers: Mapping[str, str]
     body: bytes
     secrets: Sequence[str]
-    base_url: str
 
     def fault(self) -> Fault:
-        """Map it, by the table of what each status was seen to mean."""
+        """Read an answer whose status is no success."""
         document = lenient.first_object(self.body)
-        code, message = _code_and_message(document)
-        told = clean(message, self.secrets)
-        if self.status in _REDIRECTION:  # the endpoint never redirects; a key must not follow one
-            return Fault(FaultKind.ADDRESS, self._wrong_address(self._redirect()))
-        if self.status == HTTPStatus.NOT_FOUND and message.startswith("Invalid URL"):  # seen
-            return Fault(FaultKind.ADDRESS, self._wrong_address(f"404: {told}"))
-        kind = self._verdict(code, relayed="error" in document or "code" in document)
+        words, message = _words_and_message(document)
+        told = clean(message, self.secrets) or self._plain_text()
+        kind = self._kind(words, document, message)
+        if kind is FaultKind.ADDRESS and self.status in _REDIRECTION:
+            told = self._redirect()
+        elif self._is_html():
+            told = "a web page"
         return Fault(kind, self._error(kind, told))
 
-    def _verdict(self, code: str, *, relayed: bool) -> FaultKind:
-        if self.status == HTTPStatus.UNAUTHORIZED or code in _QUOTA_CODES:
-            return FaultKind.REFUSED  # seen: 401 also for a token's used-up quota
-        if self.status == HTTPStatus.FORBIDDEN and relayed and not self._is_problem():
-            return FaultKind.REFUSED  # seen: the relay's own; a CDN's is HTML or RFC 9457
-        return _VERDICTS.get(self.status, FaultKind.TRANSIENT)
+    def fault_of_success(self) -> Fault:
+        """Read an answer with a 2xx status that holds no list of records.
 
-    def _error(self, kind: FaultKind, told: str) -> IdeogramError:
-        return _ERRORS.get(kind, _by_status(self.status))(
+        1. A web page (seen: a path that the relay hands to its own dashboard).
+        2. A `code` of 400 to 599: it means what that status would.
+        3. A quota that is used up.
+        4. `success: false` (seen: refused by the relay's dashboard): a moment's trouble.
+        5. Anything else is malformed.
+        """
+        if self._is_html():
+            error = self._invalid(f"a web page came with status {self.status}")
+            return Fault(FaultKind.DOUBTFUL_ADDRESS, error)
+        document = lenient.first_object(self.body)
+        status = _status_in(document)
+        if status is not None:
+            return msgspec.structs.replace(self, status=status).fault()
+        words, message = _words_and_message(document)
+        told = clean(message, self.secrets) or "no JSON object with a list of sampling_requests"
+        if words & _QUOTA_WORDS:
+            kind = self._quota_kind()
+            return Fault(kind, self._error(kind, told))
+        if document.get("success") is False:
+            return Fault(FaultKind.TRANSIENT, self._invalid(told))
+        return Fault(FaultKind.MALFORMED, self._invalid(told))
+
+    def _kind(self, words: frozenset[str], document: Mapping[str, Any], message: str) -> FaultKind:
+        """Return the kind, by the table of what each status was seen to mean.
+
+        1. A redirect: the endpoint never redirects, and a key must not follow one. 304 is none.
+        2. 404 `Invalid URL` (seen): the relay knows no such path.
+        3. Quota words refuse the key; with `Retry-After` they are a rate limit that a relay
+           passes on.
+        4. 401 and 402 refuse the key (seen: 401 also for a token's used-up quota).
+        5. 403 refuses the key where it is the relay's own; a CDN's is HTML or RFC 9457.
+        6. A web page with 400 or 404 is a web server's own: it knows no such path.
+        7. The rest by its status.
+        """
+        if self._is_wrong_address(message):
+            return FaultKind.ADDRESS
+        if words & _QUOTA_WORDS:
+            return self._quota_kind()
+        is_own = ("error" in document or "code" in document) and not self._is_problem()
+        if self.status in _REFUSALS or (self.status == HTTPStatus.FORBIDDEN and is_own):
+            return FaultKind.REFUSED
+        if self.status in _UNKNOWN_PATH and self._is_html():
+            return FaultKind.DOUBTFUL_ADDRESS
+        return _KINDS.get(self.status, FaultKind.TRANSIENT)
+
+    def _is_wrong_address(self, message: str) -> bool:
+        if self.status in _REDIRECTION:
+            return self.status != HTTPStatus.NOT_MODIFIED
+        return self.status == HTTPStatus.NOT_FOUND and message.startswith("Invalid URL")
+
+    def _quota_kind(self) -> FaultKind:
+        return FaultKind.REFUSED if self._wait() is None else FaultKind.THROTTLED
+
+    def _error(self, kind: FaultKind, told: str) -> RequestError:
+        return _ERRORS.get(kind, _error_class(self.status))(
             f"{self.status}: {told}" if told else f"{self.status}, with no message",
             request_id=self.request_id,
             status=self.status,
-            retry_after=retry_after(self.headers),
+            retry_after=self._wait(),
         )
 
-    def _wrong_address(self, what: str) -> BaseURLError:
-        return BaseURLError(
-            f"base_url {self.base_url!r} takes no queries ({what})",
-            request_id=self.request_id,
-            status=self.status,
+    def _invalid(self, told: str) -> InvalidResponseError:
+        return InvalidResponseError(
+            told, request_id=self.request_id, status=self.status, retry_after=self._wait()
         )
+
+    def _wait(self) -> float | None:
+        return retry_after(self.headers)
 
     def _redirect(self) -> str:
         target = clean(self.headers.get("Location", ""), self.secrets)
         place = re.split(r"[?#]", target, maxsplit=1)[0]
         origin = re.match(r"([a-z][a-z0-9+.-]*:)?//([^/\\]*)", place, re.IGNORECASE)
-        if origin:  # without what may stand there of a user and a password
+        if origin:  # without a user and a password, which may stand there
             place = f"{origin[1] or ''}//{origin[2].rpartition('@')[2]}"
-        return f"{self.status}: redirected to {place or 'nowhere'}"
+        return f"redirected to {place or 'nowhere'}"
+
+    def _plain_text(self) -> str:
+        """Return the message of a short plain text."""
+        kind = self.headers.get("Content-Type", "").lower()
+        if not kind.startswith("text/plain") or len(self.body) > _LONGEST_PLAIN_TEXT:
+            return ""
+        return clean(self.body.decode(errors="replace"), self.secrets)
+
+    def _is_html(self) -> bool:
+        content_type = self.headers.get("Content-Type", "").lower()
+        return "html" in content_type or self.body.lstrip(_BLANKS)[:1] == b"<"
 
     def _is_problem(self) -> bool:
-        content_type = self.headers.get("Content-Type", "").lower()
-        return "problem+json" in content_type or _is_html(self.headers, self.body)
+        return "problem+json" in self.headers.get("Content-Type", "").lower() or self._is_html()
 
 
-_VERDICTS: dict[int, FaultKind] = {
+_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED})
+_UNKNOWN_PATH = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND})
+_KINDS: dict[int, FaultKind] = {
     HTTPStatus.TOO_MANY_REQUESTS: FaultKind.THROTTLED,
     HTTPStatus.SERVICE_UNAVAILABLE: FaultKind.THROTTLED,  # seen: nginx limit_req
     HTTPStatus.BAD_REQUEST: FaultKind.UNKNOWN_ID,
     HTTPStatus.NOT_FOUND: FaultKind.UNKNOWN_ID,
+    HTTPStatus.GONE: FaultKind.UNKNOWN_ID,
     HTTPStatus.UNPROCESSABLE_ENTITY: FaultKind.UNKNOWN_ID,
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: FaultKind.UNKNOWN_ID,
+    HTTPStatus.METHOD_NOT_ALLOWED: FaultKind.DOUBTFUL_ADDRESS,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: FaultKind.DOUBTFUL_ADDRESS,
+    HTTPStatus.MISDIRECTED_REQUEST: FaultKind.DOUBTFUL_ADDRESS,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: FaultKind.DOUBTFUL_ADDRESS,
+    HTTPStatus.NOT_IMPLEMENTED: FaultKind.DOUBTFUL_ADDRESS,
 }
 _ERRORS: dict[FaultKind, type[APIStatusError]] = {
     FaultKind.REFUSED: AuthenticationError,
@@ -182,27 +237,51 @@ _ERRORS: dict[FaultKind, type[APIStatusError]] = {
 }
 
 
-def _by_status(status: int) -> type[APIStatusError]:
+def _error_class(status: int) -> type[APIStatusError]:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return InternalServerError
     by_status: dict[int, type[APIStatusError]] = {
         HTTPStatus.FORBIDDEN: PermissionDeniedError,
+        HTTPStatus.NOT_FOUND: NotFoundError,
         HTTPStatus.TOO_MANY_REQUESTS: RateLimitError,
     }
     return by_status.get(status, APIStatusError)
 
 
-def _is_html(headers: Mapping[str, str], body: bytes) -> bool:
-    return "html" in headers.get("Content-Type", "").lower() or body.lstrip(_BLANKS)[:1] == b"<"
+def _status_in(document: Mapping[str, Any]) -> int | None:
+    """Return the status that a 2xx answer names in its `code`, a number or digits."""
+    for inner in (document, document.get("error")):
+        code = inner.get("code") if isinstance(inner, dict) else None
+        if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == len("400"):
+            code = int(code)
+        if isinstance(code, int) and code in _ERROR:
+            return code
+    return None
 
 
-def _code_and_message(document: Mapping[str, Any]) -> tuple[str, str]:
-    """Find both in the shapes that were seen: the relay's `error`, a task's, RFC 9457's."""
+def _words_and_message(document: Mapping[str, Any]) -> tuple[frozenset[str], str]:
+    """Return the code and type, and the message, in the shapes that were seen.
+
+    The relay's `error`, a task's, RFC 9457's, and those of web frameworks.
+    """
     error = document.get("error")
     inner = error if isinstance(error, dict) else document
-    words = (inner.get(key) for key in ("message", "detail", "title"))
-    message = next((word for word in words if isinstance(word, str) and word), "")
-    if not message and isinstance(error, str):
-        message = error
-    code = inner.get("code")  # seen: a string, "", a number, or missing
-    return (code if isinstance(code, str) else ""), message
+    words = frozenset(
+        word for key in ("code", "type") if isinstance(word := inner.get(key), str) and word
+    )
+    return words, next(filter(None, _messages(inner, error)), "")
+
+
+def _messages(inner: Mapping[str, Any], error: object) -> list[str]:
+    candidates = [inner.get(key) for key in ("message", "msg", "description", "errMsg")]
+    candidates += [_first(inner.get("errors")), _first(inner.get("detail"))]
+    candidates += [inner.get("detail"), inner.get("title"), error]
+    return [word for word in candidates if isinstance(word, str)]
+
+
+def _first(items: object) -> object:
+    """Return the words of the first of a list of errors: a text, or its `msg` or `message`."""
+    first = items[0] if isinstance(items, list) and items else None
+    if isinstance(first, dict):
+        return first.get("msg") or first.get("message")
+    return first

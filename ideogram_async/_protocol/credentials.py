@@ -1,43 +1,68 @@
-"""A key for the gateway, in one header style or both, kept where nothing prints it."""
+"""Keys for the gateway: in which headers they are sent, and an object that hides them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Never, Self
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Never, Self
 
-TOKEN_VARIABLE = "IDEOGRAM_TOKEN"  # noqa: S105 - the variable's name, not a token
-ACCESS_TOKEN_VARIABLE = "IDEOGRAM_ACCESS_TOKEN"  # noqa: S105 - as above
+import msgspec
+
+
+class HeaderStyle(msgspec.Struct, frozen=True):
+    """One way to present a key: its header, and the variable that it is read from."""
+
+    header: str
+    prefix: str
+    variable: str
+
+
+STYLES = {
+    "token": HeaderStyle("Authorization", "Bearer ", "IDEOGRAM_TOKEN"),
+    "access_token": HeaderStyle("Access-Token", "", "IDEOGRAM_ACCESS_TOKEN"),
+}
+"""The header styles, by the names of their settings.
+
+Each is in one of the gateways' documents (documented); a third gateway lists both (seen). A new
+style is a row here, an argument of `Credential`, and a key of `SharedOptions`.
+"""
 
 
 class Credential:
-    """What one session presents: `Authorization: Bearer …`, `Access-Token: …`, or both.
+    """The key of one session: sent as `Authorization: Bearer …`, as `Access-Token: …`, or both.
 
-    Each style stands in one of the gateways' documents, and a third gateway was seen to list both.
-    Its repr is masked, it compares by value, and it cannot be pickled.
+    Its repr is masked. It compares by value, and it cannot be pickled.
 
-    Raises `ValueError`, which does not show the value, where a key is empty, not ASCII, or holds
-    blanks or control characters; blanks around it are stripped.
+    Args:
+        token: The key in the style `Authorization: Bearer …`. Blanks around it are stripped.
+        access_token: The key in the style `Access-Token: …`, likewise.
+
+    Raises:
+        ValueError: A key is empty, is not ASCII, or holds a blank or control character inside. The
+            message does not show it.
+        TypeError: A key is not a str.
+
     """
 
-    __slots__ = ("_access_token", "_token")
+    __slots__ = ("_keys",)
 
     def __init__(self, *, token: str | None = None, access_token: str | None = None) -> None:
+        given = {"token": token, "access_token": access_token}
         try:
-            self._token = _checked("token", token)
-            self._access_token = _checked("access_token", access_token)
+            self._keys = tuple(_checked(name, given[name]) for name in STYLES)
         except (TypeError, ValueError) as error:
-            token = access_token = None  # reports of errors may show a frame's locals
             raise error.with_traceback(None) from None
+        finally:  # reports of errors may show a frame's locals
+            del given, token, access_token
 
     def __repr__(self) -> str:
-        given = (name for name in ("token", "access_token") if getattr(self, f"_{name}", None))
-        return f"Credential({', '.join(f'{name}=***' for name in given)})"
+        keys = zip(STYLES, getattr(self, "_keys", ()), strict=False)
+        return f"Credential({', '.join(f'{name}=***' for name, key in keys if key)})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Credential) and self.secrets() == other.secrets()
+        return isinstance(other, Credential) and self._keys == other._keys
 
     def __hash__(self) -> int:
-        return hash(self.secrets())
+        return hash(self._keys)
 
     def __copy__(self) -> Self:
         return self
@@ -48,18 +73,14 @@ class Credential:
     def __reduce__(self) -> Never:
         raise TypeError("a Credential is not pickled: hand the key over by other means")
 
-    def secrets(self) -> tuple[str | None, str | None]:
-        """Give the token and the access token, for the transport alone."""
-        return self._token, self._access_token
+    def secrets(self) -> tuple[str | None, ...]:
+        """Return the keys in the order of `STYLES`: token, access token. For the transport only."""
+        return self._keys
 
     def headers(self) -> dict[str, str]:
-        """Make the headers that present it (documented, one style a document)."""
-        headers = {}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        if self._access_token:
-            headers["Access-Token"] = self._access_token
-        return headers
+        """Return the headers that present the key; empty without a key."""
+        keys = zip(STYLES.values(), self._keys, strict=True)
+        return {style.header: f"{style.prefix}{key}" for style, key in keys if key}
 
 
 def _checked(name: str, value: str | None) -> str | None:
@@ -78,29 +99,37 @@ def _checked(name: str, value: str | None) -> str | None:
     return value
 
 
-def choose(
-    token: str | None,
-    access_token: str | None,
-    credentials: tuple[Credential, ...],
-    environ: Mapping[str, str],
+def take_credentials(
+    options: MutableMapping[str, Any], environ: Mapping[str, str]
 ) -> tuple[Credential, ...]:
-    """Give a credential for each session; the environment serves only where none is given."""
-    if credentials:
-        if token is not None or access_token is not None:
-            raise TypeError("credentials were given together with token or access_token")
-        return _distinct(credentials)
-    if token is None and access_token is None:
-        token = environ.get(TOKEN_VARIABLE) or None
-        access_token = environ.get(ACCESS_TOKEN_VARIABLE) or None
-    return (Credential(token=token, access_token=access_token),)
+    """Remove the keys from a client's options; return one credential per session.
+
+    The environment is read only if the options hold no key.
+    """
+    keys = {name: options.pop(name, None) for name in STYLES}
+    credentials = _listed(options.pop("credentials", ()))
+    if all(key is None for key in keys.values()):
+        if credentials:
+            return credentials
+        keys = {name: environ.get(style.variable) or None for name, style in STYLES.items()}
+    elif credentials:
+        raise TypeError(f"credentials were given together with {' or '.join(STYLES)}")
+    return (Credential(**keys),)
 
 
-def _distinct(credentials: tuple[Credential, ...]) -> tuple[Credential, ...]:
-    for place, credential in enumerate(credentials):
+def _listed(credentials: Iterable[Credential]) -> tuple[Credential, ...]:
+    """Check that they are credentials, each with a key of its own."""
+    if not isinstance(credentials, Iterable):
+        raise TypeError(
+            f"credentials is a {type(credentials).__name__}: expected a list of Credential"
+        )
+    checked: list[Credential] = []
+    for index, credential in enumerate(credentials):
         if not isinstance(credential, Credential):
             raise TypeError(
-                f"credentials[{place}] is a {type(credential).__name__}: expected a Credential"
+                f"credentials[{index}] is a {type(credential).__name__}: expected a Credential"
             )
-        if credential in credentials[:place]:
-            raise ValueError(f"credentials[{place}] repeats an earlier one: each needs its own key")
-    return credentials
+        if credential in checked:
+            raise ValueError(f"credentials[{index}] repeats an earlier one: each needs its own key")
+        checked.append(credential)
+    return tuple(checked)

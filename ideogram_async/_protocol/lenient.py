@@ -18,6 +18,7 @@ _PLAIN: dict[type[msgspec.Struct], tuple[tuple[str, Any], ...]] = {
     struct: tuple((field.name, field.type) for field in msgspec.structs.fields(struct))
     for struct in (SamplingRequest, SamplingResponse, User)
 }
+_MISSING = object()
 _LONGEST_INT = 400
 """Digits: Python refuses to read more than some thousands, and the document with them."""
 _ESCAPES = re.compile(
@@ -41,21 +42,28 @@ _decoder = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_int, parse
 
 
 def records(body: bytes) -> list[SamplingRequest] | None:
-    """Read the records that are there, or None where the document is no answer."""
+    """Return the records that are there, or None where the document is no answer.
+
+    A list that is null is an empty one. A list that a relay has wrapped in `data` is read, too.
+    """
     try:
         document = _decoder.decode(_text(body))
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict):
         return None
-    items = document.get("sampling_requests")
+    if "sampling_requests" not in document and isinstance(document.get("data"), dict):
+        document = document["data"]
+    items = document.get("sampling_requests", _MISSING)
+    if items is None:
+        return []
     if not isinstance(items, list):
         return None
     return [_request(item) if isinstance(item, dict) else SamplingRequest() for item in items]
 
 
 def first_object(body: bytes) -> dict[str, Any]:
-    """Read the first JSON object of an error's body (a relay was seen to send two), or {}."""
+    """Return the first JSON object of an error's body (a relay was seen to send two), or {}."""
     try:
         document, _ = _decoder.raw_decode(_text(body).lstrip())
     except (ValueError, RecursionError):
@@ -87,7 +95,9 @@ def _fields(struct: type[msgspec.Struct], item: dict[str, Any]) -> dict[str, Any
     for name, kind in _PLAIN[struct]:
         if name in item:
             try:
-                told[name] = msgspec.convert(item[name], kind)
+                value = msgspec.convert(item[name], kind, strict=False)  # "100", 1 for true
             except (msgspec.ValidationError, RecursionError, OverflowError):
                 continue
+            if not isinstance(value, float) or math.isfinite(value):
+                told[name] = value
     return told

@@ -1,34 +1,38 @@
-"""What a query came to: a good answer, or a fault and whom it concerns."""
+"""The outcome of a query: a good answer, or a fault as it reads by itself.
+
+A fault's kind says what came back, not whose fault it is: `_polling.attribution` decides that from
+what other queries have shown.
+"""
 
 from __future__ import annotations
 
 import enum
-from typing import Literal
 
 import msgspec
 
-from ideogram_async._errors import IdeogramError
+from ideogram_async._errors import RequestError
 from ideogram_async._models import SamplingRequest
 
-_KEPT_RAW = 16_384
-"""Bytes of an answer up to which it is kept as it came, to be read once more."""
+KEPT_RAW_BYTES = 16_384
+"""A body up to this size is kept as it came, to be decoded once more when somebody asks for it."""
 _encode = msgspec.json.Encoder().encode
 
 
-Party = Literal["gateway", "proxy", "process", "id"]
-"""Which party caused a fault: `process` is this one or its machine, `id` an id that cannot be sent.
-"""
-
-
 class FaultKind(enum.Enum):
-    """Whom a faulty answer concerns."""
+    """What came back in place of a good answer."""
 
-    TRANSIENT = "the moment: ask this id again"
-    THROTTLED = "the session: too many queries"
-    REFUSED = "the key"
-    ADDRESS = "the client: nothing here takes queries"
-    UNKNOWN_ID = "this id: the gateway does not know it"
-    MALFORMED = "this answer: it is none"
+    LOCAL = "the query could not be made: our own error"
+    EXHAUSTED = "this process has run out of descriptors, ports or memory"
+    CONNECTION = "no connection: name, refusal, connect timeout, proxy"
+    UNKNOWN_HOST = "no connection: there is no such name"
+    TIMEOUT = "no whole answer in time"
+    TRANSIENT = "a broken exchange, or a status that says nothing of whose fault it is"
+    THROTTLED = "too many queries: 429, 503"
+    REFUSED = "the key is refused, or its quota is used up"
+    ADDRESS = "nothing at this address takes queries: a redirect, an unknown path, a certificate"
+    DOUBTFUL_ADDRESS = "it looks as if nothing at this address takes queries: a web page, 405, …"
+    UNKNOWN_ID = "the gateway does not know the id"
+    MALFORMED = "no answer: no JSON, no list of records, or no record of this id"
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -36,28 +40,29 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     record: SamplingRequest
     server_time: float | None
+    """Its `Date`, seconds of Unix time."""
     status: int = 200
     body: bytes = b""
+    retry_after: float | None = None
+    """Seconds that the gateway asks to wait before this id is asked again."""
 
     def kept(self) -> bytes:
-        """Give what `record_of` reads again: for many ids far cheaper to hold, and to let go of."""
-        return self.body if 0 < len(self.body) <= _KEPT_RAW else _encode(Envelope([self.record]))
+        """Return the bytes that `record_of` decodes again: cheaper to hold than the record."""
+        if 0 < len(self.body) <= KEPT_RAW_BYTES:
+            return self.body
+        return _encode(Envelope([self.record]))
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Any other answer: whom it concerns, and the error that says so."""
+    """Any other outcome: its kind, and the error that says what came back."""
 
     kind: FaultKind
-    error: IdeogramError
-    html: bool = False
-    """A web page where JSON was expected: the address may be wrong."""
+    error: RequestError
     foreign: bool = False
     """It speaks of other ids: the connection is out of step and must be closed."""
-    party: Party = "gateway"
-    """Which party caused it."""
 
 
 class Envelope(msgspec.Struct, gc=False):
     """The document of a good answer (documented)."""
 
-    sampling_requests: list[SamplingRequest]
+    sampling_requests: list[SamplingRequest] | None

@@ -1,9 +1,8 @@
-"""Text from the gateway, made fit for messages and terminals."""
+"""Text from the gateway, made fit for messages, logs and terminals."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 
 LONGEST = 300
@@ -12,12 +11,8 @@ _READ = 20 * LONGEST
 
 
 def printable(text: str) -> str:
-    """Replace each run of blanks, control, format and bidi characters by one blank."""
-    return " ".join("".join(c if _is_plain(c) else " " for c in text).split())
-
-
-def _is_plain(character: str) -> bool:
-    return unicodedata.category(character)[0] != "C"
+    """Return the text with one blank for each run of blanks, control, format or bidi characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def clean(text: str, secrets: Iterable[str] = ()) -> str:

@@ -1,4 +1,4 @@
-"""The ids that a run has met: up to millions, and none of it may stall the loop."""
+"""The ids that a run has taken in: up to millions, and none of it may stall the loop."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 
 class IdSet:
-    """A set of ids.
+    """A set of ids, kept in three dicts.
 
-    A real one is walked through by each full garbage collection, a dict of strings and None never
-    is. It is in parts so that each grows and is cleared by less at once, and in three of them so
-    that none grows when the table of all jobs does, for tables grow at powers of two.
+    A full garbage collection visits each item of a `set`; it skips a dict of strings and None. In
+    three parts, each grows and is cleared in shorter steps. Three is no power of two, so that none
+    of them grows at the same moment as the table of all jobs, which doubles.
     """
 
     __slots__ = ("_parts", "count")
@@ -23,7 +23,7 @@ class IdSet:
         return request_id in self._parts[hash(request_id) % 3]
 
     def add(self, request_id: object) -> bool:
-        """Take one in; tell whether it is new."""
+        """Add an id; return whether it is new."""
         part = self._parts[hash(request_id) % 3]
         if request_id in part:
             return False
@@ -32,14 +32,14 @@ class IdSet:
         return True
 
     def clear(self) -> Iterator[None]:
-        """Forget all, by portions."""
+        """Remove all ids, a part in each step of the iterator."""
         self.count = 0
         for part in self._parts:
             part.clear()
             yield
 
     def discard(self, request_id: object) -> None:
-        """Forget one."""
+        """Remove an id, if it is there."""
         part = self._parts[hash(request_id) % 3]
         if request_id in part:
             del part[request_id]

@@ -1,29 +1,33 @@
-"""How a run takes its ids in: an iterable whole, by slices; an async one as there is room."""
+"""How a run takes in its ids: an iterable whole, by slices; an async one as there is room."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import anyio
 
 from ideogram_async._runs.id_set import IdSet
+from ideogram_async._runs.ids import check_id
 
 if TYPE_CHECKING:
     from ideogram_async._runs.ids import Ids
 
-FIRST_SLICE = 500
-SLICE = 5_000
+IDS_AT_THE_CALL = 500
+"""The call itself takes in so many, so that it raises where one of them is bad."""
+IDS_PER_SLICE = 5_000
 SLICE_SECONDS = 0.005
-"""Ids, or seconds, after which taking in makes way for the rest of the loop."""
+"""After so many ids, or so long, the rest of the loop has a turn."""
 
 
 class IdSource:
-    """One source of ids.
+    """The caller's ids: each is checked, and each distinct one is accepted once.
 
-    `accept` takes each distinct one, `taken` is told of each portion, `finished` of the end.
+    `accept` is called with each new id and the loop's time, `refuse` with each object that is no
+    id and the error that says why, and `accepted` after each portion.
     """
 
     def __init__(
@@ -31,46 +35,55 @@ class IdSource:
         ids: Ids,
         *,
         max_pending: int,
-        accept: Callable[[object, float], None],
-        taken: Callable[[], None],
-        finished: Callable[[], None],
+        accept: Callable[[str, float], None],
+        refuse: Callable[[object, Exception], None],
+        accepted: Callable[[], None],
     ) -> None:
-        self.over = False
+        self.taken: int = 0
+        """How many were accepted or refused."""
+        self.running: bool = False
+        self.over: bool = False
         self.error: Exception | None = None
         """What the caller's source raised, if it did."""
         self.late: list[str] = []
-        """What an async source gave when it had been left."""
+        """Ids that the async source yielded after the run was closed."""
         self._stopped = False
         self._accept = accept
-        self._taken = taken
-        self._finished = finished
+        self._refuse = refuse
+        self._accepted = accepted
         self._max_pending = max_pending
         self._loop = asyncio.get_running_loop()
         self._scope = anyio.CancelScope()
         self._seen = IdSet()
         self._room: anyio.Event | None = None
-        self._source: Iterator[str] | None = None
+        self._iterator: Iterator[str] = iter(())
         self._async_source: AsyncIterable[str] | None = None
         if isinstance(ids, AsyncIterable):
             self._async_source = ids
         else:
-            self._source = iter(ids)
+            self._iterator = iter(ids)
 
-    def first_slice(self) -> None:
-        """Take in the first ids of an iterable at once; raises what `accept` or it raises."""
-        if self._source is not None:
-            self.over = not self._slice(FIRST_SLICE)
+    @property
+    def rest(self) -> Iterator[str]:
+        """The caller's iterable from where it was left; empty for an async source."""
+        return self._iterator
+
+    def take_at_once(self) -> None:
+        """Accept the first ids of an iterable; raise what `refuse` or the iterable raises."""
+        if self._async_source is None:
+            self.over = not self._take_slice(IDS_AT_THE_CALL)
             if self.over:
                 self._seen = IdSet()
 
     async def run(self) -> None:
-        """Take in all the others."""
+        """Accept the other ids, until the source is over, or `stop` was called."""
+        self.running = True
         try:
             with self._scope:
-                if self._source is not None:
-                    await self._by_slices()
-                elif self._async_source is not None:
-                    await self._as_there_is_room(self._async_source)
+                if self._async_source is None:
+                    await self._take_by_slices()
+                else:
+                    await self._take_as_there_is_room(self._async_source)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -79,61 +92,57 @@ class IdSource:
             self.error.__cause__ = error
         except Exception as error:  # noqa: BLE001 - the caller's source may raise anything
             self.error = error
+        finally:
+            self.running = False
         self.over = True
-        self._finished()
-        if self._source is not None:
+
+    async def forget(self) -> None:
+        """Free the memory of an iterable's ids, a portion in each turn of the loop."""
+        if self._async_source is None:
             for _ in self._seen.clear():
                 await asyncio.sleep(0)
 
     def stop(self) -> None:
-        """Take in no more."""
+        """Accept no more ids."""
         self._stopped = True
         self._scope.cancel()
 
-    def forget(self, request_id: object) -> None:
-        """Make room: the caller has had the result of this id, which may now come again."""
+    def occupy(self, key: object) -> None:
+        """Let a result that stands for no id take up room until it is released."""
         if self._async_source is not None:
-            self._seen.discard(request_id)
-            if self._room is not None:
-                self._room.set()
+            self._seen.add(key)
 
-    def rest(self) -> list[str]:
-        """List the ids that were handed in as an iterable and not yet taken in."""
-        if self._source is None:
-            return []
-        rest: dict[str, None] = {}
-        try:
-            for request_id in self._source:
-                rest[request_id] = None
-        except Exception as error:  # noqa: BLE001 - what it has given by then is what there is
-            self.error = error
-        self._source = iter(tuple(rest))
-        return [request_id for request_id in rest if request_id not in self._seen]
+    def release(self, request_id: object) -> None:
+        """Make room: the id has ended, the caller has had all of it, and it may come again."""
+        self._seen.discard(request_id)
+        if self._room is not None:
+            self._room.set()
 
-    async def _by_slices(self) -> None:
-        while not self._stopped and self._slice():
-            self._taken()
+    async def _take_by_slices(self) -> None:
+        while not self._stopped and self._take_slice():
+            self._accepted()
             await asyncio.sleep(0)
-        self._taken()
+        self._accepted()
 
-    def _slice(self, most: int = SLICE) -> bool:
-        """Take in one slice of an iterable; tell whether there may be more."""
-        time, seen, accept = self._loop.time, self._seen, self._accept
+    def _take_slice(self, most: int = IDS_PER_SLICE) -> bool:
+        """Accept the ids of one slice of an iterable; return whether there may be more."""
+        time, take = self._loop.time, self._take
         now = time()
         until = now + SLICE_SECONDS
-        taken = 0
-        for request_id in islice(self._source or (), most):
-            if seen.add(request_id):
-                accept(request_id, now)
-            taken += 1
+        pulled = 0
+        for request_id in islice(self._iterator, most):
+            take(request_id, now)
+            pulled += 1
             now = time()
             if now >= until:
                 return True
-        return taken == most
+        return pulled == most
 
-    async def _as_there_is_room(self, source: AsyncIterable[str]) -> None:
+    async def _take_as_there_is_room(self, source: AsyncIterable[str]) -> None:
+        if self._stopped:
+            return
         iterator, time = aiter(source), self._loop.time
-        until, more = time() + SLICE_SECONDS, SLICE
+        until, more = time() + SLICE_SECONDS, IDS_PER_SLICE
         while True:
             while self._seen.count >= self._max_pending:
                 self._room = anyio.Event()
@@ -143,13 +152,24 @@ class IdSource:
             except StopAsyncIteration:
                 return
             if self._stopped:  # the source went on in spite of its cancellation
-                self.late.append(request_id)
+                with suppress(TypeError, ValueError):
+                    self.late.append(check_id(request_id))
                 return
             now = time()
-            if self._seen.add(request_id):
-                self._accept(request_id, now)
-            self._taken()
+            self._take(request_id, now)
+            self._accepted()
             more -= 1
             if now >= until or not more:  # the source may have its ids at hand, and never wait
                 await asyncio.sleep(0)
-                until, more = time() + SLICE_SECONDS, SLICE
+                until, more = time() + SLICE_SECONDS, IDS_PER_SLICE
+
+    def _take(self, request_id: object, now: float) -> None:
+        try:
+            checked = check_id(request_id)
+        except (TypeError, ValueError) as error:
+            self.taken += 1
+            self._refuse(request_id, error)
+            return
+        if self._seen.add(checked):
+            self.taken += 1
+            self._accept(checked, now)

@@ -8,18 +8,24 @@ Ids = Iterable[str] | AsyncIterable[str]
 
 
 def check_id(request_id: object) -> str:
-    """Check one request id; raise `TypeError` or `ValueError` that says what is wrong with it.
+    """Return a request id as a plain `str`, also where it is of a subclass of `str`.
 
-    Ids are opaque: 22 characters of URL-safe base64 were seen, and nothing is made of that.
+    Ids are opaque: 22 characters of URL-safe base64 were seen, and nothing is concluded from that.
+
+    Raises:
+        TypeError: It is no `str`.
+        ValueError: It is empty, or it is no text that can be encoded.
+
     """
-    if isinstance(request_id, str) and request_id and request_id.isascii():
-        return request_id
     if not isinstance(request_id, str):
-        raise TypeError(
-            f"request id {request_id!r:.80} is a {type(request_id).__name__}: expected a str"
-        )
-    if not request_id:
-        raise ValueError("a request id is empty: expected the id that the gateway gave")
+        kind = type(request_id).__name__
+        raise TypeError(f"request id {short_repr(request_id, 80)} is a {kind}: expected a str")
+    if type(request_id) is not str:
+        request_id = str.__str__(request_id)  # its own methods may do anything
+    if request_id.isascii():
+        if not request_id:
+            raise ValueError("a request id is empty: expected the id that the gateway gave")
+        return request_id
     try:
         request_id.encode()
     except UnicodeEncodeError:
@@ -28,7 +34,7 @@ def check_id(request_id: object) -> str:
 
 
 def check_ids(ids: object) -> Ids:
-    """Check that it can be iterated, and is no single id."""
+    """Return a source of ids; raise `TypeError` where it is a single id, or no iterable."""
     if isinstance(ids, str | bytes):
         raise TypeError(
             f"ids is a single {type(ids).__name__}: expected an iterable or async iterable of str"
@@ -38,3 +44,11 @@ def check_ids(ids: object) -> Ids:
             f"ids is a {type(ids).__name__}: expected an iterable or async iterable of str"
         )
     return ids
+
+
+def short_repr(value: object, longest: int) -> str:
+    """Return the start of an object's `repr`, or of the default one where its own fails."""
+    try:
+        return repr(value)[:longest]
+    except Exception:  # noqa: BLE001 - foreign code; an int of 5,000 digits raises, too
+        return object.__repr__(value)[:longest]

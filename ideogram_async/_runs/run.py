@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from ideogram_async._errors import RequestError
+from ideogram_async._runs.run_state import RunState
 from ideogram_async._statistics import RunStatistics
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-
-class RunBackend(Protocol[T_co]):
-    """What feeds a run. It never refers to the run, so that dropping that one can end it."""
-
-    @property
-    def loop(self) -> AbstractEventLoop:
-        """Where it belongs."""
-        raise NotImplementedError
-
-    @property
-    def failures(self) -> Sequence[RequestError]:
-        """The errors so far."""
-        raise NotImplementedError
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will come, and all that came was yielded."""
-        raise NotImplementedError
-
-    def next(self) -> Awaitable[T_co]:
-        """Wait for the next result; `StopAsyncIteration` at the end."""
-        raise NotImplementedError
-
-    def pending(self) -> tuple[str, ...]:
-        """List the ids whose end was not yielded."""
-        raise NotImplementedError
-
-    def statistics(self) -> RunStatistics:
-        """Give the figures."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Stop at once."""
-
-    async def aclose(self) -> None:
-        """Stop, and wait until that is done."""
 
 
 class Run(Generic[T]):
@@ -62,30 +24,30 @@ class Run(Generic[T]):
         async with client.as_completed(ids) as completed:
             async for request in completed: ...
 
-    Leaving the loop of an unnamed run stops it, too. A named one goes on while it is held;
-    dropped unfinished and unclosed it stops with a `ResourceWarning`. Cancelling a wait for the
-    next result loses nothing. Several tasks may wait for results of one run: each goes to one.
+    Leaving the loop of an unnamed run stops it, too, and so does the end of the wait in
+    `await anext(client.as_completed(ids))`. A named run goes on while it is held; dropped
+    unfinished and unclosed it stops with a `ResourceWarning`. Cancelling a wait for the next result
+    loses nothing. Several tasks may wait for results of one run: each result goes to one of them.
     """
 
-    def __init__(self, feed: RunBackend[T], client: object) -> None:
-        self._feed = feed
+    def __init__(self, state: RunState[T], client: object) -> None:
+        self._state = state
         self._client = client  # held: a run outlives the name of its client
-        self._hold = _Hold()
+        self._holders = _Holders()
 
     def __repr__(self) -> str:
         figures = self.statistics()
         return f"<Run: {figures.yielded} yielded, {figures.pending} of {figures.taken} pending>"
 
     def __aiter__(self) -> RunIterator[T]:
-        if self._hold.iterated:
+        if self._holders.iterated:
             raise RuntimeError("a Run is iterated once: make another one for another pass")
-        self._hold.iterated = self._hold.by_iterator = True
-        return RunIterator(self._feed, self._client, self._hold)
+        self._holders.iterated = True
+        return RunIterator(self._state, self._client, self._holders)
 
-    # A plain function: a coroutine's frame would keep the run alive through a traceback.
-    def __anext__(self) -> Awaitable[T]:
-        """Wait for the next result."""
-        return self._feed.next()
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        """Wait for the next result; the wait keeps the run going, as a loop over it does."""
+        return RunIterator(self._state, self._client, self._holders).__anext__()
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,73 +62,95 @@ class Run(Generic[T]):
 
     async def aclose(self) -> None:
         """Stop the polling of what nobody else awaits; `pending` then lists what was open."""
-        await self._feed.aclose()
+        await self._state.aclose()
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """The ids whose end has not been yielded, ready to be handed in again.
+        """The ids that were taken in and whose end has not been yielded.
 
-        Made anew at each look, in a time that grows with their number.
+        They can be handed in again, and so can `rest`, which was not taken in. Made anew at each
+        look, in a time that grows with their number.
         """
-        return self._feed.pending()
+        return self._state.pending()
+
+    @property
+    def rest(self) -> Iterator[str]:
+        """The iterator over the ids that were not taken in yet: the caller's own, as it stands.
+
+        A list of a few hundred ids is taken in by the call itself, a longer iterable little by
+        little. What is drawn from `rest` the run does not get, so use it once the run was left:
+        `[*run.pending, *run.rest]` is all that is open. Nothing in it was checked, and an id that
+        is repeated in the iterable may come again. Empty for an async source.
+        """
+        return self._state.rest
 
     @property
     def failures(self) -> tuple[RequestError, ...]:
-        """The errors of the ids that have failed so far."""
-        return tuple(self._feed.failures)
+        """The errors of the ids that have failed so far.
+
+        With `return_exceptions=True` it is (): each error is yielded and not kept, so that a run
+        may be endless, and `statistics().failed` counts them. Without, the errors are kept until
+        they are raised as one `PollingFailed`, some 1.6 KB each.
+        """
+        return tuple(self._state.results.failures)
 
     def statistics(self) -> RunStatistics:
-        """Give the figures of this run as they stand now."""
-        return self._feed.statistics()
+        """Return the figures of this run as they stand now."""
+        return self._state.statistics()
 
     def __del__(self) -> None:
-        hold = getattr(self, "_hold", None)
-        if hold is None:
+        holders = getattr(self, "_holders", None)
+        if holders is None:
             return
-        hold.by_name = False
-        if not hold.by_iterator and not self._feed.finished:
+        holders.name = False
+        if not holders.iterators and not self._state.finished:
+            _stop(self._state)  # before the warning, which may be raised as an error
             warnings.warn(
                 f"{self!r} was dropped unfinished: use `async with`, or `await run.aclose()`",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
-            _stop(self._feed)
 
 
-class _Hold:
-    """Who keeps a run going: the object that the call returned, or a loop's iterator alone."""
+class _Holders:
+    """What keeps a run going: the object that the call returned, loops over it, and waits."""
 
-    __slots__ = ("by_iterator", "by_name", "iterated")
+    __slots__ = ("iterated", "iterators", "name")
 
     def __init__(self) -> None:
-        self.by_name: bool = True
-        self.by_iterator: bool = False
+        self.name: bool = True
+        self.iterators: int = 0
         self.iterated: bool = False
 
 
 class RunIterator(Generic[T]):
-    """What a loop holds. Where the run has no name, the loop's end is the run's."""
+    """What a loop holds, or a wait for one result.
 
-    def __init__(self, feed: RunBackend[T], client: object, hold: _Hold) -> None:
-        self._feed = feed
+    Where the run has no name, it stops at the end of the last of them.
+    """
+
+    def __init__(self, state: RunState[T], client: object, holders: _Holders) -> None:
+        self._state = state
         self._client = client
-        self._hold = hold
+        self._holders = holders
+        holders.iterators += 1
 
     def __aiter__(self) -> Self:
         return self
 
-    def __anext__(self) -> Awaitable[T]:
-        """Wait for the next result."""
-        return self._feed.next()
+    def __anext__(self) -> Coroutine[Any, Any, T]:
+        """Wait for the next result; the wait keeps the run going."""
+        return self._state.results.next(self)
 
     def __del__(self) -> None:
-        self._hold.by_iterator = False
-        if not self._hold.by_name and not self._feed.finished:
-            _stop(self._feed)
+        holders = self._holders
+        holders.iterators -= 1
+        if not (holders.iterators or holders.name or self._state.finished):
+            _stop(self._state)
 
 
-def _stop(feed: RunBackend[T]) -> None:
+def _stop(state: RunState[Any]) -> None:
     """Leave from wherever an object is dropped, be it another thread's garbage collection."""
     with suppress(RuntimeError):  # the loop is closed: nothing runs
-        feed.loop.call_soon_threadsafe(feed.close)
+        state.loop.call_soon_threadsafe(state.close)

@@ -1,289 +1,210 @@
-"""What goes on in a run: its ids go in, its results come out as they end."""
+"""What goes on in a run: its ids go in, are polled, and its results come out as they end."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
 
-from ideogram_async._errors import (
-    ClientClosed,
-    IdeogramError,
-    PollingFailed,
-    RequestError,
-    WaitTimeout,
-)
-from ideogram_async._models import SamplingRequest
-from ideogram_async._polling.tracker import copied
+from ideogram_async._config import CLOSE_SECONDS
+from ideogram_async._errors import ClientClosed, RequestError, WaitTimeout
 from ideogram_async._runs.id_source import IdSource
-from ideogram_async._runs.ids import check_id
-from ideogram_async._statistics import RunStatistics
+from ideogram_async._runs.ids import short_repr
+from ideogram_async._runs.result_buffer import ResultBuffer
 
 if TYPE_CHECKING:
-    from ideogram_async._polling.dispatcher import Dispatcher
-    from ideogram_async._polling.tracker import JobTracker
     from ideogram_async._runs.ids import Ids
+    from ideogram_async._statistics import RunStatistics
 
 T = TypeVar("T")
 
-CLOSE_BUDGET = 5.0
-"""Seconds that leaving may take where the caller's own source of ids lingers."""
+TakeIn = Callable[[], Coroutine[Any, Any, None]]
+SHOWN_OF_BAD_ID = 100
+"""Characters of the `repr` of an object that is no id."""
+
+
+class RunBackend(Protocol):
+    """What polls the ids of a run: the client that made it, or the shards of a cluster."""
+
+    def enter(self, run: RunState[Any]) -> None:
+        """Begin to work for a run: report to its `results`, and `end` it where no id can go on."""
+
+    def poll(self, request_id: str, now: float) -> None:
+        """Poll an id, from the next `wake` on."""
+
+    def wake(self) -> None:
+        """Begin with the ids that were added last."""
+
+    def start(self, take_in: TakeIn | None) -> None:
+        """Start polling, and beside it the task, if any, that takes in the other ids."""
+
+    def open_ids(self) -> list[str]:
+        """Return the ids that are being polled."""
+        raise NotImplementedError
+
+    def last_fault(self) -> RequestError | None:
+        """Return what the open ids wait for, if that is known."""
+        raise NotImplementedError
+
+    def leave(self) -> list[str]:
+        """Stop polling; return the ids that were open."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Wait until all of it has stopped, after `leave`."""
 
 
 class RunState(Generic[T]):
-    """A subscriber to many ids; see `Subscriber` for what its fields mean.
+    """A run: it connects its source of ids, what polls them, and the buffer of its results.
 
     It never refers to the `Run` that the caller holds, so that dropping that one can end it.
     """
 
-    urgent = False
-    request_id = ""
-
     def __init__(
         self,
         ids: Ids,
-        dispatcher: Dispatcher,
-        tracker: JobTracker,
+        backend: RunBackend,
         *,
-        is_one_shot: bool = False,
         wants_changes: bool = False,
-        deadline: float | None = None,
         timeout: float | None = None,
         return_exceptions: bool = False,
         max_pending: int = 10_000,
-        just_submitted: bool = False,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.is_one_shot = is_one_shot
-        self.wants_changes = wants_changes
-        self.deadline = deadline
         self.times_out_at: float = math.inf if timeout is None else self.loop.time() + timeout
-        self.shared_ids: set[str] = set()
-        self.failures: list[RequestError] = []
-        self._dispatcher = dispatcher
-        self._tracker = tracker
+        self.results: ResultBuffer[T] = ResultBuffer(
+            self.loop,
+            wants_changes=wants_changes,
+            return_exceptions=return_exceptions,
+            release=self._release if isinstance(ids, AsyncIterable) else None,
+            finished=self._finish,
+        )
+        self._backend = backend
         self._return_exceptions = return_exceptions
-        self._just_submitted = just_submitted
-        self._taken = self._completed = self._yielded = 0
-        self._ready: OrderedDict[str, Any] = OrderedDict()  # of T
-        self._listeners: list[asyncio.Future[None]] = []
-        self._ended: IdeogramError | None = None
-        self._closed = False
-        self._told = False
-        self._left: list[str] = []
+        self._left: list[str] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._started = False
         self._intake_over = asyncio.Event()
-        self._intake = IdSource(
+        self._source = IdSource(
             ids,
             max_pending=max_pending,
-            accept=self._accept,
-            taken=dispatcher.wake,
-            finished=self._taken_in,
+            accept=backend.poll,
+            refuse=self._refuse,
+            accepted=backend.wake,
         )
         self._start()
 
     def _start(self) -> None:
-        """Take in the first ids, so that a bad one is told to the caller at once."""
-        self._tracker.enter(self, self.loop.time())
+        """Accept the first ids, so that the call raises for a bad one; then start polling."""
+        self._backend.enter(self)
         try:
-            self._intake.first_slice()
+            self._source.take_at_once()
         except BaseException:
-            self._tracker.leave(self, self.loop.time())
+            self._backend.leave()
             raise
         self._started = True
         if self.times_out_at < math.inf:
             self._timer = self.loop.call_at(self.times_out_at, self._time_out)
-        if self._intake.over:
-            self._taken_in()
-        else:
-            self._dispatcher.spawn(self._take_in, "ideogram_async intake")
-        self._dispatcher.wake()
+        self._backend.start(None if self._source.over else self._take_in)
+        if self._source.over:
+            self.results.expect(self._source.taken, self._source.error)
 
     # Ids in
 
-    def _accept(self, request_id: object, now: float) -> None:
-        """Have one id asked. Once the call has returned, a bad id fails alone."""
-        try:
-            checked = check_id(request_id)
-        except (TypeError, ValueError) as error:
-            if not self._started:
-                raise
-            self._taken += 1
-            failure = RequestError(str(error))
-            failure.request_id = request_id if isinstance(request_id, str) else None
-            self.failed(repr(request_id), failure)
-            return
-        self._taken += 1
-        self._tracker.subscribe(self, checked, now, just_submitted=self._just_submitted)
-
     async def _take_in(self) -> None:
         try:
-            await self._intake.run()
+            await self._source.run()
+            self.results.expect(self._source.taken, self._source.error)
         finally:
-            self._intake_over.set()  # also where the engine was stopped
+            self._intake_over.set()  # also where its task was cancelled
+        await self._source.forget()
 
-    def _taken_in(self) -> None:
-        self._intake_over.set()
-        self._check_done()
-
-    # Results out
-
-    def changed(self, request_id: str, record: SamplingRequest) -> None:
-        """Take a state that is not the last; what the caller has not had yet, it replaces."""
-        if self._ended is None:
-            self._put(request_id, record)
-
-    def completed(self, request_id: str, record: SamplingRequest) -> None:
-        """Take the record that ends an id well."""
-        if self._ended is not None:
-            return
-        self._completed += 1
-        self._put(request_id, record)
-        self._check_done()
-
-    def failed(self, request_id: str, error: RequestError) -> None:
-        """Take the error that ends an id."""
-        if self._ended is not None:
-            return
-        self.failures.append(error)
+    def _refuse(self, request_id: object, error: Exception) -> None:
+        """Let a bad id fail alone; while the call goes on, let it raise."""
+        if not self._started:
+            raise error
+        failure = RequestError(str(error))
+        failure.request_id = (
+            str.__str__(request_id)
+            if isinstance(request_id, str)
+            else short_repr(request_id, SHOWN_OF_BAD_ID)
+        )
         if self._return_exceptions:
-            self._put(request_id, error)
-        else:
-            self._intake.forget(request_id)
-        self._check_done()
+            self._source.occupy(failure)
+        self.results.failed(failure, failure)  # under a key that no id can have
 
-    def end(self, error: IdeogramError) -> None:
-        """Stop: the caller has what is ready, then this error, which lists what was open."""
-        if not self.finished:
-            self._leave(error)
+    def _release(self, request_id: object) -> None:
+        self._source.release(request_id)
 
-    async def next(self) -> T:
-        """Wait for the next result. Cancelling it loses nothing."""
-        self._check_place()
-        while not self._ready or self._closed:
-            if self._ended is not None:
-                raise self._end_for_one(self._ended)
-            if self._done:
-                raise self._conclusion()
-            await self._news()
-        result: T
-        request_id, result = self._ready.popitem(last=False)
-        self._yielded += 1
-        self._intake.forget(request_id)
-        return result
-
-    def close(self) -> None:
-        """Leave: nothing more is asked for this run alone."""
-        if not self.finished:
-            self._closed = True
-            self._leave(ClientClosed("the run was left before all of it was yielded"))
-
-    async def aclose(self) -> None:
-        """Leave, and wait until the caller's own source of ids is left, too."""
-        self._check_place()
-        self.close()
-        with anyio.move_on_after(CLOSE_BUDGET, shield=True):
-            await self._intake_over.wait()
+    # What the caller sees
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will come, and all that came was yielded."""
-        return self._ended is not None or (self._done and not self._ready)
+        """Whether nothing more will come, and all that came was taken."""
+        return self.results.exhausted
+
+    @property
+    def rest(self) -> Iterator[str]:
+        """The caller's iterable from where the run left it."""
+        return self._source.rest
 
     def pending(self) -> tuple[str, ...]:
-        """List the ids whose end the caller has not had."""
-        left = self._open_ids() if self._ended is None else (*self._left, *self._intake.late)
-        results = self._ready.items()
-        unheard = (name for name, result in results if self._is_end(result))
-        return tuple(dict.fromkeys((*unheard, *left)))
-
-    def _is_end(self, result: object) -> bool:
-        """Tell whether a result ends an id well: after a mere change it is open, or has failed."""
-        return isinstance(result, SamplingRequest) and (self.is_one_shot or result.is_complete)
+        """Return the ids that were taken in, and whose end the caller has not had."""
+        if self._left is None:
+            still_open = self._backend.open_ids()
+        else:
+            still_open = self._left + self._source.late
+        return tuple(dict.fromkeys((*self.results.not_taken(), *still_open)))
 
     def statistics(self) -> RunStatistics:
-        """Give the figures of this run."""
-        return RunStatistics(
-            taken=self._taken,
-            pending=self._taken - self._completed - len(self.failures),
-            completed=self._completed,
-            failed=len(self.failures),
-            yielded=self._yielded,
-        )
-
-    def _check_place(self) -> None:
-        if asyncio.get_running_loop() is not self.loop:
-            raise RuntimeError("the run belongs to another event loop")
+        """Return the figures as they stand now."""
+        return self.results.statistics(self._source.taken)
 
     # How it ends
 
-    @property
-    def _done(self) -> bool:
-        return self._intake.over and self._taken == self._completed + len(self.failures)
+    def end(self, error: Exception) -> None:
+        """Stop: the caller has what is ready, then this error, which lists what was open."""
+        if not (self.results.complete or self.finished):
+            self._leave(error)
 
-    def _check_done(self) -> None:
-        if self._done and self._started:
-            self._tracker.leave(self, self.loop.time())
-            self._stop_timer()
-            self._wake()
+    def close(self) -> None:
+        """Leave: nothing more is asked for this run alone, and nothing more is yielded."""
+        if not self.finished:
+            self.results.discard()
+            self._leave(ClientClosed("the run was left before all of it was yielded"))
 
-    def _conclusion(self) -> Exception:
-        """Say how a run ends that was not left: well, with its failures, or its source's error."""
-        failed: PollingFailed | None = None
-        if self.failures and not self._return_exceptions and not self._told:
-            count, taken = len(self.failures), self._taken
-            failed = PollingFailed(f"{count} of {taken} requests failed", tuple(self.failures))
-        source_error = None if self._told else self._intake.error
-        self._told = True
-        if source_error is not None:
-            source_error.__cause__ = source_error.__cause__ or failed
-            return source_error
-        return failed or StopAsyncIteration()
-
-    def _end_for_one(self, ended: IdeogramError) -> IdeogramError:
-        """Give a caller its error; what was open is listed here, for few ask and it may be long."""
-        error: IdeogramError = copied(ended)
-        error.pending = (*self._left, *self._intake.late)
-        return error
+    async def aclose(self) -> None:
+        """Leave, and wait a while until the caller's own source of ids is left, too."""
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError("the run belongs to another event loop")
+        self.close()
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            if self._source.running:
+                await self._intake_over.wait()
+            await self._backend.aclose()
 
     def _time_out(self) -> None:
-        self.end(WaitTimeout("the run has not ended within its timeout"))
+        fault, figures = self._backend.last_fault(), self.statistics()
+        words = "" if fault is None else f"; the last answer: {fault.args[0]}"
+        error = WaitTimeout(
+            f"{figures.completed} of {figures.taken} complete within the timeout{words}"
+        )
+        error.__cause__ = fault
+        self.end(error)
 
-    def _leave(self, error: IdeogramError) -> None:
-        self._left = self._tracker.leave(self, self.loop.time())
-        self._dispatcher.clean_up()
-        self._left += self._intake.rest()
-        self._intake.stop()
+    def _leave(self, error: Exception) -> None:
+        self._left = self._backend.leave()
+        self._source.stop()
         self._stop_timer()
-        self._ended = error
-        self._wake()
+        self.results.end(error, self.pending)
 
-    def _open_ids(self) -> list[str]:
-        return [*self._tracker.open_ids(self), *self._intake.rest()]
+    def _finish(self) -> None:
+        self._backend.leave()
+        self._stop_timer()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-
-    # News
-
-    def _put(self, request_id: str, result: object) -> None:
-        self._ready[request_id] = result
-        self._wake()
-
-    def _wake(self) -> None:
-        for listener in self._listeners:
-            if not listener.done():
-                listener.set_result(None)
-
-    async def _news(self) -> None:
-        listener: asyncio.Future[None] = self.loop.create_future()
-        self._listeners.append(listener)
-        try:
-            await listener
-        finally:
-            self._listeners.remove(listener)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from ideogram_async._errors import IdeogramError, RequestError, WaitTimeout
 from ideogram_async._models import SamplingRequest
@@ -22,18 +23,20 @@ class SingleCall:
         is_one_shot: bool,
         deadline: float | None,
         until: float,
+        last_fault: Callable[[SingleCall], RequestError | None],
     ) -> None:
         self.request_id = request_id
         self.is_one_shot = is_one_shot
         self.deadline = deadline
         self.times_out_at = until
         self.shared_ids: set[str] = set()
+        self._last_fault = last_fault
         self._record: SamplingRequest | None = None
         self._loop = asyncio.get_running_loop()
         self._result: asyncio.Future[SamplingRequest] = self._loop.create_future()
 
     async def result(self) -> SamplingRequest:
-        """Wait for the record; raises what ended the id, or the call."""
+        """Wait for the record; raise what ended the id, or the call."""
         timer = None
         if self.times_out_at < math.inf:
             timer = self._loop.call_at(self.times_out_at, self._time_out)
@@ -46,21 +49,21 @@ class SingleCall:
                 self._result.exception()  # a caller cancelled at this moment never looks at it
 
     def changed(self, request_id: str, record: SamplingRequest) -> None:  # noqa: ARG002 - its own
-        """Keep the last record, for the error that may have to tell it."""
+        """Keep the last record, for an error that ends the call."""
         self._record = record
 
     def completed(self, request_id: str, record: SamplingRequest) -> None:  # noqa: ARG002 - its own
-        """Give the record out."""
+        """Set the record as the result."""
         if not self._result.done():
             self._result.set_result(record)
 
     def failed(self, request_id: str, error: RequestError) -> None:  # noqa: ARG002 - its own
-        """Give the error out."""
+        """Set the error as the result."""
         if not self._result.done():
             self._result.set_exception(error)
 
     def end(self, error: IdeogramError) -> None:
-        """Give out what ended the call before the id's own end."""
+        """Set the error that ends the call before the id has ended."""
         error.request_id = self.request_id
         error.request = self._record
         error.pending = (self.request_id,)
@@ -68,4 +71,8 @@ class SingleCall:
             self._result.set_exception(error)
 
     def _time_out(self) -> None:
-        self.end(WaitTimeout(f"request {self.request_id!r} has not ended within the timeout"))
+        fault = self._last_fault(self)
+        words = "" if fault is None else f"; the last answer: {fault.args[0]}"
+        error = WaitTimeout(f"request {self.request_id!r} has not ended within the timeout{words}")
+        error.__cause__ = fault
+        self.end(error)

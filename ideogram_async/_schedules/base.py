@@ -1,7 +1,7 @@
-"""When to ask next: the protocol, and the fixed interval.
+"""When to query next: the protocol of a schedule, and the fixed interval.
 
-Nothing here reads a clock or sleeps. The engine tells what a query showed, and the schedule
-answers with the seconds to wait.
+A schedule does not read a clock and does not sleep. The client passes each answer to it, and it
+returns the seconds until the next query.
 """
 
 from __future__ import annotations
@@ -17,54 +17,62 @@ StateT = TypeVar("StateT")
 
 
 class Observation(msgspec.Struct, frozen=True, gc=False):
-    """What one query told of one request."""
+    """The answer to one query, and its times."""
 
     asked: float
-    """When the query went out, seconds on the event loop's clock."""
+    """Time at which the query was sent: seconds on the event loop's clock."""
     answered: float
-    """When its answer was there, on the same clock."""
+    """Time at which its answer was complete, on the same clock."""
     late: float
-    """Seconds that it went out after it was due: a full flight, a throttle, an outage."""
+    """Seconds between the time at which the query was due and `asked`. Above 0 if it had to wait:
+    for other queries in flight, for the rate limit, or for the end of an outage."""
     record: SamplingRequest
-    """The request's whole record, as answered."""
+    """The request's record in the answer."""
     server_time: float | None
-    """The answer's `Date`, seconds of Unix time on the server's clock, to the second."""
+    """The answer's `Date` header: whole seconds of Unix time, on the server's clock."""
 
 
 class Schedule(Protocol[StateT]):
-    """Decides when each request is asked next. One object serves all requests of a client.
+    """Decides when each request is queried next. One object serves all requests of a client.
 
-    It is called in the event loop, once a query, so it must be quick and must not block. A delay
-    that is not a finite number ≥ 0 fails the id with a clear error. After a fault (no answer,
-    a throttle) the engine backs off by itself, and the schedule hears of the next good answer.
+    It is called in the event loop, once per query, so it must be quick and must not block. A
+    delay that is not finite and ≥ 0 fails the id with an error that shows the delay. After a fault
+    (no answer, a throttle) the client backs off by itself; the schedule is called with the next
+    good answer.
     """
 
     def start(self, now: float, *, just_submitted: bool) -> tuple[StateT, float]:
-        """Take in a request: its state (any object, kept with it), and the first delay in seconds.
+        """Return a new request's state (any object), and the seconds until its first query.
 
-        `just_submitted` is the caller's word that it is fresh. Otherwise it is resumed: nobody
-        here knows how long it has been running.
+        The state is kept, and passed to the other methods. With `just_submitted` the caller says
+        that the request is new. Without it the request's age is not known.
         """
         ...
 
     def next_delay(self, state: StateT, seen: Observation) -> float:
-        """Give the seconds from `seen.answered` to the next query; the request is not complete."""
+        """Return the seconds from `seen.answered` to the next query of an incomplete request."""
         ...
 
     def completed(self, state: StateT, seen: Observation) -> None:
-        """Learn from the answer that showed completion; `state` is dropped after it."""
+        """Learn from the answer that showed completion. `state` is not used after it."""
         ...
 
     def expected_end(self, state: StateT) -> float | None:
-        """When the request is expected to be done, on the loop's clock, or None if unknown.
+        """Return the time at which the request is expected to be complete, or None if unknown.
 
-        Where the rate of queries is limited, those whose end has come are asked first.
+        The time is in seconds on the loop's clock. While the rate of queries is limited, requests
+        whose expected end has passed are queried first.
         """
         ...
 
 
 class FixedInterval:
-    """Ask each request every `interval` seconds, whatever the answers say."""
+    """Queries each request every `interval` seconds.
+
+    Raises:
+        ValueError: The interval is not > 0 and finite.
+
+    """
 
     def __init__(self, interval: float = 2.0) -> None:
         if not 0 < interval < math.inf:
@@ -75,15 +83,15 @@ class FixedInterval:
         return f"FixedInterval({self.interval!r})"
 
     def start(self, now: float, *, just_submitted: bool) -> tuple[None, float]:  # noqa: ARG002 - the protocol's
-        """Ask a resumed request at once, and a fresh one after the interval."""
+        """Return no state; a new request is first queried after the interval, others at once."""
         return None, self.interval if just_submitted else 0.0
 
     def next_delay(self, state: None, seen: Observation) -> float:  # noqa: ARG002 - the protocol's
-        """Give the interval."""
+        """Return the interval."""
         return self.interval
 
     def completed(self, state: None, seen: Observation) -> None:
-        """Learn nothing."""
+        """Do nothing."""
 
     def expected_end(self, state: None) -> None:
-        """Expect nothing."""
+        """Return None: the end is not known."""

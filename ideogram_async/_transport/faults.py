@@ -15,13 +15,19 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from ideogram_async._config import Settings
-from ideogram_async._errors import APIConnectionError, APIError, APITimeoutError, BaseURLError
-from ideogram_async._protocol.outcome import Fault, FaultKind, Party
+from ideogram_async._errors import APIConnectionError, APIError, APITimeoutError
+from ideogram_async._protocol.outcome import Fault, FaultKind
 from ideogram_async._protocol.sanitize import clean
 
 _log = logging.getLogger("ideogram_async")
 
 _NETWORK = (aiohttp.ClientError, OSError)  # a TimeoutError is an OSError
+_UNCONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+_NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _RUN_OUT = {
     errno.EMFILE: "this process has no more file descriptors (EMFILE)",
     errno.ENFILE: "this machine has no more file descriptors (ENFILE)",
@@ -65,8 +71,9 @@ class FaultReader:
         1. An untrusted certificate: the address is wrong, or the setting `ssl`.
         2. No error of the network, so one of our own: the id fails.
         3. This process, or its machine, has run out of something: nobody else's fault.
-        4. The proxy cannot be reached, or refuses.
-        5. The gateway cannot be reached, or breaks off, or answers no HTTP.
+        4. No connection was made: the proxy's or the gateway's fault, see `_connection_kind`.
+        5. No whole answer came in time.
+        6. The gateway breaks off, or answers no HTTP.
         """
         cause = getattr(error, "os_error", error)
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -75,28 +82,30 @@ class FaultReader:
             return self._own(request_id, error)
         if isinstance(cause, OSError) and cause.errno in _RUN_OUT and not _is_lookup(cause):
             what = f"no query was sent: {_RUN_OUT[cause.errno]}"
-            return _no_answer("process", APIConnectionError(what, request_id=request_id))
-        party: Party = "proxy" if self._is_the_proxys(error) else "gateway"
-        kind = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
-        what = f"no answer from {self._name(party)}: {self._words(error, cause)}"
-        return _no_answer(party, kind(what, request_id=request_id))
+            return Fault(FaultKind.EXHAUSTED, APIConnectionError(what, request_id=request_id))
+        name = self._name(of_proxy=self._is_the_proxys(error))
+        words, kind = self._words(error, cause), _connection_kind(error, cause)
+        what = f"no answer from {name}: {words}"
+        if kind is None and isinstance(error, TimeoutError):
+            kind = FaultKind.TIMEOUT
+        told = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
+        return Fault(kind or FaultKind.TRANSIENT, told(what, request_id=request_id))
 
     def refused_by_proxy(self, request_id: str, status: int) -> Fault:
         """Return the fault of a proxy that answers in the gateway's place."""
-        what = f"no answer from {self._name('proxy')}: {_refusal(status)}"
-        return _no_answer("proxy", APIConnectionError(what, request_id=request_id))
+        what = f"no answer from {self._name(of_proxy=True)}: {_refusal(status)}"
+        return Fault(FaultKind.CONNECTION, APIConnectionError(what, request_id=request_id))
 
     def _untrusted(
         self, request_id: str, error: Exception, cause: ssl.SSLCertVerificationError
     ) -> Fault:
         proxied = self._is_the_proxys(error)
-        whose = self._name("proxy") if proxied else f"base_url {self._settings.base_url!r}"
-        told = BaseURLError(
-            f"{whose}: its certificate is not trusted, {cause.verify_message!r}"
-            " (the setting ssl takes a context of your own)",
+        told = APIConnectionError(
+            f"{self._name(of_proxy=proxied)}: its certificate is not trusted,"
+            f" {cause.verify_message!r}; the setting ssl takes a context of your own",
             request_id=request_id,
         )
-        return Fault(FaultKind.ADDRESS, told, party="proxy" if proxied else "gateway")
+        return Fault(FaultKind.CONNECTION if proxied else FaultKind.ADDRESS, told)
 
     def _own(self, request_id: str, error: Exception) -> Fault:
         told = "".join(traceback.format_exception(error))
@@ -107,7 +116,7 @@ class FaultReader:
         failed = APIError(clean(what, self._secrets), request_id=request_id)
         if not any(secret in repr(error) for secret in self._secrets):
             failed.__cause__ = error.with_traceback(None)  # its frames hold the key
-        return Fault(FaultKind.MALFORMED, failed, party="id")
+        return Fault(FaultKind.LOCAL, failed)
 
     def _is_the_proxys(self, error: Exception) -> bool:
         if self._settings.proxy is None:
@@ -116,8 +125,8 @@ class FaultReader:
             return (error.host, error.port) == self._proxy
         return isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ConnectionTimeoutError)
 
-    def _name(self, party: Party) -> str:
-        if party == "gateway":
+    def _name(self, *, of_proxy: bool) -> str:
+        if not of_proxy:
             return self._gateway
         host, port = self._proxy
         return f"the proxy {host}:{port}"
@@ -144,11 +153,16 @@ class FaultReader:
         return words[:1].lower() + words[1:]
 
 
-def _no_answer(party: Party, error: APIError) -> Fault:
-    return Fault(FaultKind.TRANSIENT, error, party=party)
+def _connection_kind(error: Exception, cause: Exception) -> FaultKind | None:
+    """Return the kind of a fault where no connection was made, else None."""
+    if _is_lookup(cause) and getattr(cause, "errno", None) in _NO_SUCH_NAME:
+        return FaultKind.UNKNOWN_HOST
+    if isinstance(error, _UNCONNECTED):
+        return FaultKind.CONNECTION
+    return None
 
 
-def _is_lookup(cause: OSError) -> bool:
+def _is_lookup(cause: Exception) -> bool:
     return isinstance(cause, socket.gaierror)  # its numbers are of their own kind
 
 

@@ -169,7 +169,6 @@ class Transport:
             response.headers,
             body,
             secrets=self._secrets,
-            base_url=self._settings.base_url,
         )
         if isinstance(outcome, Answer):
             response.release(reusable=True)

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ideogram_async import IdeogramClient, RequestError, Run, SamplingRequest
-from ideogram_async.cli._console import Screen, printable, shortened
+from ideogram_async._protocol.sanitize import printable
+from ideogram_async.cli._console import Screen, shortened
 from ideogram_async.cli._exit_codes import Code, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
 from ideogram_async.cli._options import (
@@ -68,7 +69,7 @@ async def run_check(
             if results is None:
                 _print_table(ids if isinstance(ids, list) else list(states), states)
             screen.say(meter.describe())
-            if run.failures:
+            if run.statistics().failed:
                 raise typer.Exit(Code.FAILED)
 
 
@@ -91,7 +92,7 @@ async def _take(
 
 
 def state_of(request: SamplingRequest) -> str:
-    """Say in a word or two how far a request is."""
+    """Return the state of a request in a word or two."""
     if request.is_errored:
         return "failed"
     if request.is_complete:

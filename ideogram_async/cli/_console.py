@@ -9,11 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ideogram_async import SamplingRequest
-
-
-def printable(text: str) -> str:
-    """Replace each run of blanks, control, format and bidi characters by one blank."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+from ideogram_async._protocol.sanitize import printable
 
 
 def shortened(text: str, longest: int) -> str:
@@ -71,5 +67,5 @@ class Screen(Console):
 
 
 def complain(message: str) -> None:
-    """Say on standard error, in one line, what went wrong."""
+    """Print one line on standard error: what went wrong."""
     Screen(stderr=True).say(("ideogram-async: ", "bold red"), printable(message))

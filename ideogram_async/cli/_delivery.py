@@ -13,7 +13,8 @@ from ideogram_async import (
     Run,
     SamplingRequest,
 )
-from ideogram_async.cli._console import complain, printable
+from ideogram_async._protocol.sanitize import printable
+from ideogram_async.cli._console import complain
 from ideogram_async.cli._exit_codes import Code, CommandError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ async def deliver(
 
 @contextmanager
 def explained(run: Stream, results: Results) -> Iterator[None]:
-    """Say what ended the run early, and what it left."""
+    """Raise what ended the run early, with what it left, in words."""
     try:
         yield
     except asyncio.CancelledError:
@@ -65,13 +66,13 @@ def explained(run: Stream, results: Results) -> Iterator[None]:
 
 
 def _reason(error: RequestError) -> str:
-    """Say why an id failed; a deadline's cause is what went wrong last."""
+    """Return why an id failed; for a deadline, with the last fault."""
     return f"{error}; last: {error.__cause__}" if error.__cause__ else str(error)
 
 
 def _left(run: Stream, results: Results) -> str:
-    """Say what is open, and how to go on."""
-    pending = len(run.pending)
+    """Return what is open, and how to go on, in words."""
+    pending = len({*run.pending, *run.rest})
     if results.resumable:
         return f"{pending} pending; to go on, call it again with the same {results.name}"
     if not pending:

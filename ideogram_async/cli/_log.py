@@ -6,28 +6,25 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from ideogram_async.cli._console import printable
+from ideogram_async._logging import logger, requested_level
+from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._exit_codes import Code, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VARIABLE = "IDEOGRAM_LOG"
-LEVELS = ("debug", "info", "warning", "error")
-
 
 def log_to_stderr(environ: Mapping[str, str]) -> None:
     """Set the log up as the environment asks."""
-    level = environ.get(VARIABLE, "").strip().lower()
-    if not level:
-        return
-    if level not in LEVELS:
-        raise CommandError(f"{VARIABLE} is {level!r}: expected {', '.join(LEVELS)}", Code.USAGE)
-    handler = _Handler()
-    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("ideogram_async")
-    logger.setLevel(level.upper())
-    logger.addHandler(handler)
+    try:
+        level = requested_level(environ)
+    except ValueError as error:
+        raise CommandError(str(error), Code.USAGE) from None
+    if level is not None:
+        handler = _Handler()
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.setLevel(level)
+        logger.addHandler(handler)
 
 
 class _Handler(logging.Handler):

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ideogram_async import Downloads, IdeogramClient, RequestError, Run, SamplingRequest
+from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._bars import FEW
-from ideogram_async.cli._console import Screen, printable
+from ideogram_async.cli._console import Screen
 from ideogram_async.cli._delivery import deliver, explained
 from ideogram_async.cli._exit_codes import Code, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
@@ -206,5 +207,5 @@ def _conclude(
         raise no_ids()
     before = f", {len(results.known)} in {results.name} before" if results.known else ""
     meter.say(meter.describe() + before)
-    if run.failures or (album is not None and album.failures):
+    if run.statistics().failed or (album is not None and album.failures):
         raise typer.Exit(Code.FAILED)

@@ -1,7 +1,7 @@
-"""The pytest plug-in: a gateway for a test, in the test's own event loop, and virtual time.
+"""The pytest plug-in: a gateway in a test's own event loop, and virtual time.
 
-It is installed beside the package, for pytest loads it in every run: from within, the whole library
-would come along. Nothing of that is imported before a test asks for it.
+It is installed as a module of its own, beside the package. Pytest loads it in every run; inside the
+package, it would import the whole library. The library is imported when a test needs it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 VIRTUAL_TIME = "ideogram_virtual_time"
 SCOPES = ("function", "class", "module", "package", "session")
 NO_LOOP = (
-    "ideogram_gateway serves coroutine functions on asyncio: mark the test with pytest.mark.anyio,"
-    " whose fixture anyio_backend then gives 'asyncio', or with pytest.mark.asyncio"
+    "ideogram_gateway needs a coroutine function on asyncio: mark the test with pytest.mark.anyio,"
+    " with 'asyncio' as its fixture anyio_backend, or with pytest.mark.asyncio"
 )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take in the one setting."""
+    """Add the plug-in's setting."""
     about = "run every test of anyio and pytest-asyncio on a loop where waiting takes no time"
     parser.addini(VIRTUAL_TIME, about, type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set up what belongs to the plug-ins that run coroutines here."""
-    about = "ideogram_gateway(**settings): what the gateway of this test is made with"
+    """Add the mark, and the fixtures for the plug-ins that run coroutines in this run."""
+    about = "ideogram_gateway(**settings): the arguments of this test's Gateway"
     config.addinivalue_line("markers", about)
     plugins = config.pluginmanager
     if plugins.has_plugin("asyncio"):
@@ -48,9 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def ideogram_gateway(request: pytest.FixtureRequest) -> Gateway:
-    """Give a gateway on loopback that lasts as long as the test, and runs in its event loop.
+    """Return a gateway on loopback for one test, in the test's event loop.
 
-    Its settings are the arguments of the test's mark `ideogram_gateway`, if there is one:
+    The arguments of the test's mark `ideogram_gateway`, if it has one, are the gateway's:
     `@pytest.mark.ideogram_gateway(tokens=["key"], latency=0.5)`.
     """
     mark = request.node.get_closest_marker("asyncio")
@@ -75,15 +75,15 @@ async def _ideogram_gateway_anyio(
 
 
 def _made(request: pytest.FixtureRequest) -> Gateway:
-    from ideogram_async.testing import Gateway  # noqa: PLC0415 - not before it is needed
+    from ideogram_async.testing import Gateway  # noqa: PLC0415 - imported when it is needed
 
     mark = request.node.get_closest_marker("ideogram_gateway")
     return Gateway(**({} if mark is None else mark.kwargs))
 
 
 def _asyncio_gateways() -> ModuleType:
-    """Make the fixtures for pytest-asyncio, one for each scope that a test's loop may have."""
-    import pytest_asyncio  # noqa: PLC0415 - it may not be installed
+    """Return the fixtures for pytest-asyncio, one per scope of a test's loop."""
+    import pytest_asyncio  # noqa: PLC0415 - it may be missing
 
     fixture: Any = pytest_asyncio.fixture
     plugin = ModuleType("ideogram_async gateways")
@@ -91,7 +91,7 @@ def _asyncio_gateways() -> ModuleType:
 
         async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
             async with _made(request) as one:
-                yield one  # noqa: ASYNC119 - pytest sees to its end
+                yield one  # noqa: ASYNC119 - pytest closes it
 
         name = f"_ideogram_gateway_{scope}"
         setattr(plugin, name, fixture(gateway, loop_scope=scope, name=name))
@@ -99,7 +99,7 @@ def _asyncio_gateways() -> ModuleType:
 
 
 def _virtual_time() -> ModuleType:
-    """Choose the loop whose clock jumps, for both; what a conftest says goes before it."""
+    """Return the fixture and hook for the virtual-time loop; a conftest can override both."""
     plugin = ModuleType("ideogram_async virtual time")
 
     @pytest.fixture(scope="session")
@@ -117,6 +117,6 @@ def _virtual_time() -> ModuleType:
 
 
 def _virtual_time_loop() -> asyncio.AbstractEventLoop:
-    from ideogram_async.testing import VirtualTimeLoop  # noqa: PLC0415 - not before it is needed
+    from ideogram_async.testing import VirtualTimeLoop  # noqa: PLC0415 - imported when it is needed
 
     return VirtualTimeLoop()

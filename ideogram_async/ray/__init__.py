@@ -1,7 +1,8 @@
 """Many ids on a Ray cluster. Needs Ray: `pip install 'ideogram-async[ray]'`.
 
-One process polls tens of thousands of ids well. This is for more than that: millions, or several
-hosts. It uses the library's public names.
+One process polls tens of thousands of ids well. This is for more: millions of ids, or several
+hosts. Each shard is an actor with a client of its own; the run itself is the same as a local one,
+with `ClusterRun` in the place of the client's jobs.
 """
 
 from ideogram_async.ray._errors import ShardLost

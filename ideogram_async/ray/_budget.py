@@ -1,4 +1,4 @@
-"""One budget for the cluster: which keys a shard uses, and what part of the limits is its own."""
+"""One budget for the cluster: the keys that each shard uses, and its share of the limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Share(NamedTuple):
-    """One shard's part."""
+    """What one shard may use."""
 
     keys: tuple[int, ...]
     """Its keys, by their places."""
@@ -16,9 +16,9 @@ class Share(NamedTuple):
 
 
 def divide(shards: int, keys: int, max_in_flight: int, max_rate: float | None) -> list[Share]:
-    """Spread the keys over the shards; where there are fewer, divide each key's part of the limits.
+    """Return a share for each shard; shards that use the same key divide its part of the limits.
 
-    The shares add up to the limits exactly, so that they hold for the cluster at any instant.
+    The shares add up to the limits exactly, so that the limits hold for the cluster at any instant.
     """
     if max_in_flight < shards:
         raise ValueError(
@@ -35,7 +35,7 @@ def divide(shards: int, keys: int, max_in_flight: int, max_rate: float | None) -
 
 
 def _whole(weights: list[float], total: int) -> list[int]:
-    """Divide a total into whole parts, each at least 1, as near to the weights as can be."""
+    """Return whole parts of a total, each at least 1, as near to the weights as possible."""
     free = total - len(weights)
     parts = [1 + math.floor(free * weight) for weight in weights]
     by_rest = sorted(range(len(weights)), key=lambda place: parts[place] - free * weights[place])

@@ -1,4 +1,4 @@
-"""The connection to Ray, of which a process has one, and the options of actors."""
+"""The connection to Ray, of which a process has one, and the calls that start and end actors."""
 
 from __future__ import annotations
 
@@ -15,36 +15,40 @@ except ImportError as error:  # the extra is not installed
 
 from ideogram_async.ray._shard_actor import ShardActor
 
-__all__ = ["RayError", "RayTaskError", "actor", "connect", "kill"]
+__all__ = ["RayError", "RayTaskError", "connect", "kill", "reports", "start_actor"]
 
-AHEAD = 4
-"""Pieces of news that a shard may be ahead of who reads them."""
-STORE = 100 * 1024 * 1024
-"""Bytes of the object store of a cluster of one's own: what shards send is small."""
+REPORTS_AHEAD = 4
+"""Reports that an actor may be ahead of their reader."""
+STORE_BYTES = 100 * 1024 * 1024
+"""The object store of a cluster that this process starts for itself: reports are small."""
 
 
 def connect(address: str | None) -> None:
-    """Join a cluster, or start one of this process alone, where there is none yet."""
+    """Join a cluster, or start one for this process alone; keep a connection that is there."""
     if ray.is_initialized():
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    alone = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **alone)
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
 
 
-def actor(options: Mapping[str, Any]) -> Any:
-    """Start an actor. Ray never restarts it: a new one is told what is known by then."""
+def start_actor(options: Mapping[str, Any]) -> Any:
+    """Start an actor. Ray does not restart it: a new one starts with what is known by then."""
     defaults = {"scheduling_strategy": "SPREAD"}
     return ray.remote(ShardActor).options(**{**defaults, **options, "max_restarts": 0}).remote()
 
 
-def news(actor: Any) -> Any:
-    """Read an actor's news, as a stream."""
-    call = actor.news.options(num_returns="streaming", _generator_backpressure_num_objects=AHEAD)
+def reports(actor: Any) -> Any:
+    """Return an actor's reports, as an async iterator of Ray's references."""
+    call = actor.reports.options(
+        num_returns="streaming", _generator_backpressure_num_objects=REPORTS_AHEAD
+    )
     return call.remote()
 
 
 def kill(actor: Any) -> None:
-    """End an actor's process at once, and all its queries."""
+    """End an actor's process at once, and so all its queries."""
     if ray.is_initialized():
         ray.kill(actor)

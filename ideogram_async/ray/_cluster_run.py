@@ -1,11 +1,11 @@
-"""What goes on in a run on Ray: ids are dealt to shards, and each comes back once."""
+"""A run on Ray: which shard polls an id, and what the shards' reports mean for all of them."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
-from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -13,299 +13,214 @@ import anyio.to_thread
 from ideogram_async import (
     AuthenticationError,
     ClientClosed,
-    IdeogramError,
-    PollingFailed,
     RequestError,
-    RunStatistics,
     Statistics,
-    WaitTimeout,
 )
 from ideogram_async.ray import _cluster
 from ideogram_async.ray._budget import divide
 from ideogram_async.ray._completion_samples import learn
 from ideogram_async.ray._errors import ShardLost
-from ideogram_async.ray._run_options import RunOptions
-from ideogram_async.ray._shard_proxy import ShardProxy
-from ideogram_async.ray._source import Ids, Source
+from ideogram_async.ray._shard_proxy import ActorLost, ShardProxy
+from ideogram_async.ray._shard_report import ShardReport
 
 if TYPE_CHECKING:
-    from ideogram_async.ray._completion_samples import CompletionSample
-    from ideogram_async.ray._shard_report import Result
+    from ideogram_async._runs.run_state import RunState, TakeIn
+    from ideogram_async.ray._run_options import RunOptions
+    from ideogram_async.ray._shard_proxy import ActorEnd
 
-T = TypeVar("T")
+_log = logging.getLogger("ideogram_async")
 
-CLOSE_BUDGET = 5.0
-"""Seconds that leaving may take where the caller's own source of ids lingers."""
-
-
-LESSONS_EVERY = 1.0
-"""Seconds between two deliveries of what other shards have seen."""
+SAMPLES_EVERY_SECONDS = 1.0
+"""Time between two deliveries of samples to the other shards."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
+"""Time before an actor is replaced; it doubles while none of them delivers."""
 
 
-class ClusterRun(Generic[T]):
-    """The run's ledger: whose each id is, what has come back, and what the caller has had."""
+class ClusterRun:
+    """What polls the ids of a run on Ray: the shards, each id in one of them."""
 
-    def __init__(self, ids: Ids, options: RunOptions) -> None:
-        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.options = options
-        self.failures: list[RequestError] = []
-        self._taken = self._completed = self._yielded = 0
-        self._ready: deque[tuple[object, Result]] = deque()
-        self._listeners: list[asyncio.Future[None]] = []
-        self._end: Exception | None = None
-        self._closed = self._told = False
-        self._left: tuple[str, ...] = ()
-        self._over = asyncio.Event()
-        self._refused: set[int] = set()
-        orders = options.orders
-        shares = divide(options.shards, orders.keys, orders.max_in_flight, orders.max_rate)
-        self._proxies = [ShardProxy(place, share, self) for place, share in enumerate(shares)]
-        self._source = Source(ids, options.max_pending, self._accept)
-        self._timer: asyncio.TimerHandle | None = None
-        if options.timeout is not None:
-            self._timer = self.loop.call_later(options.timeout, self._time_out)
-        self._work = self.loop.create_task(self._run(), name="ideogram_async run on Ray")
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        config = options.config
+        shares = divide(options.shards, config.keys, config.max_in_flight, config.max_rate)
+        self._shards = [ShardProxy(share) for share in shares]
+        self._refused_keys: set[int] = set()
+        self._stopped = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
-    # Shards
+    # As a `RunBackend`
 
-    async def _run(self) -> None:
-        try:
-            await self._connect()
-            async with anyio.create_task_group() as group:
-                for shard in self._proxies:
-                    group.start_soon(shard.work)
-                group.start_soon(self._take_in)
-                group.start_soon(self._share_lessons)
-                await self._over.wait()
-                group.cancel_scope.cancel()
-        except asyncio.CancelledError:
-            self.end(ClientClosed("the run's tasks were cancelled"))
-            raise
-        except Exception as error:  # noqa: BLE001 - the caller is told, whatever it is
-            self.end(error)
+    def enter(self, run: RunState[Any]) -> None:
+        """Begin to work for a run; nothing is started yet."""
+        self._run = run
 
-    async def _connect(self) -> None:
-        try:
-            await anyio.to_thread.run_sync(_cluster.connect, self.options.address)
-        except Exception as error:
-            told = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ShardLost(f"no shard could be started, for want of a cluster: {told}") from error
+    def poll(self, request_id: str, now: float) -> None:  # noqa: ARG002 - a shard has its own clock
+        """Add an id to the shard with the fewest open ones."""
+        min(self._shards, key=_count_open).add(request_id)
 
-    def deliver(self, shard: ShardProxy, result: Result) -> None:
-        """Take an id's end, unless it is not this shard's to tell, or was told before."""
-        if self._end is not None or result.request_id not in shard.open:
-            return
-        request_id = result.request_id
-        del shard.open[request_id]
-        shard.delivered += 1
-        if isinstance(result, RequestError):
-            self._failed(request_id, result)
-        else:
-            self._completed += 1
-            self._put(request_id, result)
-        self._check_over()
+    def wake(self) -> None:
+        """Send the ids that were added last."""
+        for shard in self._shards:
+            shard.wake()
 
-    def spread(self, shard: ShardProxy, key: int, seconds: float) -> None:
-        """Let a refusal that one shard has had hold all that use its key."""
-        for other in self._proxies:
-            if other is not shard:
-                other.hold(key, seconds)
+    def start(self, take_in: TakeIn | None) -> None:
+        """Start the shards, and beside them the intake of the other ids."""
+        self.wake()
+        self._task = self._run.loop.create_task(
+            self._work(take_in), name="ideogram_async run on Ray"
+        )
 
-    def teach(self, shard: ShardProxy, lessons: list[CompletionSample]) -> None:
-        """Let what one shard has seen be known to all, and to whoever made the schedule."""
-        learn(self.options.schedule, lessons)
-        for other in self._proxies:
-            if other is not shard:
-                other.teach(lessons)
+    def last_fault(self) -> None:
+        """Return nothing: what a shard waits for is known to that shard."""
 
-    async def _share_lessons(self) -> None:
-        while True:
-            await anyio.sleep(LESSONS_EVERY)
-            for shard in self._proxies:
-                shard.tell_lessons()
+    def open_ids(self) -> list[str]:
+        """Return the ids that no shard has delivered."""
+        return [request_id for shard in self._shards for request_id in shard.open]
 
-    def shard_ended(self, shard: ShardProxy, error: IdeogramError) -> None:
-        """Let a shard whose keys were refused go on with those of others; else end the run."""
-        if isinstance(error, AuthenticationError):
-            self._refused.update(shard.share.keys)
-            used = (one.share.keys for one in self._proxies)
-            good = [keys for keys in used if self._refused.isdisjoint(keys)]
-            if good:
-                shard.move(shard.share._replace(keys=good[0]))
-                return
-        self.end(error)
+    def leave(self) -> list[str]:
+        """Stop all shards; return the ids that were open."""
+        self._stopped.set()
+        return self.open_ids()
+
+    async def aclose(self) -> None:
+        """Wait until all shards are stopped."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     def client_statistics(self) -> Statistics:
-        """Add up the figures of all clients, as they were told last."""
-        figures = [one for shard in self._proxies for one in shard.figures]
-        latest = [shard.figures[-1] for shard in self._proxies if shard.figures]
+        """Return the sums over all clients, as they were reported last."""
+        figures = [one for shard in self._shards for one in shard.statistics]
+        latest = [shard.statistics[-1] for shard in self._shards if shard.statistics]
+        of_run = self._run.statistics()
         return Statistics(
             queries=sum(one.queries for one in figures),
             in_flight=sum(one.in_flight for one in latest),
             pending=sum(one.pending for one in latest),
-            completed=self._completed,
-            failed=len(self.failures),
+            completed=of_run.completed,
+            failed=of_run.failed,
             refused=sum(one.refused for one in figures),
             sessions=tuple(session for one in latest for session in one.sessions),
         )
 
-    # Ids in
+    # Shards
 
-    async def _take_in(self) -> None:
-        await self._source.run()
-        self._check_over()
-
-    def _accept(self, request_id: object) -> None:
-        self._taken += 1
-        if isinstance(request_id, str):
-            min(self._proxies, key=_load).give(request_id)
-        else:
-            kind = type(request_id).__name__
-            error = RequestError(f"request id {request_id!r:.80} is a {kind}: expected a str")
-            self._failed(request_id, error)
-
-    # Results out
-
-    def _failed(self, request_id: object, error: RequestError) -> None:
-        self.failures.append(error)
-        if self.options.return_exceptions:
-            self._put(request_id, error)
-        else:
-            self._source.forget(request_id)
-
-    async def next(self) -> T:
-        """Wait for the next result. Cancelling it loses nothing."""
-        self._check_place()
-        while not self._ready or self._closed:
-            if self._end is not None:
-                raise _twin(self._end)
-            if self._done:
-                raise self._conclusion()
-            await self._news()
-        request_id, result = self._ready.popleft()
-        self._yielded += 1
-        self._source.forget(request_id)
-        return cast("T", result)
-
-    def pending(self) -> tuple[str, ...]:
-        """List the ids whose end the caller has not had."""
-        unheard = (
-            str(request_id)
-            for request_id, result in self._ready
-            if not isinstance(result, RequestError)
-        )
-        left = self._open() if self._end is None else self._left
-        return tuple(dict.fromkeys((*unheard, *left)))
-
-    def statistics(self) -> RunStatistics:
-        """Give the figures of this run."""
-        return RunStatistics(
-            taken=self._taken,
-            pending=self._taken - self._completed - len(self.failures),
-            completed=self._completed,
-            failed=len(self.failures),
-            yielded=self._yielded,
-        )
-
-    # How it ends
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will come, and all that came was yielded."""
-        return self._end is not None or (self._done and not self._ready)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether no shard is needed any more."""
-        return self._over.is_set()
-
-    def end(self, error: Exception) -> None:
-        """Stop: the caller has what is ready, then this error, which lists what was open."""
-        if self._end is None and not self._done:
-            self._left = self._open()
-            if isinstance(error, IdeogramError):
-                error.pending = self._left
-            self._end = error
-            self._stop()
-
-    def close(self) -> None:
-        """Leave: nothing more is asked."""
-        self._closed = self._closed or not self.finished
-        self.end(ClientClosed("the run was left before all of it was yielded"))
-
-    async def aclose(self) -> None:
-        """Leave, and wait until all is left."""
-        self._check_place()
-        self.close()
-        with anyio.move_on_after(CLOSE_BUDGET, shield=True):
-            await asyncio.wait([self._work])
-
-    @property
-    def _done(self) -> bool:
-        return self._source.over and self._taken == self._completed + len(self.failures)
-
-    def _check_over(self) -> None:
-        if self._done:
-            self._stop()
-        self._wake()
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._over.set()
-        self._wake()
-
-    def _conclusion(self) -> Exception:
-        failed: PollingFailed | None = None
-        if self.failures and not self.options.return_exceptions and not self._told:
-            count = len(self.failures)
-            failed = PollingFailed(
-                f"{count} of {self._taken} requests failed", tuple(self.failures)
-            )
-        source_error = None if self._told else self._source.error
-        self._told = True
-        if source_error is not None:
-            source_error.__cause__ = source_error.__cause__ or failed
-            return source_error
-        return failed or StopAsyncIteration()
-
-    def _time_out(self) -> None:
-        self.end(WaitTimeout("the run has not ended within its timeout"))
-
-    def _open(self) -> tuple[str, ...]:
-        held = (request_id for shard in self._proxies for request_id in shard.open)
-        return (*held, *self._source.rest())
-
-    def _check_place(self) -> None:
-        if asyncio.get_running_loop() is not self.loop:
-            raise RuntimeError("the run belongs to another event loop")
-
-    # News
-
-    def _put(self, request_id: object, result: Result) -> None:
-        self._ready.append((request_id, result))
-        self._wake()
-
-    def _wake(self) -> None:
-        for listener in self._listeners:
-            if not listener.done():
-                listener.set_result(None)
-
-    async def _news(self) -> None:
-        listener: asyncio.Future[None] = self.loop.create_future()
-        self._listeners.append(listener)
+    async def _work(self, take_in: TakeIn | None) -> None:
         try:
-            await listener
+            if not self._stopped.is_set():
+                await self._connect()
+            if not self._stopped.is_set():
+                await self._poll_all(take_in)
+        except asyncio.CancelledError:
+            self._run.end(ClientClosed("the run's tasks were cancelled"))
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller gets it, whatever it is
+            self._run.end(error)
+
+    async def _connect(self) -> None:
+        try:
+            await anyio.to_thread.run_sync(_cluster.connect, self._options.address)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ShardLost(f"no shard was started: there is no cluster: {reason}") from error
+
+    async def _poll_all(self, take_in: TakeIn | None) -> None:
+        async with anyio.create_task_group() as group:
+            for place, shard in enumerate(self._shards):
+                group.start_soon(self._poll_shard, place, shard)
+            if take_in is not None:
+                group.start_soon(take_in)
+            group.start_soon(self._share_samples)
+            await self._stopped.wait()
+            group.cancel_scope.cancel()
+
+    async def _poll_shard(self, place: int, shard: ShardProxy) -> None:
+        """Have the ids of a shard polled by one actor after another, until the run ends.
+
+        An actor's work ends in one of these ways:
+
+        1. Its client was refused all its keys: the next actor uses the keys of another shard.
+        2. Its client has ended otherwise, or its own code has raised: the run ends with that error.
+        3. It was lost: after a pause the next actor gets the shard's open ids. The run ends when
+           more than `restarts` in a row were lost without having delivered anything.
+        """
+        losses = 0
+        while True:
+            delivered = shard.delivered
+            end = await self._poll_by_one_actor(shard)
+            if self._stopped.is_set():
+                return
+            if isinstance(end, AuthenticationError) and self._use_other_keys(shard):
+                losses = 0
+                continue
+            if isinstance(end, Exception):
+                self._run.end(end)
+                return
+            losses = 1 if shard.delivered > delivered else losses + 1
+            if losses > self._options.restarts:
+                message = f"shard {place} was lost, {losses} times in a row: {end.reason}"
+                self._run.end(ShardLost(message))
+                return
+            _log.warning("shard %s was lost, and is replaced: %s", place, end.reason)
+            pause = FIRST_PAUSE_SECONDS * 2 ** (losses - 1)
+            await anyio.sleep(min(pause, LONGEST_PAUSE_SECONDS))
+
+    async def _poll_by_one_actor(self, shard: ShardProxy) -> ActorEnd:
+        """Have one actor poll a shard's ids; return how it ended."""
+        try:
+            failed = await shard.start(self._options)
+            if failed is not None:
+                return failed
+            end: ActorEnd = ActorLost("it was stopped")
+            async with anyio.create_task_group() as group:
+                just_submitted = self._options.just_submitted
+                group.start_soon(partial(shard.send_ids, just_submitted=just_submitted))
+                end = await self._read_events(shard)
+                group.cancel_scope.cancel()
+            return end
         finally:
-            self._listeners.remove(listener)
+            shard.kill()
+
+    async def _read_events(self, shard: ShardProxy) -> ActorEnd:
+        """Record the reports of a shard's actor until its end; return that."""
+        while isinstance(event := await shard.next_event(), ShardReport):
+            self._record(shard, event)
+        return event
+
+    def _record(self, shard: ShardProxy, report: ShardReport) -> None:
+        """Record the results of a report, and let the other shards know what concerns them."""
+        others = [other for other in self._shards if other is not shard]
+        for place, seconds in report.holds.items():
+            for other in others:
+                other.hold(shard.share.keys[place], seconds)
+        if report.samples:
+            learn(self._options.schedule, report.samples)
+            for other in others:
+                other.add_samples(report.samples)
+        results = self._run.results
+        for result in report.results():
+            request_id = str(result.request_id)
+            if not shard.end(request_id):
+                continue  # reported before, by an actor that was lost since
+            if isinstance(result, RequestError):
+                results.failed(request_id, result)
+            else:
+                results.completed(request_id, result)
+
+    async def _share_samples(self) -> None:
+        while True:
+            await anyio.sleep(SAMPLES_EVERY_SECONDS)
+            for shard in self._shards:
+                shard.send_samples()
+
+    def _use_other_keys(self, shard: ShardProxy) -> bool:
+        """Let a shard use another one's keys, since its own were refused; return whether it can."""
+        self._refused_keys.update(shard.share.keys)
+        for other in self._shards:
+            if self._refused_keys.isdisjoint(other.share.keys):
+                shard.use(shard.share._replace(keys=other.share.keys))
+                return True
+        return False
 
 
-def _load(shard: ShardProxy) -> int:
+def _count_open(shard: ShardProxy) -> int:
     return len(shard.open)
-
-
-def _twin(error: Exception) -> Exception:
-    """Give each caller an error of its own: their tracebacks must not mix."""
-    twin = copy.copy(error) if isinstance(error, IdeogramError) else error
-    twin.__cause__ = error.__cause__
-    return twin

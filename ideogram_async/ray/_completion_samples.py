@@ -1,4 +1,4 @@
-"""What one shard learns of the requests is learned by all: completions travel as lessons."""
+"""What the shards learn of how long requests take: each completion is a sample for all of them."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from typing import Any, TypeAlias
 from ideogram_async import AdaptiveSchedule, Observation, SamplingRequest, Schedule
 
 CompletionSample: TypeAlias = "tuple[Any, Observation]"
-"""The state of a request that has completed, and what showed it."""
+"""The schedule's state of a request that has completed, and the observation that showed it."""
 
-MOST = 64
-"""Lessons kept for the others: what is learned forgets at that rate, so more would tell no more."""
+SAMPLES_KEPT = 64
+"""Samples kept for other shards. A schedule forgets at that rate: more would teach it no more."""
 
 
 class RecordingSchedule:
-    """A schedule that keeps what it was taught, and can be taught what another one was."""
+    """A schedule that also keeps a sample of each completion, for other shards."""
 
     def __init__(self, own: Schedule[Any]) -> None:
         self.own = own
         self.start = own.start
         self.next_delay = own.next_delay
         self.expected_end = own.expected_end
-        self._lessons: deque[CompletionSample] = deque(maxlen=MOST)
+        self._samples: deque[CompletionSample] = deque(maxlen=SAMPLES_KEPT)
 
     def completed(self, state: Any, seen: Observation) -> None:
-        """Learn from a completion, and keep it."""
+        """Learn from a completion, and keep it as a sample."""
         self.own.completed(state, seen)
-        self._lessons.append((state, _slim(seen)))
+        self._samples.append((state, _without_record(seen)))
 
-    def lessons(self) -> list[CompletionSample]:
-        """Give what was kept, once."""
-        kept = list(self._lessons)
-        self._lessons.clear()
-        return kept
+    def take_samples(self) -> list[CompletionSample]:
+        """Return the samples since the last call."""
+        samples = list(self._samples)
+        self._samples.clear()
+        return samples
 
 
-def learn(schedule: Schedule[Any], lessons: list[CompletionSample]) -> None:
-    """Teach a schedule what others have seen: only differences of their clocks matter to it."""
-    for state, seen in lessons:
+def learn(schedule: Schedule[Any], samples: list[CompletionSample]) -> None:
+    """Pass other shards' samples to a schedule, which reads differences of their clocks only."""
+    for state, seen in samples:
         schedule.completed(state, seen)
 
 
 def copied(schedule: Schedule[Any]) -> Schedule[Any]:
-    """Give a schedule that knows what this one knows, to be sent to a shard."""
+    """Return a schedule for a shard, with all that this one has learned."""
     if isinstance(schedule, AdaptiveSchedule):
         return AdaptiveSchedule(schedule.price, learned=schedule.save())
     return schedule
 
 
-def _slim(seen: Observation) -> Observation:
-    """Leave out of a record all but its kind."""
+def _without_record(seen: Observation) -> Observation:
+    """Return the observation with a record that holds the request's kind alone."""
     record = SamplingRequest(
         model_version=seen.record.model_version,
         request_type=seen.record.request_type,

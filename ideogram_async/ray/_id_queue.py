@@ -1,4 +1,4 @@
-"""The ids that a shard was handed, as its client takes them."""
+"""The ids of a shard, as its client takes them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Self
 
 
 class IdQueue:
-    """An endless source of ids."""
+    """An endless async source of ids."""
 
     def __init__(self) -> None:
         self._ids: deque[str] = deque()
-        self._more = asyncio.Event()
+        self._added = asyncio.Event()
 
     def put(self, ids: list[str]) -> None:
         """Add ids."""
         self._ids.extend(ids)
-        self._more.set()
+        self._added.set()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> str:
         while not self._ids:
-            self._more.clear()
-            await self._more.wait()
+            self._added.clear()
+            await self._added.wait()
         return self._ids.popleft()

@@ -1,4 +1,4 @@
-"""How a run on Ray is to be done."""
+"""The options of a run on Ray, checked."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from ideogram_async.ray._shard_config import ClusterConfig
 
 
 class RunOptions(NamedTuple):
-    """How a run is to be done."""
+    """How the shards of a run are started, and what they are told."""
 
-    orders: ClusterConfig
+    config: ClusterConfig
     schedule: Schedule[Any]
     shards: int
     address: str | None
     actor_options: Mapping[str, Any]
     restarts: int
-    timeout: float | None
-    max_pending: int
-    return_exceptions: bool
     just_submitted: bool

@@ -1,6 +1,6 @@
 """A shard: the actor that owns one client, in a process of its own.
 
-It knows nothing of the others, nor of whose ids it has: it can be lost at any moment.
+It knows nothing of the other shards, nor of the run: it may be lost at any moment.
 """
 
 from __future__ import annotations
@@ -18,118 +18,119 @@ from ideogram_async.ray._id_queue import IdQueue
 from ideogram_async.ray._shard_config import ShardConfig
 from ideogram_async.ray._shard_report import Result, ShardReport, packed_errors, packed_records
 
-MOST = 24
-"""Results in one piece of news: as bytes they stay below what Ray sends without its store."""
-KEPT = 8 * MOST
-"""Results that are taken from the client before they are sent."""
-GATHER = 0.05
-"""Seconds between two pieces of news that are not full: each costs its reader 1 ms or more."""
-LOOK = 0.05
-"""Seconds between two looks at whether the gateway has refused anything."""
-BEAT = 1.0
-"""Seconds after which there is news without results."""
+RESULTS_PER_REPORT = 24
+"""As bytes, so many stay below the size that Ray sends without its object store."""
+RESULTS_AHEAD = 8 * RESULTS_PER_REPORT
+"""Results that are taken from the client before they are reported."""
+REPORT_GAP_SECONDS = 0.05
+"""Time between two reports that are not full: each costs its reader 1 ms or more."""
+HOLD_CHECK_SECONDS = 0.05
+"""Time between two checks whether the gateway has refused anything."""
+HEARTBEAT_SECONDS = 1.0
+"""Time after which there is a report without results."""
 
 
 class ShardActor:
-    """The actor. It is opened once, and then tells `news` until it is killed."""
+    """The actor: it is opened once, and yields reports until it is killed or its client ends."""
 
     def __init__(self) -> None:
         bytearray(1 << 20)  # as the command line does: asyncio's receive buffers cost less then
         self._results: deque[Result] = deque()
-        self._inboxes: dict[bool, IdQueue] = {}
+        self._queues: dict[bool, IdQueue] = {}
         self._polling: set[asyncio.Task[None]] = set()
         self._holds: dict[int, float] = {}
-        self._told: dict[int, int] = {}
-        self._sent_at = -GATHER
+        self._refusals_reported: dict[int, int] = {}
+        self._reported_at = -REPORT_GAP_SECONDS
         self._ended: IdeogramError | None = None
 
-    async def open(self, order: ShardConfig, schedule: Schedule[object]) -> None:
-        """Make the client."""
+    async def open(self, config: ShardConfig, schedule: Schedule[object]) -> None:
+        """Start the client."""
         self._schedule = RecordingSchedule(schedule)
-        self._client: IdeogramClient = order.client(self._schedule)
-        self._stir = asyncio.Event()
-        self._full = asyncio.Event()
-        self._room = asyncio.Event()
+        self._client: IdeogramClient = config.client(self._schedule)
+        self._report_is_due = asyncio.Event()
+        self._report_is_full = asyncio.Event()
+        self._has_room = asyncio.Event()
         await self._client.__aenter__()
 
     async def add(self, ids: list[str], *, just_submitted: bool) -> None:
         """Poll these ids, too."""
-        inbox = self._inboxes.get(just_submitted)
-        if inbox is None:
-            inbox = self._inboxes[just_submitted] = IdQueue()
-            task = asyncio.create_task(self._poll(inbox, just_submitted=just_submitted))
+        queue = self._queues.get(just_submitted)
+        if queue is None:
+            queue = self._queues[just_submitted] = IdQueue()
+            task = asyncio.create_task(self._poll(queue, just_submitted=just_submitted))
             self._polling.add(task)
-        inbox.put(ids)
+        queue.put(ids)
 
     async def hold(self, session: int, seconds: float) -> None:
-        """Hold a session for what another shard was refused."""
+        """Hold a session, since another shard was refused with the same key."""
         self._client.hold(seconds, session=session)
 
-    async def learn(self, lessons: list[CompletionSample]) -> None:
-        """Learn what another shard has seen."""
-        learn(self._schedule.own, lessons)
+    async def learn(self, samples: list[CompletionSample]) -> None:
+        """Pass the samples of other shards to the schedule."""
+        learn(self._schedule.own, samples)
 
-    async def news(self) -> AsyncIterator[ShardReport]:
-        """Tell what there is, as it comes, until the run has ended."""
+    async def reports(self) -> AsyncIterator[ShardReport]:
+        """Yield a report when there is something to report, until the client's run has ended."""
         while self._ended is None or self._results:
-            await self._something()
-            yield self._gathered()
+            await self._wait_until_due()
+            yield self._next_report()
 
-    async def _poll(self, inbox: IdQueue, *, just_submitted: bool) -> None:
+    async def _poll(self, queue: IdQueue, *, just_submitted: bool) -> None:
         run = self._client.as_completed(
-            inbox, return_exceptions=True, just_submitted=just_submitted, max_pending=sys.maxsize
+            queue, return_exceptions=True, just_submitted=just_submitted, max_pending=sys.maxsize
         )
         try:
             async with run:
                 async for result in run:
-                    while len(self._results) >= KEPT:
-                        self._room.clear()
-                        await self._room.wait()
+                    while len(self._results) >= RESULTS_AHEAD:
+                        self._has_room.clear()
+                        await self._has_room.wait()
                     self._put(result)
         except IdeogramError as error:
-            error.pending = ()  # whoever handed them in knows better
+            error.pending = ()  # the caller's process knows better
             self._ended = error
-            self._stir.set()
+            self._report_is_due.set()
 
     def _put(self, result: Result) -> None:
         self._results.append(result)
-        self._stir.set()
-        if len(self._results) >= MOST:
-            self._full.set()
+        self._report_is_due.set()
+        if len(self._results) >= RESULTS_PER_REPORT:
+            self._report_is_full.set()
 
-    async def _something(self) -> None:
-        """Wait for news: results, a refusal, or a while without any."""
+    async def _wait_until_due(self) -> None:
+        """Wait for results, a refusal or the heartbeat, and keep reports apart."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + BEAT
-        while not self._stir.is_set() and loop.time() < until:
-            with anyio.move_on_after(LOOK):
-                await self._stir.wait()
-            self._look()
-        with anyio.CancelScope(deadline=self._sent_at + GATHER):
-            await self._full.wait()
-        self._sent_at = loop.time()
+        until = loop.time() + HEARTBEAT_SECONDS
+        while not self._report_is_due.is_set() and loop.time() < until:
+            with anyio.move_on_after(HOLD_CHECK_SECONDS):
+                await self._report_is_due.wait()
+            self._check_holds()
+        with anyio.CancelScope(deadline=self._reported_at + REPORT_GAP_SECONDS):
+            await self._report_is_full.wait()
+        self._reported_at = loop.time()
 
-    def _look(self) -> None:
-        """See whether a session was refused since the last look, and holds."""
+    def _check_holds(self) -> None:
+        """Record the sessions that were refused since the last check, and hold."""
         for place, session in enumerate(self._client.statistics().sessions):
-            if session.refused > self._told.get(place, 0) and session.held > 0:
-                self._told[place] = session.refused
+            if session.refused > self._refusals_reported.get(place, 0) and session.held > 0:
+                self._refusals_reported[place] = session.refused
                 self._holds[place] = session.held
-                self._stir.set()
+                self._report_is_due.set()
 
-    def _gathered(self) -> ShardReport:
-        taken = [self._results.popleft() for _ in range(min(MOST, len(self._results)))]
-        self._room.set()
-        if len(self._results) < MOST:
-            self._full.clear()
+    def _next_report(self) -> ShardReport:
+        count = min(RESULTS_PER_REPORT, len(self._results))
+        results = [self._results.popleft() for _ in range(count)]
+        self._has_room.set()
+        if len(self._results) < RESULTS_PER_REPORT:
+            self._report_is_full.clear()
         holds, self._holds = self._holds, {}
         if not self._results and self._ended is None:
-            self._stir.clear()
+            self._report_is_due.clear()
         return ShardReport(
-            packed_records(taken),
-            packed_errors(taken),
+            packed_records(results),
+            packed_errors(results),
             self._client.statistics(),
             holds,
-            self._schedule.lessons(),
+            self._schedule.take_samples(),
             None if self._results else self._ended,
         )

@@ -1,7 +1,8 @@
-"""What a shard is sent to make its client from: settings and keys, which nothing shows."""
+"""The settings and keys from which a shard makes its client; no `repr` shows them."""
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from ssl import SSLContext
@@ -9,10 +10,14 @@ from typing import Any
 
 from ideogram_async import Credential, IdeogramClient, Schedule
 from ideogram_async._config import SharedOptions
+from ideogram_async._protocol.credentials import STYLES, take_credentials
+from ideogram_async._validation import BASE_URL_VARIABLE
 from ideogram_async.ray._budget import Share
 
-Key = tuple[str | None, str | None]
-"""A token and an access token."""
+Key = tuple[str | None, ...]
+"""The keys of one session, in the order of `STYLES`."""
+
+MAX_IN_FLIGHT: int = inspect.signature(IdeogramClient).parameters["max_in_flight"].default
 
 
 class ClientOptions(SharedOptions, total=False):
@@ -31,34 +36,34 @@ class ShardConfig:
         self._keys = keys
 
     def __repr__(self) -> str:
-        return f"<Order: {len(self._keys)} keys>"
+        return f"<ShardConfig: {len(self._keys)} keys>"
 
     def client(self, schedule: Schedule[Any]) -> IdeogramClient:
-        """Make the client. Its keys are these alone: a worker's environment has no say in them."""
-        credentials = [Credential(token=token, access_token=other) for token, other in self._keys]
+        """Return a client with these keys alone, whatever the environment of the worker holds."""
+        credentials = [Credential(**dict(zip(STYLES, key, strict=True))) for key in self._keys]
         return IdeogramClient(**self._settings, credentials=credentials, schedule=schedule)
 
 
 class ClusterConfig:
-    """All that the shards are told, checked once, before any of them runs."""
+    """What all shards are told, checked once before any of them starts."""
 
     def __init__(self, base_url: str | None, options: Mapping[str, Any]) -> None:
         self._keys: list[Key] = []
         settings = {"base_url": base_url, "credentials": (), **options}
         try:
-            self._settle(settings)
+            self._check(settings)
         finally:  # reports of errors may show a frame's locals
             del options, settings
 
-    def _settle(self, settings: dict[str, Any]) -> None:
+    def _check(self, settings: dict[str, Any]) -> None:
         try:
             if isinstance(settings.get("ssl"), SSLContext):
                 raise TypeError("ssl is an SSLContext, which cannot travel: expected a bool")
             settings["credentials"] = tuple(settings["credentials"])
-            IdeogramClient(**settings)  # its checks
-            self._keys = _keys(settings)
-            settings["base_url"] = settings["base_url"] or os.environ.get("IDEOGRAM_BASE_URL")
-            self.max_in_flight: int = settings.pop("max_in_flight", 20)
+            IdeogramClient(**settings)  # its checks: what follows cannot fail and show a key
+            self._keys = [one.secrets() for one in take_credentials(settings, os.environ)]
+            settings["base_url"] = settings["base_url"] or os.environ.get(BASE_URL_VARIABLE)
+            self.max_in_flight: int = settings.pop("max_in_flight", MAX_IN_FLIGHT)
             self.max_rate: float | None = settings.pop("max_rate", None)
             settings.pop("schedule", None)
             self._settings = settings
@@ -66,25 +71,14 @@ class ClusterConfig:
             del settings
 
     def __repr__(self) -> str:
-        return f"<Orders: {self.keys} keys>"
+        return f"<ClusterConfig: {self.keys} keys>"
 
     @property
     def keys(self) -> int:
         """How many keys there are."""
         return len(self._keys)
 
-    def order(self, share: Share) -> ShardConfig:
-        """Give what the shard that has this share is told."""
+    def for_share(self, share: Share) -> ShardConfig:
+        """Return what the shard with this share is told."""
         limits = {"max_in_flight": share.max_in_flight, "max_rate": share.max_rate}
         return ShardConfig({**self._settings, **limits}, [self._keys[key] for key in share.keys])
-
-
-def _keys(settings: dict[str, Any]) -> list[Key]:
-    """Take the keys out of the settings, or out of this process's environment, as a client does."""
-    token, other = settings.pop("token", None), settings.pop("access_token", None)
-    if credentials := settings.pop("credentials"):
-        return [credential.secrets() for credential in credentials]
-    if token is None and other is None:
-        token = os.environ.get("IDEOGRAM_TOKEN") or None
-        other = os.environ.get("IDEOGRAM_ACCESS_TOKEN") or None
-    return [(token, other)]

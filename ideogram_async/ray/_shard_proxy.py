@@ -1,201 +1,164 @@
-"""A shard as seen from the run: its share, its ids, and the actors that hold it in turn."""
+"""A shard as the run sees it: its share, its open ids, and the actor that polls them now."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import anyio
 
 from ideogram_async import Statistics
 from ideogram_async.ray import _cluster
-from ideogram_async.ray._completion_samples import MOST, copied
-from ideogram_async.ray._errors import ShardLost
+from ideogram_async.ray._completion_samples import SAMPLES_KEPT, copied
+from ideogram_async.ray._shard_report import ShardReport
 
 if TYPE_CHECKING:
     from ideogram_async import IdeogramError
     from ideogram_async.ray._budget import Share
     from ideogram_async.ray._completion_samples import CompletionSample
     from ideogram_async.ray._run_options import RunOptions
-    from ideogram_async.ray._shard_report import Result, ShardReport
 
-_log = logging.getLogger("ideogram_async")
-
-BATCH = 1_000
-"""Ids in one call."""
-STARTS_WITHIN = 60.0
-"""Seconds in which an actor must have found its place, and be ready."""
-PAUSE, PAUSE_CAP = 0.2, 5.0
-"""Seconds before an actor is replaced, doubled while none delivers."""
+IDS_PER_CALL = 1_000
+START_SECONDS = 60.0
+"""Time within which an actor must have found its place on the cluster, and be ready."""
 
 
-class RunEvents(Protocol):
-    """What a shard tells its run."""
+class ActorLost(NamedTuple):
+    """An actor cannot be reached any more, or could not be started: another one may do better."""
 
-    options: RunOptions
+    reason: str
 
-    @property
-    def stopped(self) -> bool:
-        """Whether no shard is needed any more."""
-        ...
 
-    def deliver(self, shard: ShardProxy, result: Result) -> None:
-        """Record the end of an id."""
-
-    def spread(self, shard: ShardProxy, key: int, seconds: float) -> None:
-        """Hold all shards that use a key."""
-
-    def teach(self, shard: ShardProxy, lessons: list[CompletionSample]) -> None:
-        """Teach all other shards."""
-
-    def shard_ended(self, shard: ShardProxy, error: IdeogramError) -> None:
-        """Record that the client of a shard has ended."""
-
-    def end(self, error: Exception) -> None:
-        """End the run."""
+ActorEnd: TypeAlias = ActorLost | Exception
+"""How an actor ended; an exception was raised by its own code, as another actor's code would."""
 
 
 class ShardProxy:
-    """One shard. What it was handed and has not delivered is its own, whatever befalls an actor."""
+    """One shard, polled by one actor after another.
 
-    def __init__(self, place: int, share: Share, run: RunEvents) -> None:
+    An id that was added is open until its end was recorded here, whatever becomes of an actor. The
+    proxy calls nothing of the run: that one starts the actors, and reads one event after another.
+    """
+
+    def __init__(self, share: Share) -> None:
         self.share: Share = share
         self.open: dict[str, None] = {}
-        """The ids that are its, in the order in which they came."""
+        """Its open ids, in the order in which they were added."""
         self.delivered: int = 0
         """How many of its ids have ended."""
-        self.figures: list[Statistics] = []
-        """The last of each actor."""
-        self._place = place
-        self._run = run
-        self._new: list[str] = []
-        self._again: list[str] = []
-        self._lessons: deque[CompletionSample] = deque(maxlen=MOST)
-        self._more = asyncio.Event()
+        self.statistics: list[Statistics] = []
+        """The last figures of each actor."""
+        self._unsent: deque[str] = deque()
+        self._unsent_again: deque[str] = deque()
+        self._samples: deque[CompletionSample] = deque(maxlen=SAMPLES_KEPT)
+        self._has_unsent = asyncio.Event()
         self._actor: Any = None
+        self._references: Any = None
+        self._client_end: IdeogramError | None = None
         self._ready = False
-        self._moved = False
 
-    def give(self, request_id: str) -> None:
-        """Hand it an id."""
+    # Ids
+
+    def add(self, request_id: str) -> None:
+        """Add an id; the actor gets it after the next `wake`."""
         self.open[request_id] = None
-        self._new.append(request_id)
-        self._more.set()
+        self._unsent.append(request_id)
+
+    def wake(self) -> None:
+        """Send the ids that were added."""
+        if self._unsent:
+            self._has_unsent.set()
+
+    def end(self, request_id: str) -> bool:
+        """Record that an id has ended; return whether it was open."""
+        if request_id not in self.open:
+            return False
+        del self.open[request_id]
+        self.delivered += 1
+        return True
+
+    async def send_ids(self, *, just_submitted: bool) -> None:
+        """Send ids to the actor as they are added, a batch at a time, until it is lost."""
+        while True:
+            again = bool(self._unsent_again)
+            waiting = self._unsent_again if again else self._unsent
+            batch = [waiting.popleft() for _ in range(min(IDS_PER_CALL, len(waiting)))]
+            if not batch:
+                self._has_unsent.clear()
+                await self._has_unsent.wait()
+                continue
+            try:
+                await self._actor.add.remote(batch, just_submitted=just_submitted and not again)
+            except _cluster.RayError:
+                self.kill()  # then the next event tells that it is lost
+                return
+
+    # What other shards have seen
 
     def hold(self, key: int, seconds: float) -> None:
-        """Let it hold a key's session, if it uses that key."""
+        """Hold the session of a key, if this shard uses that key."""
         if self._ready and key in self.share.keys:
             self._actor.hold.remote(self.share.keys.index(key), seconds)
 
-    def teach(self, lessons: list[CompletionSample]) -> None:
-        """Let it learn, a little later: the latest of all that it is taught meanwhile."""
-        self._lessons.extend(lessons)
+    def add_samples(self, samples: list[CompletionSample]) -> None:
+        """Keep the latest samples of other shards until they are sent."""
+        self._samples.extend(samples)
 
-    def tell_lessons(self) -> None:
-        """Let it learn what it was taught since this was called last."""
-        if self._ready and self._lessons:
-            self._actor.learn.remote(list(self._lessons))
-            self._lessons.clear()
+    def send_samples(self) -> None:
+        """Send the samples that were added since the last call."""
+        if self._ready and self._samples:
+            self._actor.learn.remote(list(self._samples))
+            self._samples.clear()
 
-    def move(self, share: Share) -> None:
-        """Go on with other keys, by another actor."""
-        self.share, self._moved = share, True
+    # Its actor
+
+    async def start(self, options: RunOptions) -> ActorEnd | None:
+        """Start an actor, which gets all open ids; return how it ended, if it did."""
+        unsent = set(self._unsent)
+        self._unsent_again = deque(one for one in self.open if one not in unsent)
+        self._samples.clear()
+        self._client_end = None
+        self.statistics.append(Statistics())
+        try:
+            self._actor = _cluster.start_actor(options.actor_options)
+            config, schedule = options.config.for_share(self.share), copied(options.schedule)
+            with anyio.fail_after(START_SECONDS):
+                await self._actor.open.remote(config, schedule)
+            self._references = _cluster.reports(self._actor)
+        except _cluster.RayError as error:
+            return _end_by(error)
+        except TimeoutError:
+            return ActorLost(f"it found no place on the cluster within {START_SECONDS:g} s")
+        self._ready = True
+        return None
+
+    async def next_event(self) -> ShardReport | ActorEnd:
+        """Wait for the actor's next report, or for its end: what ended its client, or its loss."""
+        if self._client_end is not None:
+            return self._client_end
+        try:
+            report: ShardReport = await (await anext(self._references))
+        except _cluster.RayError as error:
+            return _end_by(error)
+        except StopAsyncIteration:
+            return ActorLost("its reports ended")
+        self.statistics[-1] = report.statistics
+        self._client_end = report.ended
+        return report
+
+    def use(self, share: Share) -> None:
+        """Use other keys, from the next actor on."""
+        self.share = share
 
     def kill(self) -> None:
-        """End its actor, and so its queries."""
+        """End the actor, and so its queries."""
         actor, self._actor, self._ready = self._actor, None, False
         if actor is not None:
             _cluster.kill(actor)
 
-    async def work(self) -> None:
-        """Have its ids polled, by one actor after another, until it is cancelled."""
-        failed = 0
-        while True:
-            before = self.delivered
-            reason = await self._one_actor()
-            if self._run.stopped:
-                return
-            if self._moved:
-                failed, self._moved = 0, False
-                continue
-            failed = 1 if self.delivered > before else failed + 1
-            if failed > self._run.options.restarts:
-                lost = f"shard {self._place} was lost, {failed} times in a row: {reason}"
-                self._run.end(ShardLost(lost))
-                return
-            _log.warning("shard %s was lost, and is replaced: %s", self._place, reason)
-            await anyio.sleep(min(PAUSE * 2 ** (failed - 1), PAUSE_CAP))
 
-    async def _one_actor(self) -> str:
-        """Work with one actor, as long as it lives; give what became of it."""
-        new = set(self._new)
-        self._again = [request_id for request_id in self.open if request_id not in new]
-        self._more.set()
-        self._lessons.clear()
-        self.figures.append(Statistics())
-        plan, reason = self._run.options, "it has ended"
-        try:
-            self._actor = actor = _cluster.actor(plan.actor_options)
-            with anyio.fail_after(STARTS_WITHIN):
-                await actor.open.remote(plan.orders.order(self.share), copied(plan.schedule))
-            self._ready = True
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._send, actor)
-                reason = await self._receive(actor)
-                group.cancel_scope.cancel()
-        except _cluster.RayError as error:
-            reason = self._lost(error)
-        except TimeoutError:
-            reason = f"it found no place on the cluster within {STARTS_WITHIN:g} s"
-        finally:
-            self.kill()
-        return reason
-
-    async def _send(self, actor: Any) -> None:
-        """Hand ids over as they come, a batch at a time."""
-        while True:
-            await self._more.wait()
-            again = bool(self._again)
-            waiting = self._again if again else self._new
-            batch = waiting[:BATCH]
-            del waiting[:BATCH]
-            if not batch:
-                self._more.clear()
-                continue
-            fresh = self._run.options.just_submitted and not again
-            try:
-                await actor.add.remote(batch, just_submitted=fresh)
-            except _cluster.RayError:
-                self.kill()  # whoever reads its news is told the rest
-                return
-
-    async def _receive(self, actor: Any) -> str:
-        """Take its news, until it is lost or has ended."""
-        try:
-            async for reference in _cluster.news(actor):
-                news: ShardReport = await reference
-                self._take(news)
-                if news.ended is not None:
-                    return str(news.ended)
-        except _cluster.RayError as error:
-            return self._lost(error)
-        return "its news ended"
-
-    def _take(self, news: ShardReport) -> None:
-        self.figures[-1] = news.statistics
-        for place, seconds in news.holds.items():
-            self._run.spread(self, self.share.keys[place], seconds)
-        if news.lessons:
-            self._run.teach(self, news.lessons)
-        for result in news.results():
-            self._run.deliver(self, result)
-        if news.ended is not None:
-            self._run.shard_ended(self, news.ended)
-
-    def _lost(self, error: _cluster.RayError) -> str:
-        """Say why an actor is lost. What it raised itself another one would raise, too."""
-        if isinstance(error, _cluster.RayTaskError):
-            self._run.end(error.cause if isinstance(error.cause, Exception) else error)
-        return (str(error).splitlines() or [type(error).__name__])[0]
+def _end_by(error: _cluster.RayError) -> ActorEnd:
+    if isinstance(error, _cluster.RayTaskError):
+        return error.cause if isinstance(error.cause, Exception) else error
+    return ActorLost((str(error).splitlines() or [type(error).__name__])[0])

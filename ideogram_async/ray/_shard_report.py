@@ -1,4 +1,4 @@
-"""What a shard tells: results, and whatever the rest of the cluster should know."""
+"""What a shard reports: results, and what the other shards should know."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class ShardReport(NamedTuple):
     """One item of a shard's stream."""
 
     records: bytes | list[SamplingRequest]
-    """Of the requests that are complete; as bytes they cost a tenth of what pickling does."""
+    """The requests that have completed; as bytes they cost a tenth of what pickling costs."""
     errors: list[tuple[RequestError, IdeogramError | None]]
-    """Of the ids that failed, each with its cause: pickling alone would lose that."""
+    """The errors of ids that have failed, each with its cause, which pickling alone would lose."""
     statistics: Statistics
     holds: dict[int, float]
-    """Seconds for which its sessions hold for a new refusal, by their places."""
-    lessons: list[CompletionSample]
+    """Seconds for which sessions hold after a new refusal, by their places in the shard."""
+    samples: list[CompletionSample]
     ended: IdeogramError | None
-    """What ended the shard's run, if anything did."""
+    """What ended the run of the shard's client; then this is the last report."""
 
     def results(self) -> list[Result]:
-        """Give what ended, as it was."""
+        """Return the records and errors, as the shard's client yielded them."""
         for error, cause in self.errors:
             error.__cause__ = cause
         records = _decode(self.records) if isinstance(self.records, bytes) else self.records
@@ -38,7 +38,7 @@ class ShardReport(NamedTuple):
 
 
 def packed_records(results: list[Result]) -> bytes | list[SamplingRequest]:
-    """Make the records among some results ready to travel."""
+    """Return the records among some results, for a report."""
     records = [result for result in results if isinstance(result, SamplingRequest)]
     try:
         return _encode(records)
@@ -47,7 +47,7 @@ def packed_records(results: list[Result]) -> bytes | list[SamplingRequest]:
 
 
 def packed_errors(results: list[Result]) -> list[tuple[RequestError, IdeogramError | None]]:
-    """Make the errors among some results ready to travel."""
+    """Return the errors among some results, for a report."""
     return [
         (result, result.__cause__ if isinstance(result.__cause__, IdeogramError) else None)
         for result in results

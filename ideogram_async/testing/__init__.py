@@ -1,6 +1,5 @@
-"""What tests of asyncio clients need: virtual time, and a gateway on loopback."""
+"""Help for tests of asyncio clients: virtual time, and a gateway on loopback."""
 
-from ._faults import FAULTS, ODD_ANSWERS, RELAY_ERRORS, TRANSPORT_FAULTS, UNAUTHORIZED
 from ._gateway import PATH, Gateway
 from ._limits import AtRandom, LeakyBucket, Limit, RateLimit, SlidingWindow, TokenBucket
 from ._loop import VirtualTimeLoop, run_in_virtual_time
@@ -12,6 +11,7 @@ from ._replies import (
     HANG,
     RESET,
     TRUNCATE,
+    UNAUTHORIZED,
     Altered,
     Fault,
     Reply,
@@ -24,13 +24,9 @@ from ._submissions import Submission
 
 __all__ = [
     "DROP",
-    "FAULTS",
     "HANG",
-    "ODD_ANSWERS",
     "PATH",
-    "RELAY_ERRORS",
     "RESET",
-    "TRANSPORT_FAULTS",
     "TRUNCATE",
     "UNAUTHORIZED",
     "Altered",

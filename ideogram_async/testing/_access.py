@@ -1,4 +1,4 @@
-"""Which keys the gateway lets in."""
+"""The keys that the gateway accepts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Access"]
 
 
 class Access:
-    """The right keys of the two header styles; a style without any is not checked."""
+    """The accepted keys of the two header styles. A style without any is not checked."""
 
     def __init__(self, tokens: Iterable[str], access_tokens: Iterable[str]) -> None:
         self._tokens = frozenset(tokens)
@@ -23,19 +23,19 @@ class Access:
         self._revoked.add(key)
 
     def accept(self, key: str) -> None:
-        """Take a key from now on: one that was revoked, or else a new Bearer token."""
+        """Accept a key from now on: one that was revoked, or else a new Bearer token."""
         self._revoked.discard(key)
         if key not in self._tokens | self._access_tokens:
             self._tokens |= {key}
 
     def admits(self, token: str | None, access_token: str | None) -> bool:
-        """Tell whether a query with these keys is let in."""
+        """Return whether a query with these keys is accepted."""
         styles = ((token, self._tokens), (access_token, self._access_tokens))
-        checked = [(key, right) for key, right in styles if right]
-        presented = [(key, right) for key, right in checked if key is not None]
+        checked = [(key, accepted) for key, accepted in styles if accepted]
+        presented = [(key, accepted) for key, accepted in checked if key is not None]
         if checked and not presented:
             return False
-        return all(key in right and key not in self._revoked for key, right in presented)
+        return all(key in accepted and key not in self._revoked for key, accepted in presented)
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:

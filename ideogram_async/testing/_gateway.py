@@ -6,25 +6,35 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 import anyio
 import msgspec
 from aiohttp import web
 
 from ._access import Access, bearer
-from ._faults import UNAUTHORIZED, invalid_url
 from ._listener import Listener, RawResponse, abort
 from ._pictures import ASSETS, ImageQuery, Pictures
 from ._queries import Query
-from ._replies import Altered, Fault, Reply, TransportFault, json_reply, record_wire, relay_error
-from ._requests import Requests
+from ._replies import (
+    UNAUTHORIZED,
+    Altered,
+    Fault,
+    Reply,
+    TransportFault,
+    invalid_url,
+    json_reply,
+    record_wire,
+    relay_error,
+)
+from ._requests import RequestOptions, Requests
 from ._script import Script
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ._limits import Limit
+    from ._submissions import Submission
 
 __all__ = ["PATH", "Gateway"]
 
@@ -45,28 +55,28 @@ _decoder = msgspec.json.Decoder(_Asked)
 _encoder = msgspec.json.Encoder()
 
 
-class Gateway(Requests):
+class Gateway:
     """
     A gateway on loopback, in the same loop as its clients: `async with Gateway() as gateway`.
 
-    All times are in seconds. Those named a loop time are of the loop's clock; the
-    server's own time is `now()`. A record is answered as it is when the answer leaves.
+    All times are in seconds. A "loop time" is on the event loop's clock; the server's time
+    is `now()`. A record shows the state at the moment when its answer is sent.
 
-    - `tokens`, `access_tokens`: the keys that are let in; a style without any is not checked.
-    - `latency`: what a query takes at the gateway: seconds, a `(low, high)` range to draw
-      from, or a function. `refusal_latency`: the same for what `limit` refuses.
-    - `limit`: decides which queries are refused; replaceable at any time.
-    - `epoch`: the Unix time at which the gateway is made; `clock_offset` shifts its clock.
-    - `seed`: of the ids, the durations and the latencies.
-    - `path_prefix`: what precedes the path, as "/relay".
-    - `keepalive`: how long an idle connection is kept.
+    - `tokens`, `access_tokens`: the accepted keys. A header style without any is not checked.
+    - `latency`: seconds from a query to its answer: a number, a `(low, high)` range to draw
+      from, or a function. `refusal_latency`: the same for queries that `limit` refuses.
+    - `limit`: decides which queries are refused. It can be replaced at any time.
+    - `epoch`: the Unix time at which the gateway is made; `clock_offset` is added to it.
+    - `seed`: the seed of ids, durations and latencies.
+    - `path_prefix`: a path before the query's own, as "/relay".
+    - `keepalive`: seconds that an idle connection is kept.
     - `keep_headers`: whether each `Query` keeps its headers.
-    - `image_delay`: seconds in which the images of a request are 404 after it has ended.
+    - `image_delay`: seconds for which a request's images answer 404 after its end.
 
-    Attributes: `queries` holds every query in order, `submissions` every request by id,
-    `in_flight` and `peak_in_flight` the queries being answered, `refused` how many the
-    limit refused, `unknown` what an id gets that was never submitted, `on_query` a
-    function that may choose a fault for each query.
+    Attributes: `queries` are all queries in order, `submissions` all requests by id,
+    `in_flight` and `peak_in_flight` count the queries that are being answered, `refused`
+    those that the limit refused. `unknown` is the answer for an id that was never
+    submitted. `on_query` is a function that may return a fault for each query.
     """
 
     def __init__(
@@ -87,7 +97,8 @@ class Gateway(Requests):
         keep_headers: bool = False,
         image_delay: float = 0.0,
     ) -> None:
-        super().__init__(epoch=epoch, clock_offset=clock_offset, seed=seed)
+        self._loop = asyncio.get_running_loop()
+        self._requests = Requests(epoch=epoch, clock_offset=clock_offset, seed=seed)
         self._access = Access(tokens, access_tokens)
         self.latency = latency
         self.refusal_latency = refusal_latency
@@ -99,7 +110,7 @@ class Gateway(Requests):
         self.in_flight: int = 0
         self.peak_in_flight: int = 0
         self.refused: int = 0
-        self._latencies = random.Random(f"latency {seed}")  # noqa: S311
+        self._latencies = random.Random(f"latency {seed}")  # noqa: S311 - repeatable, no secret
         self._prefix = path_prefix.rstrip("/")
         self._path = self._prefix + PATH
         self._listener = Listener(self._handle, host=host, port=port, keepalive=keepalive)
@@ -129,12 +140,12 @@ class Gateway(Requests):
 
     @property
     def assets_url(self) -> str:
-        """Where the images are served, for `Downloads(assets_url=…, allow_loopback=True)`."""
+        """The images' address, for `Downloads(assets_url=…, allow_loopback=True)`."""
         return self.url + ASSETS
 
     @property
     def image_delay(self) -> float:
-        """Seconds in which the images of a request are 404 after it has ended."""
+        """Seconds for which a request's images answer 404 after its end."""
         return self._pictures.delay
 
     @image_delay.setter
@@ -143,26 +154,73 @@ class Gateway(Requests):
 
     @property
     def image_queries(self) -> list[ImageQuery]:
-        """Every query for an image, in order; they are no `queries`."""
+        """All queries for images, in order; `queries` does not hold them."""
         return self._pictures.queries
 
     @property
     def connections(self) -> int:
-        """How many connections were opened in total."""
+        """The number of connections that were opened so far."""
         return self._listener.opened
 
+    # Requests
+
+    @property
+    def submissions(self) -> dict[str, Submission]:
+        """All requests, by id."""
+        return self._requests.submissions
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds that the server's clock is ahead of `epoch`. It can be set at any time."""
+        return self._requests.clock_offset
+
+    @clock_offset.setter
+    def clock_offset(self, seconds: float) -> None:
+        self._requests.clock_offset = seconds
+
+    def now(self) -> float:
+        """Return the server's time, as in the Date header and in records: Unix seconds."""
+        return self._requests.now()
+
+    def submit(self, **options: Unpack[RequestOptions]) -> str:
+        """
+        Submit a request, and return its id. All options can be left out.
+
+        - `duration`: seconds of work. Default: drawn from those that are typical of the kind.
+        - `queue`: seconds of waiting before the work. Default: 0.
+        - `progress`: the kind of its progress, or a function for it. Default: "text".
+        - `request_id`: its id. Default: a new one.
+        - `submitted`: the loop time of its submission, also in the past. Default: now.
+        - `visible_after`: seconds from then until the gateway knows the id. Default: 0.
+        - `model_version`, `request_type`, `sampling_speed`, `prompt`: as in its record. The
+          type's default is TEXT_TO_IMAGE; SUPER_RES for the progress "stuck".
+        - `images`: the number of images that it ends with. Default: 1.
+        - `errored`: whether it fails at its end. Default: False.
+        """
+        return self._requests.submit(**options)
+
+    def record(self, request_id: str) -> dict[str, Any]:
+        """Return a request's present record, as it would be answered now."""
+        return self.submissions[request_id].record(self._loop.time())
+
+    def completes_at(self, request_id: str) -> float:
+        """Return the loop time at which a request ends, or inf if it never does."""
+        return self.submissions[request_id].completes_at
+
+    # Start and end
+
     async def start(self) -> None:
-        """Listen; after `stop`, on the same port."""
+        """Open the port; after `stop`, the same port."""
         await self._listener.start()
 
     async def stop(self) -> None:
-        """Close the port and reset every connection: what connects now is refused."""
+        """Close the port, and reset all connections. New ones are refused."""
         with anyio.CancelScope(shield=True):
             await self._listener.stop()
 
     @asynccontextmanager
     async def down(self) -> AsyncIterator[None]:
-        """Be down within the block."""
+        """Stop at the start of the block, and start again at its end."""
         await self.stop()
         try:
             yield
@@ -171,16 +229,18 @@ class Gateway(Requests):
                 await self.start()
 
     async def close(self) -> None:
-        """Close for good; open queries get no answer."""
+        """Close the gateway. Open queries get no answer."""
         with anyio.CancelScope(shield=True):
             await self._listener.close()
+
+    # Refusals and faults
 
     def revoke(self, key: str) -> None:
         """Refuse a key from now on."""
         self._access.revoke(key)
 
     def accept(self, key: str) -> None:
-        """Take a key from now on: one that was revoked, or else a new Bearer token."""
+        """Accept a key from now on: one that was revoked, or else a new Bearer token."""
         self._access.accept(key)
 
     def script(
@@ -191,18 +251,23 @@ class Gateway(Requests):
         request_id: str | None = None,
         key: str | None = None,
     ) -> None:
-        """Put a fault in line for the next queries, of one id or key if given."""
+        """Answer the next `times` queries with a fault; only those of one id or key, if given.
+
+        Several calls form a line: the first fault that fits a query is used.
+        """
         self._script.add(fault, times, request_id, key)
 
     def clear_script(self) -> None:
-        """Forget the faults in line."""
+        """Remove all faults that `script` has added."""
         self._script.clear()
 
     def route(self, prefix: str, handler: Route) -> None:
-        """Serve the paths that start so by an aiohttp handler, rather than as they were."""
+        """Serve the paths that start with `prefix` by an aiohttp handler."""
         path = self._prefix + prefix
         self._routes.pop(path, None)
         self._routes = {path: handler, **self._routes}
+
+    # Queries
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path
@@ -243,7 +308,7 @@ class Gateway(Requests):
         return RawResponse(wire, keep_alive=request.keep_alive)
 
     def _judge(self, query: Query) -> Fault | None:
-        """Decide what a query gets; None is the record."""
+        """Return the fault that a query is answered with, or None for its record."""
         if query.path != self._path or query.method != "POST":
             return invalid_url(query.method, query.path)
         fault = self._script.take(query)
@@ -277,17 +342,17 @@ class Gateway(Requests):
         return latency() if callable(latency) else latency
 
     def _wire(self, fault: Reply | Altered | None, query: Query) -> tuple[int, bytes]:
-        """Return the status and the bytes of an answer, as of now."""
-        document = None if isinstance(fault, Reply) else self._document(query.request_id)
+        """Return an answer's status and bytes, with the record's present state."""
+        document = None if isinstance(fault, Reply) else self._requests.document(query.request_id)
         if isinstance(fault, Reply):
             reply = fault
         elif document is None:
             reply = self.unknown
         elif fault is None:
-            return 200, record_wire(_encoder.encode(document), self._http_date())
+            return 200, record_wire(_encoder.encode(document), self._requests.http_date())
         else:
             reply = fault.reply(document)
-        return reply.status, reply.wire(self._http_date())
+        return reply.status, reply.wire(self._requests.http_date())
 
     async def _break(
         self, fault: TransportFault, query: Query, request: web.BaseRequest

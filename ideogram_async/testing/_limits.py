@@ -1,4 +1,4 @@
-"""Rate limits as gateways have them: sliding windows, and token and leaky buckets."""
+"""Rate limits of gateways: sliding windows, token buckets, leaky buckets, and chance."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ._replies import Reply, html_reply, relay_error
 
 __all__ = ["AtRandom", "LeakyBucket", "Limit", "RateLimit", "SlidingWindow", "TokenBucket"]
 
-# Refilling in many steps must not cost a token by rounding.
 _ROUNDING = 1e-9
+"""Tokens. Without it, rounding could cost a token that was refilled in many steps."""
 
 
 class Limit(Protocol):
-    """What decides on each query, when it arrives."""
+    """Decides about each query when it arrives."""
 
     def admit(self, now: float, key: str | None) -> bool:
-        """Decide on a query at a loop time, sent with a key."""
+        """Return whether a query with this key is admitted at a loop time. Count it if so."""
         ...
 
     def refusal(self, now: float, key: str | None, server_time: float) -> Reply:
@@ -33,10 +33,11 @@ class Limit(Protocol):
 
 class RefusalStyle(TypedDict, total=False):
     """
-    How a limit counts, and how its refusal looks.
+    How a limit counts, and its refusals.
 
-    `retry_after` is left out (None), told as whole "seconds" or as a "date", or any
-    other text sent as it stands. `by` counts "all" queries together, or each "key".
+    `retry_after` is None for no header, "seconds" for whole seconds, "date" for a date, or
+    any other text, which is sent unchanged. `by` counts "all" queries together, or those of
+    each "key".
     """
 
     status: int
@@ -53,7 +54,7 @@ class _Style(msgspec.Struct, frozen=True):
 
 
 class RateLimit(ABC):
-    """A limit on queries; its refusals are 429 with an empty body unless told otherwise."""
+    """A limit on queries. By default its refusals are 429 with an empty body."""
 
     _style = _Style()
 
@@ -61,7 +62,7 @@ class RateLimit(ABC):
         self._style = msgspec.structs.replace(self._style, **style)
 
     def admit(self, now: float, key: str | None) -> bool:
-        """Decide on a query at a loop time, sent with a key."""
+        """Return whether a query with this key is admitted at a loop time. Count it if so."""
         return self._admit(now, self._counted(key))
 
     def wait(self, now: float, key: str | None) -> float:
@@ -103,7 +104,7 @@ class RateLimit(ABC):
 
 
 class SlidingWindow(RateLimit):
-    """At most `count` admitted queries in any `seconds`; refused ones do not count."""
+    """At most `count` admitted queries in any `seconds`. Refused queries do not count."""
 
     def __init__(self, count: int, seconds: float, **style: Unpack[RefusalStyle]) -> None:
         super().__init__(style)
@@ -126,7 +127,7 @@ class SlidingWindow(RateLimit):
 
 
 class TokenBucket(RateLimit):
-    """`rate` tokens a second, at most `burst` of them; a query takes one."""
+    """`rate` tokens per second, at most `burst` of them. A query takes one."""
 
     def __init__(self, rate: float, burst: float, **style: Unpack[RefusalStyle]) -> None:
         super().__init__(style)
@@ -150,9 +151,9 @@ class TokenBucket(RateLimit):
 
 class LeakyBucket(RateLimit):
     """
-    As nginx's `limit_req` with `burst` and `nodelay`: 503 as HTML without Retry-After.
+    Like nginx's `limit_req` with `burst` and `nodelay`: 503 as HTML, without Retry-After.
 
-    `burst` queries beyond the first pass at once; it leaks `rate` a second.
+    The first query and `burst` more pass at once. The bucket leaks `rate` queries per second.
     """
 
     _style = _Style(status=503, body="html")
@@ -179,7 +180,7 @@ class LeakyBucket(RateLimit):
 
 
 class AtRandom(RateLimit):
-    """Refuses a share of the queries, whatever their rate: an upstream short of room."""
+    """Refuses a random share of the queries at any rate, like an upstream without free capacity."""
 
     _style = _Style(body="relay")
 

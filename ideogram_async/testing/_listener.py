@@ -1,4 +1,4 @@
-"""The gateway's socket and its connections: aiohttp's low-level server."""
+"""The gateway's socket and its connections, by aiohttp's low-level server."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["Listener"]
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
-# Loop turns in which aborted connections are gone; a bound, not a wait.
-_TURNS = 100
+_TURNS_TO_CLOSE = 100
+"""Turns of the loop after which aborted connections are gone: an upper bound."""
 _TURNS_TO_CONNECT = 3
+"""Turns of the loop after which an accepted socket has become a connection."""
 _BACKLOG = 1024
 
 
 def abort(transport: asyncio.BaseTransport | None, *, reset: bool) -> None:
-    """Close a connection at once: by FIN, or else by RST."""
+    """Close a connection at once, by RST or else by FIN."""
     if not isinstance(transport, asyncio.Transport) or transport.is_closing():
         return
     if reset and (sock := transport.get_extra_info("socket")) is not None:
@@ -31,7 +32,7 @@ def abort(transport: asyncio.BaseTransport | None, *, reset: bool) -> None:
 
 
 class RawResponse(web.StreamResponse):
-    """An answer that is written as it stands: aiohttp adds nothing, and costs little."""
+    """An answer whose bytes are complete: aiohttp adds nothing to them, which costs little."""
 
     def __init__(self, data: bytes, *, keep_alive: bool) -> None:
         super().__init__()
@@ -40,22 +41,22 @@ class RawResponse(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection goes on."""
+        """Whether the connection is kept."""
         return self._keep
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Write all of it, in one go."""
+        """Write all bytes at once."""
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("closed before the answer")
         transport.write(self._data)
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: all is written."""
+        """Do nothing: all bytes are written."""
 
 
 class _Server(web.Server):
-    """Numbers its connections."""
+    """A server that numbers its connections."""
 
     def __init__(self, handler: Callable[..., Awaitable[Any]], **settings: Any) -> None:
         super().__init__(handler, handler_cancellation=True, access_log=None, **settings)
@@ -73,7 +74,7 @@ class _Server(web.Server):
 
 
 class Listener:
-    """A port that can be closed and opened again, with its connections."""
+    """A port with its connections, which can be closed and opened again."""
 
     def __init__(
         self,
@@ -92,15 +93,15 @@ class Listener:
 
     @property
     def opened(self) -> int:
-        """How many connections were opened in total."""
+        """The number of connections that were opened so far."""
         return self._server.opened
 
     def connection(self, request: web.BaseRequest) -> int:
-        """Return the number of a query's connection."""
+        """Return the number of a query's connection, or 0 if it is closed."""
         return self._server.numbers.get(request.protocol, 0)
 
     async def start(self) -> None:
-        """Listen; again on the same port if there was one."""
+        """Open the port; after `stop`, the same port."""
         if self._site is not None:
             return
         if self._runner.server is None:
@@ -112,30 +113,33 @@ class Listener:
         await self._site.start()
 
     async def stop(self, *, reset: bool = True) -> None:
-        """Close the port and every connection."""
+        """Close the port and all connections."""
         if self._site is None or self._socket is None:
             return
         site, self._site = self._site, None
-        await self._settle(self._socket)
+        await self._stop_accepting(self._socket)
         await site.stop()
         for connection in self._server.connections:
             abort(connection.transport, reset=reset)
         await self._emptied()
 
     @staticmethod
-    async def _settle(sock: socket.socket) -> None:
-        """Accept no more, and let what is accepted become connections: asyncio leaks it else."""
+    async def _stop_accepting(sock: socket.socket) -> None:
+        """Accept no more, and wait until accepted sockets are connections.
+
+        Without the wait asyncio would leak them.
+        """
         asyncio.get_running_loop().remove_reader(sock)
         for _ in range(_TURNS_TO_CONNECT):
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Leave nothing behind."""
+        """Close the port and all connections for good."""
         await self.stop(reset=False)
         await self._runner.cleanup()
 
     async def _emptied(self) -> None:
-        for _ in range(_TURNS):
+        for _ in range(_TURNS_TO_CLOSE):
             if not self._server.connections:
                 return
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""An event loop on virtual time: waiting costs nothing, input and output are real."""
+"""An event loop in virtual time: waiting takes no real time; I/O is real."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Ts = TypeVarTuple("Ts")
 
 _Events = list[tuple[selectors.SelectorKey, int]]
 
-# Real seconds between two looks at threads which may end without waking the loop.
-_THREAD_POLL = 0.002
+_THREAD_POLL_SECONDS = 0.002
+"""Real seconds between two checks of threads, which can end without waking the loop."""
 
 
 class _Selector(selectors.DefaultSelector):
-    """Polls real input and output, and lets the loop's clock jump instead of waiting."""
+    """Polls real I/O. Instead of waiting, it lets the loop's clock jump."""
 
     loop: VirtualTimeLoop
 
@@ -34,13 +34,13 @@ class _Selector(selectors.DefaultSelector):
         if timeout is not None and timeout <= 0:
             return super().select(0)
         while True:
-            # Asked before the poll: a thread that has ended since then has woken the loop.
+            # Checked before the poll: a thread that ends after the check wakes the loop.
             standing = self.loop.is_standing()
             events = self._poll()
             if events:
                 return events
             if standing:
-                events = super().select(_THREAD_POLL)
+                events = super().select(_THREAD_POLL_SECONDS)
             elif not self.loop.jump():
                 events = super().select(None)
             else:
@@ -49,23 +49,23 @@ class _Selector(selectors.DefaultSelector):
                 return events
 
     def _poll(self) -> _Events:
-        # Twice: loopback packets may come a hair late. Yielding the processor in between
-        # would give away whole time slices on a busy machine, at every jump.
+        # Twice: a loopback packet can arrive a little late. Yielding the processor in between
+        # would cost a whole time slice at every jump on a busy machine.
         return super().select(0) or super().select(0)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """
-    A selector event loop whose clock jumps to the next timer when nothing else is to do.
+    A selector event loop whose clock jumps to the next timer when nothing else is ready.
 
-    `time()` starts at 0 seconds and moves only by such jumps, each to the very time
-    of a timer. Input and output are real: run both ends of a connection on this loop,
-    at a numeric address, and the same program gives the same transcript every time.
+    `time()` starts at 0 seconds. It changes only by these jumps, each to the exact time of
+    a timer. I/O is real: with both ends of a connection on this loop, at a numeric address,
+    the same program gives the same transcript every time.
 
-    The clock stands, and the loop waits in real time, while a thread works: one of
-    `run_in_executor`, `asyncio.to_thread`, `getaddrinfo` or `anyio.to_thread`. For
-    other threads and for processes use `standing()`. A thread that itself waits for
-    one of the loop's timers waits for ever.
+    The clock stands still, and the loop waits in real time, while a thread works: one of
+    `run_in_executor`, `asyncio.to_thread`, `getaddrinfo` or `anyio.to_thread`. Use
+    `standing()` for other threads and for processes. A thread that waits for a timer of the
+    loop never ends.
     """
 
     _scheduled: list[asyncio.TimerHandle]  # asyncio's heap of timers
@@ -79,7 +79,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector = _Selector()
         selector.loop = self
         super().__init__(selector)
-        # A timer runs at its own time: not a nanosecond before, as by asyncio's default.
+        # By asyncio's default a timer may run a nanosecond early. Here it runs at its time.
         self._clock_resolution = math.ulp(self._now)
 
     def time(self) -> float:
@@ -87,7 +87,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def jump(self) -> bool:
-        """Move the clock to the next timer; False if there is none."""
+        """Move the clock to the next timer. Return False if there is none."""
         when = self._scheduled[0].when() if self._scheduled else math.inf
         if when == math.inf:
             return False
@@ -96,12 +96,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return True
 
     def is_standing(self) -> bool:
-        """Tell whether the clock must stand now, since a thread works."""
+        """Return whether the clock must stand still now, because a thread works."""
         return self._holders > 0 or bool(self._working) or worker_is_busy(self)
 
     @contextmanager
     def standing(self) -> Iterator[None]:
-        """Let the clock stand: for work outside the loop which it cannot see."""
+        """Let the clock stand still within the block, for work that the loop cannot see."""
         self._holders += 1
         try:
             yield
@@ -111,11 +111,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        """Run a function in an executor; the clock stands until it returns."""
+        """Run a function in an executor. The clock stands still until it returns."""
         work = (executor or self._default()).submit(func, *args)
         self._working.add(work)
         future = asyncio.wrap_future(work, loop=self)
-        # Second, so that the loop has been woken by the time the clock is let go.
+        # Added second, so that the loop has been woken before the clock may go on.
         work.add_done_callback(self._working.discard)
         return future
 
@@ -130,7 +130,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return cast("Executor", self._executor)
 
     async def shutdown_default_executor(self, *args: Any) -> None:
-        """Wait for the default executor's threads, with the clock standing."""
+        """Wait for the default executor's threads while the clock stands still."""
         with self.standing():
             await super().shutdown_default_executor(*args)
 
@@ -138,6 +138,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 def run_in_virtual_time(
     function: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts, debug: bool | None = None
 ) -> T:
-    """Run a coroutine function on a new `VirtualTimeLoop` and return its result."""
+    """Run a coroutine function on a new `VirtualTimeLoop`, and return its result."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop, debug=debug) as runner:
         return runner.run(function(*args))

@@ -1,4 +1,4 @@
-"""The images of completed requests: small valid PNGs, served where their addresses derive."""
+"""The images of completed requests: small valid PNGs, at the addresses that records lead to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SIDE = 16
 
 
 class ImageQuery(msgspec.Struct, frozen=True):
-    """A query for an image: when it came, on the loop's clock, and what it got."""
+    """A query for an image: the loop time of its arrival, and the status of its answer."""
 
     at: float
     path: str
@@ -36,7 +36,7 @@ class ImageQuery(msgspec.Struct, frozen=True):
 
 
 def picture(response_id: str) -> bytes:
-    """Return the PNG of an image: 16 by 16 pixels, of a pattern that its id gives."""
+    """Return the PNG of an image: 16 by 16 pixels, in a pattern that depends on its id."""
     digest = blake2b(response_id.encode(), digest_size=_SIDE * 2).digest()
     rows = b"".join(
         b"\x00" + b"".join(bytes((a, digest[x] ^ a, b)) for x in range(_SIDE))
@@ -53,7 +53,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 class Pictures:
-    """Serves the images of requests that have ended, once they are as old as `delay` seconds."""
+    """Serves the images of requests, from `delay` seconds after each request's end."""
 
     def __init__(
         self, submissions: Mapping[str, Submission], clock: Callable[[], float], prefix: str
@@ -70,14 +70,14 @@ class Pictures:
         """Answer one query."""
         path = request.raw_path.removeprefix(self._prefix)
         response_id = next((path.removeprefix(one) for one in _PATHS if path.startswith(one)), "")
-        there = request.method == "GET" and self._is_there(response_id)
-        status = HTTPStatus.OK if there else HTTPStatus.NOT_FOUND
+        exists = request.method == "GET" and self._exists(response_id)
+        status = HTTPStatus.OK if exists else HTTPStatus.NOT_FOUND
         self.queries.append(ImageQuery(self._clock(), path, status, request.headers))
-        if there:
+        if exists:
             return web.Response(body=picture(response_id), content_type="image/png")
         return web.Response(status=status, text="not found")
 
-    def _is_there(self, response_id: str) -> bool:
+    def _exists(self, response_id: str) -> bool:
         submission = self._find(response_id)
         return submission is not None and self._clock() >= submission.completes_at + self.delay
 

@@ -1,4 +1,4 @@
-"""How a request's progress looks over time, as it was seen on the wire."""
+"""The course of a request's progress, as it was seen on the wire."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ProgressKind: TypeAlias = Literal[
 
 
 class Progress(NamedTuple):
-    """What a record tells: the percentage (None leaves the field out) and three flags."""
+    """The progress in a record: the percentage (None: the field is missing) and three flags."""
 
     percentage: float | None
     has_started: bool = True
@@ -34,20 +34,22 @@ class Progress(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Tell whether the record is shaped as a finished one."""
+        """Whether the record has the fields of a finished one."""
         return self.is_completed or (self.percentage or 0) >= 100  # noqa: PLR2004
 
 
 ProgressFunction: TypeAlias = Callable[[float, float, float], Progress]
-"""From seconds since the submission, seconds in the queue and seconds of work."""
+"""Takes the seconds since the submission, in the queue, and of work. Returns the progress."""
 
 _DONE = Progress(100, is_completed=True)
 _QUEUED = Progress(0, has_started=False)
 
-# Shares of the work, fitted to captures: a text to image request starts late, after
-# having told up to 56 % of its waiting; an upscale tells 99 % after a third of its time.
-_TEXT_SILENT, _TEXT_START, _TEXT_WAITING, _TEXT_FIRST = 0.07, 0.42, 56, 6
+_TEXT_SILENT, _TEXT_START = 0.07, 0.42
+"""Shares of the work after which a text to image request shows progress, and starts (seen)."""
+_TEXT_WAITING, _TEXT_FIRST = 56, 6
+"""Its percentage just before its start, and at its start (seen)."""
 _STUCK_RAMP = 0.3
+"""Share of the work after which an upscale shows 99 % (seen)."""
 
 
 def _share(elapsed: float, queue: float, duration: float) -> float:
@@ -58,8 +60,8 @@ def _running(percentage: float) -> Progress:
     return Progress(max(0, min(99, int(percentage))))
 
 
-def _ending(curve: Callable[[float], Progress], end: Progress = _DONE) -> ProgressFunction:
-    """Make a progress function of what is told at a share of the work."""
+def _along(curve: Callable[[float], Progress], end: Progress = _DONE) -> ProgressFunction:
+    """Return a progress function from a curve, which takes the share of the work that is done."""
 
     def progress(elapsed: float, queue: float, duration: float) -> Progress:
         if elapsed >= queue + duration:
@@ -97,17 +99,17 @@ def _never(elapsed: float, queue: float, duration: float) -> Progress:
     return _running(100 * share) if share >= 0 else _QUEUED
 
 
-_linear = _ending(lambda share: _running(100 * share))
+_linear = _along(lambda share: _running(100 * share))
 
 KINDS: Mapping[str, ProgressFunction] = MappingProxyType(
     {
         "text": _text,
         "linear": _linear,
         "absent": _absent,
-        "steps": _ending(lambda share: Progress(25 * int(4 * share))),
-        "stuck": _ending(lambda share: _running(100 * share / _STUCK_RAMP)),
-        "lying": _ending(_lying),
-        "errored": _ending(lambda share: _running(57 * share), Progress(57, is_errored=True)),
+        "steps": _along(lambda share: Progress(25 * int(4 * share))),
+        "stuck": _along(lambda share: _running(100 * share / _STUCK_RAMP)),
+        "lying": _along(_lying),
+        "errored": _along(lambda share: _running(57 * share), Progress(57, is_errored=True)),
         "never": _never,
         "moderated": _linear,
     }

@@ -1,4 +1,4 @@
-"""What the gateway keeps of each query."""
+"""The gateway's record of a query."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Query"]
 
 class Query(msgspec.Struct, gc=False):
     """
-    A query as it came, and what became of it.
+    A query that arrived, and its answer.
 
-    `at` and `answered` are loop times; `answered` is nan and `status` 0 until an
-    answer is sent, and for ever if none is. `connection` counts from 1.
+    `at` and `answered` are loop times. Until an answer is sent, `answered` is nan and
+    `status` is 0. `connection` is the number of its connection; the first is 1.
     """
 
     at: float
@@ -31,5 +31,5 @@ class Query(msgspec.Struct, gc=False):
 
     @property
     def key(self) -> str | None:
-        """The key that was presented, of either style."""
+        """The key of the query, of either style; the token if it has both."""
         return self.token if self.token is not None else self.access_token

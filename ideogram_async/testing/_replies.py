@@ -1,27 +1,37 @@
-"""What the gateway can send instead of a record, and how it looks on the wire."""
+"""The answers that the gateway can send instead of a record, and their bytes."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
-__all__ = ["DROP", "HANG", "RESET", "TRUNCATE", "Altered", "Fault", "Reply", "TransportFault"]
+__all__ = [
+    "DROP",
+    "HANG",
+    "RESET",
+    "TRUNCATE",
+    "UNAUTHORIZED",
+    "Altered",
+    "Fault",
+    "Reply",
+    "TransportFault",
+]
 
 Headers: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 JSON = "application/json"
 
 
 class TransportFault(enum.Enum):
-    """What can befall a connection instead of an answer."""
+    """A fault of the connection, instead of an answer."""
 
     DROP = "closed before the answer"
     RESET = "reset before the answer"
     HANG = "never answered"
-    TRUNCATE = "closed amid the answer"
+    TRUNCATE = "closed in the middle of the answer"
 
 
 DROP = TransportFault.DROP
@@ -32,9 +42,9 @@ TRUNCATE = TransportFault.TRUNCATE
 
 class Reply(msgspec.Struct, frozen=True):
     """
-    An answer sent as it stands; only Date and, if missing, Content-Length are added.
+    An answer that is sent unchanged. Only Date and Content-Length are added, if missing.
 
-    `delay` is in seconds; None is the gateway's latency.
+    `delay` is in seconds; None stands for the gateway's latency.
     """
 
     status: int = 200
@@ -49,8 +59,8 @@ class Reply(msgspec.Struct, frozen=True):
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
 
     def _all_headers(self, date: str) -> list[tuple[str, str]]:
-        given = self.headers
-        headers = list(given.items() if isinstance(given, Mapping) else given)
+        own = self.headers
+        headers = list(own.items() if isinstance(own, Mapping) else own)
         names = {name.lower() for name, _ in headers}
         if "date" not in names:
             headers.append(("Date", date))
@@ -61,10 +71,10 @@ class Reply(msgspec.Struct, frozen=True):
 
 class Altered(msgspec.Struct, frozen=True):
     """
-    The right answer, changed.
+    The right answer with a change.
 
-    The function takes `{"sampling_requests": [record]}` and returns what is sent
-    in its place: an object to encode as JSON, or bytes.
+    The function takes the answer, `{"sampling_requests": [record]}`, and returns its
+    replacement: bytes, or an object to encode as JSON.
     """
 
     change: Callable[[dict[str, Any]], object]
@@ -77,11 +87,11 @@ class Altered(msgspec.Struct, frozen=True):
 
 
 Fault: TypeAlias = Reply | Altered | TransportFault
-"""What `Gateway.script` and `Gateway.on_query` take."""
+"""A fault for `Gateway.script` and `Gateway.on_query`."""
 
 
 def record_wire(body: bytes, date: str) -> bytes:
-    """Return the bytes of a good answer; as `Reply.wire`, and faster."""
+    """Return the bytes of a good answer: like `Reply.wire`, and faster."""
     head = (
         f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: {date}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -92,20 +102,29 @@ def record_wire(body: bytes, date: str) -> bytes:
 def relay_error(
     status: int, message: str, *, kind: str = "one_api_error", **fields: object
 ) -> Reply:
-    """Return an error as the relay words it."""
+    """Return an error in the relay's shape (seen)."""
     return json_reply({"error": {"message": message, "type": kind, **fields}}, status)
 
 
 def json_reply(document: object, status: int = 200, headers: Headers = ()) -> Reply:
-    """Return an object as JSON."""
+    """Return an answer whose body is an object as JSON."""
     return Reply(status, {"Content-Type": JSON, **dict(headers)}, msgspec.json.encode(document))
 
 
 def html_reply(status: int) -> Reply:
-    """Return a page, as a server in front of the relay answers."""
+    """Return a web page, as a server in front of the relay answers (seen)."""
     title = f"{status} {_reason(status)}"
     page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
     return Reply(status, {"Content-Type": "text/html"}, page.encode())
+
+
+UNAUTHORIZED: Final = relay_error(401, "无效的令牌", code="")
+"""The relay's refusal of a key (seen)."""
+
+
+def invalid_url(method: str, path: str) -> Reply:
+    """Return the relay's answer on a path that it does not know (seen)."""
+    return relay_error(404, f"Invalid URL ({method} {path})", kind="invalid_request_error")
 
 
 def _reason(status: int) -> str:

@@ -6,18 +6,36 @@ import asyncio
 import math
 import random
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._submissions import Submission, make_id
 
 if TYPE_CHECKING:
     from ._progress import ProgressFunction, ProgressKind
 
-__all__ = ["Requests"]
+__all__ = ["RequestOptions", "Requests"]
 
-# Seconds from submission to completion, as they were seen, by sampling speed.
-_TYPICAL = {2: (3.0, 8.0), 0: (8.0, 15.0), -2: (11.0, 25.0)}
-_TYPICAL_UPSCALE = (30.0, 72.0)
+_TYPICAL_SECONDS = {2: (3.0, 8.0), 0: (8.0, 15.0), -2: (11.0, 25.0)}
+"""Seconds from submission to completion by sampling speed (seen)."""
+_TYPICAL_UPSCALE_SECONDS = (30.0, 72.0)
+"""The same for upscales (seen)."""
+
+
+class RequestOptions(TypedDict, total=False):
+    """The options of a request; `Gateway.submit` describes them."""
+
+    duration: float | None
+    queue: float
+    progress: ProgressKind | ProgressFunction
+    request_id: str | None
+    submitted: float | None
+    visible_after: float
+    model_version: str
+    request_type: str | None
+    sampling_speed: int
+    prompt: str
+    images: int
+    errored: bool
 
 
 class Requests:
@@ -28,11 +46,11 @@ class Requests:
         self._epoch = epoch - self._loop.time()
         self.clock_offset = clock_offset
         self.submissions: dict[str, Submission] = {}
-        self._ids = random.Random(seed)  # noqa: S311
+        self._ids = random.Random(seed)  # noqa: S311 - repeatable, no secret
         self._date = (math.nan, "")
 
     def now(self) -> float:
-        """Return the server's Unix time: of the Date header and of every record."""
+        """Return the server's time: seconds of Unix time."""
         return self._server_time(self._loop.time())
 
     def _server_time(self, loop_time: float) -> float:
@@ -54,13 +72,7 @@ class Requests:
         images: int = 1,
         errored: bool = False,
     ) -> str:
-        """
-        Submit a request and return its id.
-
-        It takes `queue` seconds of waiting and `duration` of work, from the loop time
-        `submitted`, which may be in the past. Without a duration one is drawn that
-        is typical of the kind. Until `visible_after` seconds the id is unknown.
-        """
+        """Add a request, and return its id."""
         request_type = request_type or ("SUPER_RES" if progress == "stuck" else "TEXT_TO_IMAGE")
         since = self._loop.time() if submitted is None else submitted
         drawn = self._typical(request_type, sampling_speed)
@@ -84,26 +96,21 @@ class Requests:
         return submission.request_id
 
     def _typical(self, request_type: str, sampling_speed: int) -> float:
-        upscale = request_type == "SUPER_RES"
-        times = _TYPICAL_UPSCALE if upscale else _TYPICAL.get(sampling_speed, _TYPICAL[0])
-        return self._ids.uniform(*times)
+        """Draw a duration that is typical of the kind."""
+        if request_type == "SUPER_RES":
+            return self._ids.uniform(*_TYPICAL_UPSCALE_SECONDS)
+        return self._ids.uniform(*_TYPICAL_SECONDS.get(sampling_speed, _TYPICAL_SECONDS[0]))
 
-    def record(self, request_id: str) -> dict[str, Any]:
-        """Return the record of a request, as it would be answered now."""
-        return self.submissions[request_id].record(self._loop.time())
-
-    def completes_at(self, request_id: str) -> float:
-        """Return the loop time at which a request ends; inf if never."""
-        return self.submissions[request_id].completes_at
-
-    def _document(self, request_id: str | None) -> dict[str, Any] | None:
+    def document(self, request_id: str | None) -> dict[str, Any] | None:
+        """Return the document of a good answer, or None for an id that is unknown, or not yet."""
         submission = self.submissions.get(request_id or "")
         now = self._loop.time()
         if submission is None or now < submission.visible_at:
             return None
         return {"sampling_requests": [submission.record(now)]}
 
-    def _http_date(self) -> str:
+    def http_date(self) -> str:
+        """Return the server's time as a `Date` header."""
         second = self.now() // 1
         if second != self._date[0]:
             self._date = second, formatdate(second, usegmt=True)

@@ -1,4 +1,4 @@
-"""Faults in line for queries to come."""
+"""The faults for the next queries."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["Script"]
 
 
-class _Line(msgspec.Struct):
+class _ScriptedFault(msgspec.Struct):
     fault: Fault
     times: float
     request_id: str | None
     key: str | None
 
-    def meets(self, query: Query) -> bool:
+    def applies_to(self, query: Query) -> bool:
         return self.request_id in (None, query.request_id) and self.key in (
             None,
             query.token,
@@ -28,25 +28,25 @@ class _Line(msgspec.Struct):
 
 
 class Script:
-    """The faults that queries will meet, first come first served."""
+    """A line of faults. Each query takes the first that applies to it."""
 
     def __init__(self) -> None:
-        self._lines: list[_Line] = []
+        self._line: list[_ScriptedFault] = []
 
     def add(self, fault: Fault, times: float, request_id: str | None, key: str | None) -> None:
-        """Put a fault in line."""
-        self._lines.append(_Line(fault, times, request_id, key))
+        """Append a fault, for so many queries of the id and the key, if given."""
+        self._line.append(_ScriptedFault(fault, times, request_id, key))
 
     def clear(self) -> None:
-        """Forget what is in line."""
-        self._lines.clear()
+        """Remove all faults."""
+        self._line.clear()
 
     def take(self, query: Query) -> Fault | None:
-        """Return the fault that a query meets, if any, and count it."""
-        for line in self._lines:
-            if line.meets(query):
-                line.times -= 1
-                if line.times <= 0:
-                    self._lines.remove(line)
-                return line.fault
+        """Return the fault for a query, or None, and count it down."""
+        for scripted in self._line:
+            if scripted.applies_to(query):
+                scripted.times -= 1
+                if scripted.times <= 0:
+                    self._line.remove(scripted)
+                return scripted.fault
         return None

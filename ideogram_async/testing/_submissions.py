@@ -30,9 +30,9 @@ def _derived_id(request_id: str, what: object) -> str:
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
-    A request as it was submitted.
+    A request at its submission.
 
-    `submitted` and `completes_at` are loop times, `queue` and `duration` seconds.
+    `submitted` and `completes_at` are loop times; `queue` and `duration` are seconds.
     """
 
     request_id: str
@@ -52,20 +52,23 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def completes_at(self) -> float:
-        """The loop time at which the request ends, well or badly; inf if never."""
+        """The loop time at which the request completes or fails, or inf if it never does."""
         if self.progress == "never":
             return math.inf
         return self.submitted + self.queue + self.duration
 
     def told(self, now: float) -> Progress:
-        """Return the progress told at a loop time."""
+        """Return the progress that a record shows at a loop time."""
         kind = self.progress
         function = KINDS[kind] if isinstance(kind, str) else kind
         told = function(self._elapsed(now), self.queue, self.duration)
         return told._replace(is_errored=True) if self.errored and told.ended else told
 
     def _elapsed(self, now: float) -> float:
-        """Return the seconds since the submission, on the right side of the end."""
+        """Return the seconds since the submission.
+
+        Rounding must not move them across the request's end.
+        """
         elapsed, total = max(0.0, now - self.submitted), self.queue + self.duration
         if self.progress == "never":
             return elapsed
@@ -74,7 +77,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return min(elapsed, math.nextafter(total, 0.0))
 
     def record(self, now: float) -> dict[str, Any]:
-        """Return the record as it is answered at a loop time."""
+        """Return the record that is answered at a loop time."""
         progress = self.told(now)
         record = self._steady() | {
             "can_upscale": progress.ended,
@@ -122,7 +125,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return ended
 
     def response_ids(self) -> list[str]:
-        """Return the ids of the images that it ends with."""
+        """Return the ids of the images that the request ends with."""
         if self.errored or self.progress in {"errored", "moderated", "never"}:
             return []
         return [_derived_id(self.request_id, index) for index in range(self.images)]

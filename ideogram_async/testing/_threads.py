@@ -1,4 +1,4 @@
-"""Whether anyio's worker threads work. Its one module that looks inside anyio."""
+"""Whether anyio's worker threads work. No other module of the kit uses anyio's private names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORKER = "AnyIO worker thread"
 
 
 def worker_is_busy(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell whether one of anyio's worker threads works for this loop."""
+    """Return whether one of anyio's worker threads works for this loop."""
     if threading.active_count() == 1:
         return False
     return any(_is_busy(thread, loop) for thread in threading.enumerate())
@@ -24,7 +24,7 @@ def _is_busy(thread: Any, loop: asyncio.AbstractEventLoop) -> bool:
     if not thread.name.startswith(_WORKER):
         return False
     try:
-        # Back among the idle only once the loop has had the result.
+        # A thread is listed as idle only after the loop has received its result.
         return thread.loop is loop and thread not in thread.idle_workers
     except AttributeError:
         raise RuntimeError(

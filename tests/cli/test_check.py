@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from ideogram_async import IdeogramClient, SamplingRequest, SamplingResponse
+from ideogram_async.cli import app
 from ideogram_async.cli._check import run_check, state_of
 from ideogram_async.cli._results import Stream
 from ideogram_async.testing import Gateway
@@ -97,8 +98,14 @@ def test_check_as_a_command(served: Served) -> None:
     assert output.endswith(f"{prompt.strip()}\n")
     code, output, _ = run(served, "check", "--json", "--", request_id)
     assert (code, msgspec.json.decode(output)["request_id"]) == (0, request_id)
-    code, output, errors = run(served, "check")
-    assert (code, output) == (2, "")
+
+
+def test_check_of_no_ids(capfd: pytest.CaptureFixture[str]) -> None:
+    """Without any id nothing is asked: the usage is wrong."""
+    with pytest.raises(SystemExit, match="2"):
+        app(["check"], prog_name="ideogram-async")
+    output, errors = capfd.readouterr()
+    assert output == ""
     assert "no ids" in errors
 
 
@@ -112,8 +119,9 @@ def test_serve_is_the_gateway_alone() -> None:
         code, output, _ = run(None, "check", "--json", "--base-url", url, "--", *ids)
         assert code == 0
         assert {msgspec.json.decode(line)["request_id"] for line in output.splitlines()} == set(ids)
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as missing:
             urllib.request.urlopen(f"{url}/assets/image/lossless/response/none")  # noqa: S310
+        missing.value.close()
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import ideogram_async
 from ideogram_async import IdeogramClient, SamplingRequest, __main__
 from ideogram_async.cli import app
-from ideogram_async.cli._console import Screen, json_line, printable
+from ideogram_async.cli._console import Screen, json_line
 from ideogram_async.cli._demo import _demo
 from ideogram_async.cli._exit_codes import CommandError
 from ideogram_async.cli._ids import IdStream
@@ -437,14 +437,6 @@ def test_json_lines_are_printable_and_lose_nothing(text: str) -> None:
     line = json_line(record)
     assert line.decode().removesuffix("\n").isprintable()
     assert msgspec.json.decode(line, type=SamplingRequest) == record
-
-
-@given(st.text())
-def test_printable_text_is_one_plain_line(text: str) -> None:
-    """No control, format, bidi or surrogate character is left, and all printable ones are."""
-    plain = printable(text)
-    assert plain.isprintable()
-    assert plain.replace(" ", "") == "".join(c for c in text if c.isprintable() and c != " ")
 
 
 def test_the_log_is_set_up_by_the_environment(capsys: pytest.CaptureFixture[str]) -> None:

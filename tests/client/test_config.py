@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import math
+import re
 import ssl
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from ideogram_async import __version__
-from tests.support.settings import settled
+from ideogram_async import AdaptiveSchedule, ClientOptions, Credential, IdeogramClient, __version__
+from ideogram_async._config import Settings
+from ideogram_async._protocol.credentials import STYLES
+from tests.support.settings import GATEWAY, settled
 
 # Numbers
 
@@ -31,7 +36,7 @@ def test_time_spans_are_finite_and_above_zero(name: str, value: float) -> None:
 @pytest.mark.parametrize("value", [*_OUT_OF_RANGE, _TOO_LARGE])
 def test_a_rate_is_above_zero(value: float) -> None:
     """A rate of 0 or less, or that is no number, would never send anything."""
-    with pytest.raises(ValueError, match=r"^max_rate is .*: expected queries a second > 0"):
+    with pytest.raises(ValueError, match=r"^max_rate is .*: expected queries per second > 0"):
         settled(max_rate=value)
 
 
@@ -122,7 +127,7 @@ def test_the_clients_own_headers_are_not_set(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "X Y", "X:", "X\n", "Ü", "(x)"])
 def test_header_names_are_tokens(name: str) -> None:
     """What HTTP does not take as a name is refused before the first query."""
-    with pytest.raises(ValueError, match="is no name of a header"):
+    with pytest.raises(ValueError, match="is not the name of a header"):
         settled(headers={name: "x"})
 
 
@@ -152,6 +157,46 @@ def test_other_types_are_refused(wrong: dict[str, Any]) -> None:
         settled(**wrong)
 
 
+_WRONG: list[tuple[str, Any, str]] = [
+    ("schedule", 5, "schedule is a int without the method start: expected a Schedule"),
+    ("schedule", AdaptiveSchedule, "schedule is the class AdaptiveSchedule: expected an instance"),
+    ("ssl", "/x.pem", "ssl is a str: expected an ssl.SSLContext, True or False"),
+    ("ssl", None, "ssl is a NoneType: expected"),
+    ("proxy", "127.0.0.1:3128", "proxy (not shown) is no URL of an HTTP proxy"),
+    ("proxy", "proxy.example:3128", "proxy (not shown) is no URL of an HTTP proxy"),
+    ("proxy", "socks5://127.0.0.1:1080", "proxy (not shown) is no URL of an HTTP proxy"),
+    ("hooks", print, "hooks is a builtin_function_or_method: expected a list of functions"),
+    ("hooks", None, "hooks is a NoneType: expected a list of functions"),
+    ("hooks", (5,), "hooks: 5 cannot be called"),
+    ("credentials", Credential(token="t"), "credentials is a Credential: expected a list of"),
+    ("credentials", None, "credentials is a NoneType: expected a list of Credential"),
+    ("headers", (), "headers is a tuple: expected a mapping"),
+    ("user_agent", 0, "user_agent is a int: expected a str"),
+    ("downloads", False, "downloads is a bool: expected a Downloads"),
+    ("allow_http", "no", "allow_http is a str: expected True or False"),
+    ("base_url", "https://a..b", "base_url is 'https://a..b': expected a host name"),
+    ("base_url", f"https://{'a' * 70}.example", "with 1 to 63 between its dots"),
+    ("base_url", f"https://{'a.' * 130}example", "expected a host name of at most 253"),
+    ("max_inflight", 5, "IdeogramClient() got an unexpected keyword argument 'max_inflight'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "told"), _WRONG, ids=lambda value: f"{value!r:.40}")
+def test_a_wrong_setting_is_named_at_construction(name: str, value: Any, told: str) -> None:
+    """What would fail each query, or would be misread, is refused by its name before the first."""
+    settings: dict[str, Any] = {"base_url": GATEWAY, name: value}
+    with pytest.raises((TypeError, ValueError), match=re.escape(told)):
+        IdeogramClient(**settings)
+
+
+@pytest.mark.parametrize("host", ["a.example.", "xn--mnchen-3ya.example", "münchen.example", "a"])
+def test_any_host_name_of_the_internet_is_one(host: str) -> None:
+    """Neither a dot at the end, nor other scripts, nor a single label is refused."""
+    assert settled(f"https://{host}:8443/path").base_url == f"https://{host}:8443/path"
+    label = "a" * 63
+    assert settled(f"https://{label}.{label}.example").base_url
+
+
 def test_what_is_given_is_passed_on() -> None:
     """A proxy and a TLS context go through as they are."""
     context = ssl.create_default_context()
@@ -171,3 +216,38 @@ def test_settings_do_not_change() -> None:
     found: Any = settled()
     with pytest.raises(AttributeError):
         found.max_in_flight = 0
+
+
+# One setting in one place
+
+MERGED = {*STYLES, "user_agent", "allow_http"}
+"""Options that become parts of `credentials`, `headers` and `base_url`."""
+
+
+def test_each_option_is_a_setting_and_is_described() -> None:
+    """The options, the checked settings, and the options' descriptions list the same names."""
+    options = ClientOptions.__annotations__.keys()
+    settings = {field.name for field in dataclasses.fields(Settings)}
+    assert options == MERGED | settings - {"base_url"}
+    description = inspect.cleandoc(ClientOptions.__doc__ or "")
+    described = re.findall(r"^ {4}(\w+): ", description, flags=re.MULTILINE)
+    assert sorted(described) == sorted(options)
+
+
+def test_the_signature_shows_the_defaults_that_hold() -> None:
+    """Each option is keyword-only, and its shown default means the same as leaving it out."""
+    base_url, *shown = inspect.signature(IdeogramClient).parameters.values()
+    assert (base_url.name, base_url.default) == ("base_url", None)
+    assert [one.name for one in shown] == list(ClientOptions.__annotations__)
+    assert {one.kind for one in shown} == {inspect.Parameter.KEYWORD_ONLY}
+    assert settled(**{one.name: one.default for one in shown}) == settled()
+
+
+def test_the_options_on_ray_are_those_that_travel() -> None:
+    """Shards take the client's options, with the same types; a TLS context and code stay here."""
+    pytest.importorskip("ray")
+    from ideogram_async.ray import ClientOptions as RayOptions  # noqa: PLC0415 - an extra
+
+    here, there = ClientOptions.__annotations__, RayOptions.__annotations__
+    assert there.keys() == here.keys() - {"downloads", "hooks"}
+    assert {name for name in there if there[name] != here[name]} == {"ssl"}

@@ -113,7 +113,8 @@ async def test_requests_and_sessions_are_counted() -> None:
     """Ends of requests, how long they took, and what befell sessions: each has its metric."""
     async with Gateway(tokens=[CANARY]) as gateway:
         scene = Scene(gateway)
-        gateway.script(Reply(429, {"Retry-After": "2"}))
+        refusal = Reply(429, {"Retry-After": "2"})
+        gateway.on_query = lambda query: refusal if 3 < query.at < 4 else None
         ids = [gateway.submit(duration=10.0), gateway.submit(duration=20.0)]
         ids.append(gateway.submit(duration=5.0, errored=True))
         async with scene.client as client:

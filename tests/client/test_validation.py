@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ideogram_async._validation import check_base_url
@@ -161,7 +161,6 @@ def test_without_any_address_the_variable_is_named(environ: dict[str, str]) -> N
         settled(None, environ=environ)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text() | st.text(st.sampled_from("htps:/@?#[]\\.0a %\n")).map("https://a".__add__))
 def test_no_text_but_an_address_is_one(address: str) -> None:
     """Any text is either refused with a ValueError, or an address that needs no second look."""

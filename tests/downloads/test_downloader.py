@@ -294,13 +294,13 @@ async def test_parts_of_killed_processes_are_swept(tmp_path: Path) -> None:
         ([answer(kind="text/html")], "no image but 'text/html'"),
         ([answer(kind="image/svg+xml")], "no image but"),
         ([answer(PNG, "200 OK", "Content-Encoding: gzip")], "is encoded"),
-        ([answer(PNG, "200 OK", "Connection: close")[:-9], End.CLOSE], "no whole answer"),
-        ([answer(PNG, "200 OK", CHUNKED)[:-9], End.CLOSE], "no whole answer"),
+        ([answer(PNG, "200 OK", "Connection: close")[:-9], End.CLOSE], "no complete answer"),
+        ([answer(PNG, "200 OK", CHUNKED)[:-9], End.CLOSE], "no complete answer"),
         ([answer(b"")], "is empty"),
         ([answer(status="403 Forbidden")], "the answer is 403"),
         ([answer(status="206 Partial Content")], "the answer is 206"),
         ([b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n" + PNG, End.CLOSE], "its length"),
-        ([b"nonsense\r\n\r\n", End.CLOSE], "no whole answer"),
+        ([b"nonsense\r\n\r\n", End.CLOSE], "no complete answer"),
         ([answer(bytes(2001))], "larger than max_bytes, 2000"),
         (
             [answer(b"7d1\r\n%s\r\n0\r\n\r\n" % bytes(2001), "200 OK", CHUNKED)],
@@ -435,7 +435,7 @@ async def test_through_a_proxy_images_come_from_one_host_alone(tmp_path: Path) -
         with pytest.raises(DownloadError, match="through a proxy"):
             await client.download(other, tmp_path, quality="balanced")
         assert proxy.queries == []
-        await refused(client, tmp_path, "no whole answer")
+        await refused(client, tmp_path, "no complete answer")
         assert {query.target for query in proxy.queries} == {"ideogram.ai:443"}
         assert all(CANARY not in query.head for query in proxy.queries)
 
@@ -483,7 +483,7 @@ async def test_a_dripping_image_ends(tmp_path: Path) -> None:
 async def test_a_stalled_image_ends_sooner(tmp_path: Path) -> None:
     """Where nothing comes at all for 30 s, a try does not wait for its timeout."""
     async with scene(answer(b"", "200 OK", "Content-Length: 1000"), End.HANG) as (_, client):
-        await refused(client, tmp_path, "nothing came for too long")
+        await refused(client, tmp_path, "the server sent nothing in time")
         assert anyio.current_time() < 6 * 31 + sum(DELAYS)
 
 

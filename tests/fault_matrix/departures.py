@@ -182,6 +182,13 @@ def interrupted(body: str) -> Play:
     return play
 
 
+async def interrupted_once(_: Scene) -> None:
+    """Send SIGINT to a process that polls: it leaves nothing that Python complains about."""
+    err = await anyio.to_thread.run_sync(programs.interrupt, programs.POLLS, "-X", "dev")
+    noise = ("was destroyed", "never retrieved", "Unclosed", "unclosed", "never awaited")
+    assert [words for words in noise if words in err] == []
+
+
 # The caller's own code and ids
 
 
@@ -373,6 +380,7 @@ async def slow_watcher(scene: Scene) -> None:
         return [LATENCY, reply(record(query.request_id, 100 if done else int(4 * query.at)))]
 
     scene.server.default = play
+    scene.server.ends["well"] = 20.0
     async for request in scene.client.watch(IDS):
         seen[str(request.request_id)] += 1
         last[str(request.request_id)] = request.is_complete

@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from ideogram_async import APITimeoutError, BaseURLError, IdeogramClient
-from tests.fault_matrix.scene import IDS, LATENCY, LIMIT, WELL, Outcome, Play, Scene, answered
+from tests.fault_matrix.scene import IDS, LATENCY, LIMIT, Outcome, Play, Scene, answered
 from tests.support.canary import CANARY
 from tests.support.raw_server import End, FullPort, Query, RawServer, Step, record, reply
 
@@ -318,12 +318,12 @@ def _named(server: RawServer) -> str:
 
 
 async def name_not_found(scene: Scene) -> None:
-    """A name is not found for two minutes."""
+    """A name is not found for 25 s."""
     failed = 0
 
     def look_up() -> str:
         nonlocal failed
-        if anyio_now() < 120:
+        if anyio_now() < 25:
             failed += 1
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return "127.0.0.1"
@@ -334,7 +334,22 @@ async def name_not_found(scene: Scene) -> None:
             outcome = await Scene(scene.server, client).run(*IDS)
     assert outcome.done.keys() == set(IDS)
     assert 5 <= failed <= 25
-    assert 120 <= min(outcome.done.values()) <= 190
+    assert 25 <= min(outcome.done.values()) <= 90
+
+
+async def name_unknown(scene: Scene) -> None:
+    """A name does not exist: the run ends within 40 s, and says so."""
+
+    def look_up() -> str:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with _names(look_up):
+        async with IdeogramClient(_named(scene.server), token=CANARY, allow_http=True) as client:
+            outcome = await Scene(scene.server, client).run(*IDS)
+    assert isinstance(outcome.error, BaseURLError)
+    assert "name not known" in str(outcome.error)
+    assert set(outcome.error.pending) == set(IDS)
+    assert 30 <= anyio.current_time() <= 40
 
 
 async def name_moves(scene: Scene) -> None:
@@ -406,7 +421,7 @@ async def connections_come_and_go(scene: Scene) -> None:
 
     scene.server.default = play
     ids = [f"id-{number}" for number in range(30)]
-    scene.server.ends.update(dict.fromkeys(ids, WELL))
+    scene.server.ends.update(dict.fromkeys(ids, 20.0))
     before = descriptors()
     await scene.run(*ids)
     await scene.server.emptied()

@@ -14,11 +14,11 @@ import anyio
 
 from ideogram_async import FixedInterval, IdeogramClient, IdeogramError, RequestError
 from tests.support.canary import CANARY, left_by
-from tests.support.raw_server import Choice, Query, RawServer, Step
+from tests.support.raw_server import Choice, Query, RawServer, Step, reply
 
 LIMIT = 4
 """Queries in flight at most."""
-WELL = 20.0
+WELL = 10.0
 """When the id beside the sick one completes."""
 IDS = ("sick", "well", "quick")
 LATENCY = 0.05
@@ -49,6 +49,10 @@ class Outcome:
         """Each id ended exactly once: completed, failed, or listed as pending."""
         pending = () if self.error is None else self.error.pending
         assert sorted([*self.done, *self.failed, *pending]) == sorted(ids)
+
+
+RUNNING = reply({"request_id": "sick", "completion_percentage": 50})
+"""A good answer for the sick id: half done."""
 
 
 class Scene:
@@ -127,7 +131,7 @@ def _client(base_url: str, **settings: Any) -> IdeogramClient:
         "access_token": CANARY,
         "max_in_flight": LIMIT,
         "schedule": FixedInterval(1.0),
-        "attempt_timeout": 4,
+        "attempt_timeout": 2,
     }
     return IdeogramClient(base_url, **{**told, **settings})
 
@@ -252,16 +256,33 @@ def read_at_once(promise: int, name: str, choice: Choice) -> Row:
 def holds_the_session(
     promise: int, name: str, answer: bytes, least: float, most: float, *, probe: bool = True
 ) -> Row:
-    """Make a row of a refusal after which nothing is asked for some time, then one probe."""
+    """Make a row of a refusal of an id that was answered well before.
+
+    Nothing is asked for some time, then one probe.
+    """
     then = "then one probe" if probe else "then on"
 
     async def play(scene: Scene) -> None:
-        scene.script("sick", [LATENCY, answer])
+        scene.script("sick", [LATENCY, RUNNING], [LATENCY, answer])
         outcome = await scene.run()
         assert outcome.done.keys() == set(IDS)
-        refused = scene.asked("sick")[0].at + LATENCY
+        refused = scene.asked("sick")[1].at + LATENCY
         first, second = [q.at for q in scene.server.queries if q.at > refused][:2]
         assert least <= first - refused <= most
         assert second >= first + LATENCY or not probe
 
     return Row(promise, name, f"nothing for {least:g} to {most:g} s, {then}", play, {})
+
+
+def delays_the_id(promise: int, name: str, answer: bytes, least: float, most: float) -> Row:
+    """Make a row of an answer that asks its id to wait, and no other."""
+
+    async def play(scene: Scene) -> None:
+        scene.script("sick", [LATENCY, RUNNING], [LATENCY, answer])
+        outcome = await scene.run()
+        assert outcome.done.keys() == set(IDS)
+        _, second, third = [query.at for query in scene.asked("sick")][:3]
+        assert least <= third - second - LATENCY <= most
+        assert scene.longest_gap("well") <= 1.2
+
+    return Row(promise, name, f"this id alone waits for {least:g} to {most:g} s", play, {})

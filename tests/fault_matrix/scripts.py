@@ -56,13 +56,11 @@ def _listing(*records: object) -> bytes:
 NOT_DONE: dict[str, bytes] = {
     **{
         f"percentage {raw[:12]}": progress(raw)
-        for raw in ("NaN", "-1", '"100"', "57.5", "99.999", "1e400", "null", "true", "[100]")
+        for raw in ("NaN", "-1", "57.5", "99.999", "1e400", "null", "true", "[100]")
     },
     "percentage of 310 digits": progress("1" * 310),
     "percentage -Infinity": progress("-Infinity"),
     "percentage missing": reply({"request_id": "sick", "responses": []}),
-    'is_completed "true"': reply({"request_id": "sick", "is_completed": "true"}),
-    "is_completed 1": reply({"request_id": "sick", "is_completed": 1}),
 }
 """Records that tell no completion, however much they look like it."""
 
@@ -101,6 +99,9 @@ NOT_OURS: dict[str, bytes] = {
 """Answers for another id, or for none."""
 
 GOOD_ENOUGH: dict[str, bytes] = {
+    'percentage "100"': progress('"100"'),
+    'is_completed "true"': reply({"request_id": "sick", "is_completed": "true"}),
+    "is_completed 1": reply({"request_id": "sick", "is_completed": 1}),
     "the record behind others": _listing({"request_id": "other"}, _SICK),
     "the record among nulls": _listing(None, 5, _SICK),
     "invalid UTF-8 in a prompt": reply(body_of(_SICK).replace(b"teapot", b"te\xffpot")),

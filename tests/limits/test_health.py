@@ -18,7 +18,13 @@ from ideogram_async import (
     FixedInterval,
     IdeogramClient,
 )
-from ideogram_async._limits.circuit_breaker import FIRST, LONGEST, CircuitBreaker
+from ideogram_async._limits.circuit_breaker import (
+    FIRST_OPEN_SECONDS,
+    LONGEST_OPEN_SECONDS,
+    NEWCOMER_PROBES,
+    NEWCOMER_SECONDS,
+    CircuitBreaker,
+)
 from ideogram_async._limits.shared_limit import ALONE, SharedLimitDetector
 from ideogram_async.testing import Gateway, Query, Reply, TokenBucket
 
@@ -61,7 +67,7 @@ async def test_five_minutes_without_a_gateway(kind: str) -> None:
             back, seen = loop.time(), len(gateway.queries)
             await polling
     assert sorted(done) == sorted(ids)
-    assert max(done.values()) - back <= LONGEST * 1.1 + 15
+    assert max(done.values()) - back <= LONGEST_OPEN_SECONDS * 1.1 + 15
     times = [query.at for query in gateway.queries[seen:]]
     assert max(sum(t <= at < t + 0.25 for at in times) for t in times) <= 120
 
@@ -78,8 +84,8 @@ async def test_ten_minutes_of_errors_cost_no_id() -> None:
             if 30 < query.at < 630
             else None
         )
-        ids = [gateway.submit(duration=60 + n) for n in range(50)]
-        assert len([r async for r in client.as_completed(ids)]) == 50
+        ids = [gateway.submit(duration=60 + n) for n in range(15)]
+        assert len([r async for r in client.as_completed(ids)]) == 15
 
 
 async def test_three_keys_one_bad_one_throttled() -> None:
@@ -99,8 +105,8 @@ async def test_three_keys_one_bad_one_throttled() -> None:
         ) as client,
     ):
         gateway.on_query = throttle
-        ids = [gateway.submit(duration=1 + n % 60) for n in range(200)]
-        assert len([r async for r in client.as_completed(ids)]) == 200
+        ids = [gateway.submit(duration=1 + n % 60) for n in range(100)]
+        assert len([r async for r in client.as_completed(ids)]) == 100
         asked = Counter(str(query.key) for query in gateway.queries)
         refused = Counter(str(query.key) for query in gateway.queries if query.status == 429)
         assert asked["bad"] <= 30
@@ -136,7 +142,7 @@ async def test_a_refused_key_comes_back() -> None:
         Gateway(tokens=["a", "b"]) as gateway,
         IdeogramClient(gateway.url, credentials=credentials, schedule=FixedInterval(1.0)) as client,
     ):
-        ids = [gateway.submit(progress="never") for _ in range(12)]
+        ids = [gateway.submit(progress="never") for _ in range(4)]
         async with client.as_completed(ids):
             await anyio.sleep(10)
             gateway.revoke("b")
@@ -189,56 +195,70 @@ async def test_in_flight_is_bounded_over_all_keys() -> None:
         Gateway(latency=(0.05, 0.3)) as gateway,
         IdeogramClient(gateway.url, credentials=credentials, max_in_flight=24) as client,
     ):
-        ids = [gateway.submit(duration=5) for _ in range(300)]
-        assert len([r async for r in client.as_completed(ids)]) == 300
+        ids = [gateway.submit(duration=5) for _ in range(150)]
+        assert len([r async for r in client.as_completed(ids)]) == 150
         assert gateway.peak_in_flight == 24
         shares = Counter(query.key for query in gateway.queries)
         assert min(shares.values()) >= 0.2 * len(gateway.queries)
+
+
+def _fail(breaker: CircuitBreaker, asked: float, *, newcomer: bool = False) -> None:
+    breaker.failed(asked, asked + 0.1, is_row=newcomer, is_probe=not newcomer)
 
 
 def test_a_breaker_opens_on_a_row_sent_over_a_second() -> None:
     """Failures of one moment do not open a breaker; five in a row over a second do."""
     breaker = CircuitBreaker()
     for _ in range(10):
-        breaker.failed(0.0, 0.1)
+        _fail(breaker, 0.0)
     assert not breaker.probing
-    breaker.failed(1.0, 1.1)
+    _fail(breaker, 1.0)
     assert breaker.probing
-    assert 1.1 + FIRST <= breaker.open_until <= 1.1 + 1.1 * FIRST
+    assert 1.1 + FIRST_OPEN_SECONDS <= breaker.open_until <= 1.1 + 1.1 * FIRST_OPEN_SECONDS
 
 
-def test_a_breaker_opens_on_half_of_twenty() -> None:
-    """Half of at least 20 outcomes within 10 s open it, though none are in a row."""
-    breaker, opened = CircuitBreaker(), []
-    for number in range(12):
-        breaker.succeeded(number / 10, number / 10)
-        breaker.failed(number / 10, number / 10)
-        opened.append(breaker.probing)
-    assert opened.index(True) == 9
-    calm = CircuitBreaker()
+def test_a_good_answer_ends_a_row() -> None:
+    """Half of all answers may fail for ever: that is no outage."""
+    breaker = CircuitBreaker()
     for number in range(100):
-        calm.failed(number, number)
-        calm.succeeded(number, number)
-        calm.succeeded(number, number)
-    assert not calm.probing
+        _fail(breaker, number)
+        breaker.succeeded(number)
+    assert not breaker.probing
 
 
 def test_a_breaker_waits_longer_after_each_failed_probe() -> None:
     """Each failed probe doubles the wait up to a minute; one good answer closes it."""
-    breaker, now, waits = CircuitBreaker(), 0.0, []
-    for asked in (0.0, 0.0, 0.0, 0.0, 1.0):
-        breaker.failed(asked, asked)
-    now = 1.0
+    breaker, now, waits = CircuitBreaker(), 0.9, []
+    for asked in (0.0, 0.0, 0.0, 0.0, 0.9, 1.0):
+        _fail(breaker, asked)
+    now = 1.1
     for _ in range(6):
         waits.append(breaker.open_until - now)
-        now = breaker.open_until
-        breaker.failed(now, now)
+        _fail(breaker, breaker.open_until)
+        now = breaker._opened_at
     assert all(
-        1 <= wait / due <= 1.1 for wait, due in zip(waits, (5, 10, 20, 40, 60, 60), strict=True)
+        0.99 <= wait / due <= 1.12 for wait, due in zip(waits, (5, 10, 20, 40, 60, 60), strict=True)
     )
-    assert not breaker.succeeded(now - 1, now), "sent before it opened: it tells nothing"
-    assert breaker.succeeded(breaker.open_until, breaker.open_until)
+    assert not breaker.succeeded(now - 1), "sent before it opened: it tells nothing"
+    assert breaker.succeeded(breaker.open_until)
     assert not breaker.probing
+
+
+def test_ids_that_were_never_asked_are_probes_of_their_own() -> None:
+    """Where a whole flight of new ids has failed, others are tried quickly, but not for ever."""
+    breaker = CircuitBreaker()
+    _fail(breaker, 0.0, newcomer=True)
+    assert breaker.probing
+    sent: list[float] = []
+    while len(sent) < NEWCOMER_PROBES + 3:
+        now = breaker.newcomer_at
+        sent.append(now)
+        breaker.sent_newcomer(now)
+        _fail(breaker, now, newcomer=True)
+    gaps = [later - earlier for earlier, later in pairwise(sent)]
+    assert gaps[: NEWCOMER_PROBES - 1] == pytest.approx([NEWCOMER_SECONDS] * (NEWCOMER_PROBES - 1))
+    assert min(gaps[NEWCOMER_PROBES - 1 :]) >= FIRST_OPEN_SECONDS
+    assert breaker.is_outage(sent[-1] + 15)
 
 
 def test_sharing_is_learned_and_unlearned() -> None:

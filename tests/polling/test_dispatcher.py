@@ -19,12 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ideogram_async import (
     APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
     AuthenticationError,
-    BaseURLError,
     Credential,
     FixedInterval,
     IdeogramClient,
     IdeogramError,
+    InternalServerError,
     InvalidResponseError,
     PollingFailed,
     RateLimitError,
@@ -48,9 +50,13 @@ _FAULTS: dict[str, Callable[[], Fault]] = {
     "throttled": lambda: Fault(FaultKind.THROTTLED, RateLimitError("429", status=429)),
     "held": lambda: Fault(FaultKind.THROTTLED, RateLimitError("429", retry_after=20.0)),
     "unknown": lambda: Fault(FaultKind.UNKNOWN_ID, RequestNotFound("404", status=404)),
+    "sick": lambda: Fault(FaultKind.TRANSIENT, InternalServerError("500", status=500)),
+    "hung": lambda: Fault(FaultKind.TIMEOUT, APITimeoutError("no whole answer")),
+    "no connection": lambda: Fault(FaultKind.CONNECTION, APIConnectionError("refused")),
+    "our own": lambda: Fault(FaultKind.LOCAL, RequestError("it cannot be encoded")),
     "malformed": lambda: Fault(FaultKind.MALFORMED, InvalidResponseError("no list")),
     "refused": lambda: Fault(FaultKind.REFUSED, AuthenticationError("401", status=401)),
-    "address": lambda: Fault(FaultKind.ADDRESS, BaseURLError("302", status=302)),
+    "address": lambda: Fault(FaultKind.ADDRESS, APIStatusError("302", status=302)),
 }
 _OUTCOMES = ["complete"] * 4 + ["running"] * 4 + ["errored", *_FAULTS]
 _WAYS = ["as_completed", "as_completed", "retrieve_many", "watch"]
@@ -72,6 +78,7 @@ class RunCaller:
         self.ids = ids
         self.is_one_shot = is_one_shot
         self.done: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
         self.fetches: list[asyncio.Future[Any]] = []
         self.closing: asyncio.Future[None] | None = None
         self.left = False
@@ -96,12 +103,14 @@ class RunCaller:
                 self.over = True
 
     def _take(self, end: SamplingRequest | RequestError) -> None:
-        if isinstance(end, SamplingRequest) and (self.is_one_shot or end.is_complete):
+        if isinstance(end, RequestError):
+            self.failed[str(end.request_id)] += 1
+        elif self.is_one_shot or end.is_complete:
             self.done[str(end.request_id)] += 1
 
     def check(self) -> None:
         """Each id that was handed in is done, failed or pending: exactly one of these."""
-        failed = Counter(str(error.request_id) for error in self.run.failures)
+        failed = self.failed + Counter(str(error.request_id) for error in self.run.failures)
         assert self.done + failed + Counter(self.run.pending) == Counter(self.ids)
 
 
@@ -133,7 +142,7 @@ class EngineMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(registry, "AT_ONCE", 2)
+        self.patch.setattr(registry, "REMOVED_AT_ONCE", 2)
         self.patch.setattr(JobRegistry.clean_up, "__defaults__", (2,))
         self.loop = VirtualTimeLoop()
         self.flights: list[Flight] = []
@@ -253,7 +262,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(data=st.data(), turns=st.integers(0, 3))
     def fetch(self, data: st.DataObject, turns: int) -> None:
         caller = data.draw(st.sampled_from(self.runs))
-        caller.fetches.append(self._task(_next(caller.run._feed)))
+        caller.fetches.append(self._task(_next([caller.run])))
         self._turn(turns)
 
     @precondition(lambda self: any(caller.fetches for caller in self.runs))
@@ -355,10 +364,10 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.client.statistics().pending == 0
 
 
-async def _next(feed: Any) -> Any:
+async def _next(runs: list[Run[Any]]) -> Any:
     """Wait for a result without holding its run: tracebacks hold this frame."""
     try:
-        return await feed.next()
+        return await anext(runs.pop())
     except StopAsyncIteration:
         raise PollingFailed("the end", [RequestError("of a run that went well")]) from None
 
@@ -366,14 +375,12 @@ async def _next(feed: Any) -> Any:
 async def _read(caller: RunCaller) -> None:
     """Take all that is left of a run."""
     while not caller.over:
-        fetch = asyncio.ensure_future(_next(caller.run._feed))
+        fetch = asyncio.ensure_future(_next([caller.run]))
         await asyncio.wait([fetch])
         caller.fetches.append(fetch)
         caller.collect()
 
 
-EngineMachine.TestCase.settings = hypothesis_settings(
-    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
-)
+EngineMachine.TestCase.settings = hypothesis_settings(stateful_step_count=40)
 TestEngine: Any = EngineMachine.TestCase
 TestEngine.__doc__ = "No sequence of events loses an id, ends one twice, or asks for nobody."

@@ -1,18 +1,35 @@
-"""The benchmarks run and write what they found; how fast anything is, no test says."""
+"""The benchmarks run and write their figures; no test checks how fast anything is."""
 
 from __future__ import annotations
 
+import re
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+import benchmarks.faults.__main__ as faults
+from benchmarks._machine import ROOT
+from benchmarks.cli import kills
 from benchmarks.speed import hooks, processes, profile, scale, throughput
 from benchmarks.speed.rounds import Rounds
 from benchmarks.speed.server import Server, serving
 from benchmarks.speed.stalls import Heartbeat
+
+
+@pytest.mark.parametrize("file", ["README.md", "benchmarks/README.md"])
+def test_every_documented_command_exists(file: str) -> None:
+    """Each command that a README names runs a module or a folder's `__main__`."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    commands = set(re.findall(r"`benchmarks\.\w+|-m benchmarks\.\w+", text))
+    assert len(commands) > 5
+    for name in {command.lstrip("`-m ") for command in commands}:
+        spec = find_spec(name)
+        assert spec is not None, name
+        assert spec.submodule_search_locations is None or find_spec(f"{name}.__main__"), name
 
 
 def _written(directory: Path, name: str) -> Any:
@@ -20,51 +37,51 @@ def _written(directory: Path, name: str) -> Any:
 
 
 def test_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each of ours is measured against the bare loop, and every goal that can be is judged."""
+    """Each of our clients is compared with the bare loop, and each goal is checked."""
     clients = ["bare", "as_completed", "polling"]
     sizes = ["--rounds", "1", "--queries", "70", "--pending", "80"]
     throughput.main([*sizes, "--only", *clients, "--output", str(tmp_path)])
-    told = _written(tmp_path, "throughput")
-    assert [row["client"] for row in told["rows"]] == clients
-    assert all(row["costs"][0] > 0 for row in told["rows"])
-    assert [goal["limit"] for goal in told["goals"]] == [1.15, 1.4]
+    written = _written(tmp_path, "throughput")
+    assert [row["client"] for row in written["rows"]] == clients
+    assert all(row["costs"][0] > 0 for row in written["rows"])
+    assert [goal["limit"] for goal in written["goals"]] == [1.15, 1.4]
     assert "x aiohttp, tuned" in capsys.readouterr().out
 
 
 def test_hooks() -> None:
-    """A client that is observed is measured, and told as a ratio to one that is not."""
+    """A client with hooks is measured as a ratio to one without."""
     rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
     rows = hooks.measure(rounds, 1, ["as_completed", "spans"])
     assert rounds.skipped == {}
-    told = list(hooks.tell(rows))
-    assert sum("ours, " in line for line in told) == 2
-    assert "1.00" in next(line for line in told if "hooks off" in line)
+    lines = list(hooks.result_lines(rows))
+    assert sum(line.startswith("ours, ") for line in lines) == 2
+    assert "1.00" in next(line for line in lines if line.startswith("ours, as_completed"))
 
 
-def test_the_floor_over_tls_without_a_compiler(tmp_path: Path) -> None:
-    """The server in Python answers as the one in C does, over TLS, where that is trusted."""
+def test_the_floor_over_tls_without_a_compiler() -> None:
+    """The server in Python answers over TLS as the one in C does, to a client that trusts it."""
     rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
-    with serving(tmp_path, tls=True, core=None) as server:
+    with serving(tls=True) as server:
         assert server.what.startswith("Python")
         rounds.run(["floor"], ["asyncio"], server, rounds=1)
     assert rounds.skipped == {}
     assert len(rounds.rows()[0].costs) == 1
 
 
-def test_what_is_not_installed_is_skipped_with_a_word() -> None:
-    """A client or loop that is not there costs its own rows, and no other's."""
+def test_what_is_not_installed_is_skipped_with_a_reason() -> None:
+    """A client or loop that is missing costs its own rows, and no others."""
     rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
     server = Server("http://127.0.0.1:9", "none", None)
     rounds.run(["bare"], ["no_such_loop"], server, rounds=1)
-    assert rounds.skipped == {"bare (no_such_loop)": "no_such_loop is not installed"}
+    assert rounds.notes() == ["skipped: bare (no_such_loop), no_such_loop is not installed"]
     assert rounds.rows() == []
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
-def test_what_fails_is_skipped_whole(tmp_path: Path, when: str) -> None:
-    """A client that has failed once has no figures, for rounds are compared one by one."""
+def test_a_client_that_fails_is_skipped_wholly(when: str) -> None:
+    """A client that has failed once has no figures: rows are compared round by round."""
     rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
-    with serving(tmp_path, tls=False, core=None) as server:
+    with serving() as server:
         if when == "later":
             rounds.run(["floor"], ["asyncio"], server, rounds=1)
             assert len(rounds.rows()) == 1
@@ -74,7 +91,7 @@ def test_what_fails_is_skipped_whole(tmp_path: Path, when: str) -> None:
 
 
 def test_scale(tmp_path: Path) -> None:
-    """Every source of ids and a task an id go through all phases."""
+    """Every source of ids, and a task per id, go through all phases."""
     sizes = ["--rounds", "1", "--sizes", "1200", "--polls", "500"]
     scale.main([*sizes, "--output", str(tmp_path)])
     rows = _written(tmp_path, "scale")["rows"]
@@ -89,25 +106,39 @@ def test_scale(tmp_path: Path) -> None:
 
 
 def test_processes(tmp_path: Path) -> None:
-    """One process and two ask the same number of ids, the two at one time."""
+    """One process and two ask for the same number of ids, the two at one time."""
     sizes = ["--rounds", "1", "--queries", "80", "--output", str(tmp_path)]
     processes.main(sizes)
     rows = _written(tmp_path, "processes")["rows"]
     assert [(row["processes"], len(row["rates"])) for row in rows] == [(1, 1), (2, 1)]
 
 
+def test_kills(tmp_path: Path) -> None:
+    """A command is killed, then runs to its end: each id is in its file once, each image whole."""
+    line = kills.run(tmp_path, kills=1, count=3, longest=kills.EARLIEST_KILL_SECONDS, seed=0)
+    assert line.startswith("1 kills, 3 ids: each in the file once, 3 images whole;")
+
+
 def test_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
-    """A profile tells of each party's share, and finds the parts where they are."""
+    """A profile shows the share of each owner, and finds each owner's code."""
     throughput.main(["--profile", "retrieve_many", "--queries", "70"])
-    parties = capsys.readouterr().out.split("\n\n")[1:]
-    assert [party.split(":")[0] for party in parties] == list(profile.OWNERS)
+    shares = capsys.readouterr().out.split("\n\n")[1:]
+    assert [share.split(":")[0] for share in shares] == list(profile.OWNERS)
     found = ("streams.py", "base_events.py", "dispatcher.py", "msgspec", "")
-    assert all(name in party for name, party in zip(found, parties, strict=True))
+    assert all(name in share for name, share in zip(found, shares, strict=True))
+
+
+def test_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    """A scene is played for each seed, and its figures stand beside their goals."""
+    assert faults.main(["--only", "reported/proxy/socks", "--seeds", "1-2"]) == 0
+    told = capsys.readouterr().out
+    assert "accepted ≤ 0" in told
+    assert "1 of   1 hold" in told
 
 
 @pytest.mark.anyio
 async def test_a_stall_is_seen() -> None:
-    """Work that holds up the loop counts in full, and no longer once it was told."""
+    """Work that holds up the loop counts in full, and only until it is read."""
     heart = Heartbeat()
     until = time.process_time() + 0.02
     while time.process_time() < until:

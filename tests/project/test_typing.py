@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -91,6 +91,7 @@ async def many_ids(client: IdeogramClient, ids: list[str], either: bool) -> None
         assert_type(run, Run[SamplingRequest])
         assert_type(await anext(run), SamplingRequest)
         assert_type(run.pending, tuple[str, ...])
+        assert_type(run.rest, Iterator[str])
         assert_type(run.failures, tuple[RequestError, ...])
         assert_type(run.statistics(), RunStatistics)
         assert_type(await run.aclose(), None)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from ideogram_async import Credential, IdeogramClient, IdeogramError
-from ideogram_async._protocol.credentials import choose
+from ideogram_async._protocol.credentials import take_credentials
 from tests.support.settings import settled
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def test_no_variable_but_its_own_is_looked_up() -> None:
             return super().get(key, default)
 
     asked: list[str] = []
-    choose(None, None, (), Watched())
+    take_credentials({}, Watched())
     assert asked == ["IDEOGRAM_TOKEN", "IDEOGRAM_ACCESS_TOKEN"]
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ideogram_async import BaseURLError, InvalidResponseError, RequestError
@@ -53,10 +53,8 @@ def malformed(body: bytes) -> Fault:
         b"\xff\xfe",
         encoded(DOCUMENTED),
         encoded([DOCUMENTED]),
-        encoded({"sampling_requests": None}),
         encoded({"sampling_requests": DOCUMENTED}),
         encoded({"sampling_requests": "x"}),
-        encoded({"data": {"sampling_requests": [DOCUMENTED]}}),
         body_of(DOCUMENTED) * 2,
         body_of(DOCUMENTED) + b"x",
         body_of(DOCUMENTED)[:-1],
@@ -92,7 +90,7 @@ def test_the_words_of_a_malformed_answer_are_told() -> None:
         ({"error": ["e"]}, ""),
         ({"message": "m", "detail": "d", "title": "t"}, "m"),
         ({"detail": "d", "title": "t"}, "d"),
-        ({"detail": [{"msg": "field required"}], "title": "t"}, "t"),
+        ({"detail": [{"msg": "field required"}], "title": "t"}, "field required"),
         ([{"message": "m"}], ""),
     ],
     ids=str,
@@ -184,7 +182,6 @@ _DOCUMENTS = st.one_of(
 _BODIES = st.binary(max_size=64) | st.builds(encoded, _DOCUMENTS)
 
 
-@settings(max_examples=400, deadline=None)
 @given(status=st.integers(100, 599) | st.just(200), headers=_HEADERS, body=_BODIES)
 @example(status=200, headers={}, body=b'{"sampling_requests":[{"seed":' + b"9" * 5000 + b"}]}")
 @example(status=500, headers={}, body=b'{"error":{"code":' + b"9" * 5000 + b"}}")
@@ -207,7 +204,6 @@ def test_no_answer_raises_or_credits_another_id(
     assert error.retry_after is None or 0 <= error.retry_after <= 300
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text() | _DATES)
 def test_no_date_raises(value: str) -> None:
     """A header that is no date reads as none."""

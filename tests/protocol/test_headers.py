@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ideogram_async._protocol.headers import RETRY_AFTER_CAP, retry_after
@@ -91,7 +91,6 @@ _DATE_PARTS = st.integers(-5, 10_000).map(str) | st.sampled_from(["Nov", "GMT", 
 _NEAR_DATES = st.lists(_DATE_PARTS, max_size=8).map(" ".join)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text() | _NEAR_DATES, st.none() | st.text() | _NEAR_DATES)
 def test_it_is_none_or_within_bounds(told: str, date: str | None) -> None:
     """No header at all raises, or makes a wait that is negative, endless or no number."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ideogram_async import SamplingRequest, User
@@ -53,11 +54,18 @@ _CHANGES = st.dictionaries(st.sampled_from(sorted(GOOD.keys() - {"request_id"}))
 
 def _is_done(told: dict[str, Any]) -> bool:
     percentage = told["completion_percentage"]
+    if isinstance(percentage, str) and re.fullmatch(r"-?\d+", percentage, re.ASCII):
+        percentage = int(percentage)
     counts = isinstance(percentage, int | float) and not isinstance(percentage, bool)
-    return (counts and 100 <= percentage <= LARGEST) or told["is_completed"] is True
+    completed = told["is_completed"]
+    says_so = (
+        completed is True
+        or (isinstance(completed, int) and completed == 1)
+        or completed in ("1", "true")
+    )
+    return (counts and 100 <= percentage <= LARGEST) or says_so
 
 
-@settings(max_examples=300, deadline=None)
 @given(changes=_CHANGES)
 def test_fields_of_any_type_never_lose_the_record(changes: dict[str, Any]) -> None:
     """Whatever replaces some fields, the record is read, the others stay equal, no 100 appears."""
@@ -70,7 +78,6 @@ def test_fields_of_any_type_never_lose_the_record(changes: dict[str, Any]) -> No
 _IMAGE_CHANGES = st.dictionaries(st.sampled_from(sorted(GOOD["responses"][0])), _JSON_VALUES)
 
 
-@settings(max_examples=150, deadline=None)
 @given(image=_IMAGE_CHANGES, odd=_JSON_VALUES.filter(lambda value: not isinstance(value, dict)))
 def test_a_sick_image_never_loses_the_others(image: dict[str, Any], odd: object) -> None:
     """A field of one image, or an image that is none, costs nothing but itself."""
@@ -87,28 +94,20 @@ def test_a_sick_image_never_loses_the_others(image: dict[str, Any], odd: object)
 @pytest.mark.parametrize(
     ("field", "raw"),
     [
-        ("seed", '"1"'),
         ("seed", "1.5"),
         ("seed", "9" * 5000),
-        ("height", "1024.0"),
         ("width", "true"),
         ("user", '"example"'),
         ("user", "[]"),
         ("user_prompt", "5"),
         ("user_prompt", '{"text":"x"}'),
-        ("has_started", "1"),
-        ("is_completed", '"true"'),
-        ("is_completed", "1"),
-        ("is_errored", "0"),
         ("private", "null"),
-        ("creation_time_float", '"1700000000.5"'),
         ("creation_time_float", "NaN"),
         ("creation_time_float", "1e400"),
         ("creation_time_float", "9" * 310),
         ("model_version", "4"),
         ("image_resolution", "[1024,1024]"),
         ("user_hparams", "[]"),
-        ("completion_percentage", '"100"'),
         ("completion_percentage", "true"),
         ("completion_percentage", "null"),
         ("completion_percentage", "NaN"),
@@ -129,7 +128,7 @@ def test_a_known_field_of_another_type_reads_as_absent(field: str, raw: str) -> 
 
 
 @pytest.mark.parametrize(
-    "raw", ["NaN", "Infinity", "1e400", "9" * 310, "9" * 5000, '"100"', "true", "-1", "null", "[]"]
+    "raw", ["NaN", "Infinity", "1e400", "9" * 310, "9" * 5000, "true", "-1", "null", "[]"]
 )
 @pytest.mark.parametrize("seed", ["1", '"1"'], ids=["fits", "salvaged"])
 def test_no_odd_percentage_means_done(raw: str, seed: str) -> None:
@@ -188,10 +187,28 @@ def test_one_bad_character_costs_only_itself(sick: bytes) -> None:
 def test_salvage_leaves_well_formed_text_alone(raw: str) -> None:
     """Whole surrogate pairs and escaped backslashes read the same in a record that is salvaged."""
     whole, salvaged = (
-        record_of(body_with("user_prompt", f'"{raw}"', {**GOOD, "seed": seed})) for seed in (1, "1")
+        record_of(body_with("user_prompt", f'"{raw}"', {**GOOD, "seed": seed})) for seed in (1, "x")
     )
     assert whole.user_prompt == salvaged.user_prompt
     assert differing(whole, salvaged) == {"seed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [
+        ("completion_percentage", '"100"', 100),
+        ("seed", '"1"', 1),
+        ("height", "1024.0", 1024),
+        ("creation_time_float", '"1700000000.5"', 1700000000.5),
+        ("is_completed", "1", True),
+        ("is_completed", '"true"', True),
+        ("is_errored", "0", False),
+    ],
+)
+def test_what_is_sloppy_but_clear_is_read(name: str, raw: str, value: object) -> None:
+    """A number in quotes is a number, and 1 or "true" is true where a boolean is due."""
+    record = record_of(body_with(name, raw, GOOD))
+    assert getattr(record, name) == value
 
 
 def test_a_byte_order_mark_is_no_fault() -> None:

@@ -9,7 +9,7 @@ import traceback
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ideogram_async import IdeogramError
@@ -26,9 +26,7 @@ ID = "-example_id-0000000001"
 def told(status: int, document: object, headers: dict[str, str] | None = None) -> list[str]:
     """Give all that the error of an answer tells of itself, in every form that it has."""
     body = json.dumps(document).encode()
-    fault = read_answer(
-        ID, status, headers or {}, body, secrets=SECRETS, base_url="https://gateway.example"
-    )
+    fault = read_answer(ID, status, headers or {}, body, secrets=SECRETS)
     assert isinstance(fault, Fault)
     return [str(fault), *everything(fault.error)]
 
@@ -123,7 +121,7 @@ def test_a_key_may_look_like_a_pattern() -> None:
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_long_message_is_cut(status: int) -> None:
     """However long the gateway's words are, the error stays short enough for a log's line."""
-    for text in ("word " * 100_000, "x" * 100_000, "\u202e" * 100_000):
+    for text in ("word " * 5_000, "x" * 20_000, "\u202e" * 20_000):
         message = told(status, {"error": {"message": text}})[1]
         assert len(message) < LONGEST + 120
 
@@ -142,7 +140,6 @@ def test_ordinary_words_of_any_script_stay() -> None:
         assert clean(text) == " ".join(text.split())
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text())
 def test_messages_are_printable(text: str) -> None:
     """Whatever comes, what is told holds no control, format or surrogate character."""
@@ -153,12 +150,19 @@ def test_messages_are_printable(text: str) -> None:
     assert len(cleaned) <= LONGEST + 1
 
 
+@given(st.text())
+def test_printable_text_is_one_plain_line(text: str) -> None:
+    """No control, format, bidi or surrogate character is left, and all printable ones are."""
+    plain = printable(text)
+    assert plain.isprintable()
+    assert plain.replace(" ", "") == "".join(c for c in text if c.isprintable() and c != " ")
+
+
 _PIECES = st.sampled_from(
     [CANARY, ACCESS_CANARY, CANARY[:9], "x", " ", "\x00", "\u200b", "y" * 290]
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(_PIECES, max_size=40))
 def test_no_mixture_tells_a_key(pieces: list[str]) -> None:
     """However keys, parts of them and other text stand together, no whole key is told."""

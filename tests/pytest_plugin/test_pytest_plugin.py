@@ -22,35 +22,29 @@ NEEDLESS = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "xd
 each_way = pytest.mark.parametrize("way", ONE_OF)
 
 
-def run(folder: Path, test: str, without: str, *, ini: str = "", conftest: str = "") -> str:
-    """Run a suite of one file, without a plug-in; give what pytest printed."""
+def run(folder: Path, files: dict[str, str], way: str, ini: str = "") -> dict[str, str]:
+    """Run a suite in one of both ways, and return the outcome of each of its tests."""
     settings = "[pytest]\nfilterwarnings = error\n"
-    if without != "no:asyncio":
+    if way == "asyncio":
         settings += "asyncio_default_fixture_loop_scope = function\n"
-    (folder / "pytest.ini").write_text(settings + ini)
-    (folder / "conftest.py").write_text(conftest)
-    (folder / "test_it.py").write_text(test)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", without, *NEEDLESS]
+    for name, text in {**files, "pytest.ini": settings + ini}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-v", "-p", ONE_OF[way], *NEEDLESS]
     ended = subprocess.run(  # noqa: S603 - our own interpreter
         command, cwd=folder, capture_output=True, text=True, timeout=50, check=False
     )
-    return ended.stdout + ended.stderr
+    assert not ended.stderr
+    (folder / "output").write_text(ended.stdout)
+    return dict(re.findall(r"^\S*::(\w+)\S* ([A-Z]+)", ended.stdout, re.MULTILINE))
 
 
 def _suite(name: str) -> tuple[str, str]:
-    """Give the README's test of that name, and the settings that it shows for it."""
+    """Return the README's test of that name, and the settings that it shows for it."""
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
     (test,) = [block for kind, block in blocks if kind == "python" and f"def {name}(" in block]
     (settings,) = [block for kind, block in blocks if kind == "ini"]
     return test, settings.removeprefix("[pytest]\n")
-
-
-@each_way
-def test_the_readmes_suite(way: str, tmp_path: Path) -> None:
-    """The README's test of a service passes under both plug-ins: an hour takes seconds."""
-    test, ini = _suite("test_a_gallery")
-    told = run(tmp_path, test.replace("mark.asyncio", f"mark.{way}"), ONE_OF[way], ini=ini)
-    assert re.search(r"^1 passed in [\d.]+s$", told, re.MULTILINE), told
 
 
 UNUSED = """
@@ -60,13 +54,13 @@ def test_what_is_loaded(request):
     assert request.config.pluginmanager.has_plugin("ideogram_async")
     assert not {"aiohttp", "msgspec", "ideogram_async"} & set(sys.modules)
 """
+VIRTUAL = "ideogram_virtual_time = true\n"
 
 
 @each_way
 def test_unused_it_costs_nothing(way: str, tmp_path: Path) -> None:
     """Where no test asks for a gateway neither the library nor aiohttp is imported."""
-    ini = "ideogram_virtual_time = true\n"
-    assert "1 passed" in (told := run(tmp_path, UNUSED, ONE_OF[way], ini=ini)), told
+    assert run(tmp_path, {"test_it.py": UNUSED}, way, VIRTUAL) == {"test_what_is_loaded": "PASSED"}
 
 
 USED = """
@@ -97,29 +91,17 @@ class TestOne:
         assert ideogram_gateway.latency == 0.25
         await client.wait(ideogram_gateway.submit(duration=0))
 """
-ANYIO = "@pytest.fixture\ndef anyio_backend(): return 'asyncio'"
-VIRTUAL = "ideogram_virtual_time = true\n"
+USED_WELL = {"test_in_the_same_loop": "PASSED", "test_a_gateway_of_its_own": "PASSED"}
 
 
-@pytest.mark.parametrize(
-    ("way", "mark", "ini"),
-    [
-        ("anyio", "anyio", VIRTUAL),
-        ("asyncio", "asyncio", VIRTUAL + "asyncio_default_test_loop_scope = class\n"),
-        ("asyncio", "asyncio(loop_scope='class')", VIRTUAL),
-        ("asyncio", "asyncio", "asyncio_mode = auto\n"),
-    ],
-)
-def test_a_gateway_a_test(way: str, mark: str, ini: str, tmp_path: Path) -> None:
-    """Each test has a gateway of its own, in its own loop of any scope, as its mark says."""
+def used(way: str, mark: str, ini: str) -> str:
+    """Return a suite each of whose tests has a gateway of its own."""
     fixture = {"anyio": "pytest.fixture", "asyncio": "pytest_asyncio.fixture"}[way]
     if "loop_scope" in mark + ini:
         fixture += "(loop_scope='class')"
-    before = ANYIO if way == "anyio" and ini != VIRTUAL else ""
-    before += "import pytest_asyncio" if way == "asyncio" else ""
+    before = "import pytest_asyncio" if way == "asyncio" else ""
     same = "is" if VIRTUAL in ini else "is not"
-    test = USED.format(mark=mark, fixture=fixture, before=before, same=same)
-    assert "2 passed" in (told := run(tmp_path, test, ONE_OF[way], ini=ini)), told
+    return USED.format(mark=mark, fixture=fixture, before=before, same=same)
 
 
 CHOSEN = """
@@ -135,16 +117,44 @@ def test_no_coroutine(ideogram_gateway):
     pass
 """
 OWN_LOOP = {
-    "anyio": "import pytest\n" + ANYIO,
+    "anyio": "import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'",
     "asyncio": "import asyncio\n"
     "def pytest_asyncio_loop_factories(): return {'real': asyncio.new_event_loop}",
 }
 
 
-@each_way
-def test_what_a_conftest_says_goes_first(way: str, tmp_path: Path) -> None:
-    """A suite's own choice of a loop wins, and a plain function is told what a gateway needs."""
-    test = CHOSEN.format(way=way)
-    told = run(tmp_path, test, ONE_OF[way], ini=VIRTUAL, conftest=OWN_LOOP[way])
-    assert "1 passed, 1 error" in told, told
-    assert "ideogram_gateway serves coroutine functions on asyncio" in told
+@pytest.mark.parametrize(
+    ("way", "mark"), [("anyio", "anyio"), ("asyncio", "asyncio(loop_scope='class')")]
+)
+def test_a_suite_on_virtual_time(way: str, mark: str, tmp_path: Path) -> None:
+    """An hour takes seconds, each test has a gateway, and a conftest's own loop goes first.
+
+    The README's test passes as it stands there. Each test has its gateway in its own loop, as its
+    mark says. A plain function is told what a gateway needs.
+    """
+    readme, ini = _suite("test_a_gallery")
+    assert ini == VIRTUAL
+    files = {
+        "test_readme.py": readme.replace("mark.asyncio", f"mark.{way}"),
+        "test_used.py": used(way, mark, VIRTUAL),
+        "chosen/test_chosen.py": CHOSEN.format(way=way),
+        "chosen/conftest.py": OWN_LOOP[way],
+    }
+    assert run(tmp_path, files, way, ini) == {
+        "test_a_gallery": "PASSED",
+        **USED_WELL,
+        "test_in_another_loop": "PASSED",
+        "test_no_coroutine": "ERROR",
+    }
+    needed = "ideogram_gateway serves coroutine functions on asyncio"
+    assert needed in (tmp_path / "output").read_text()
+
+
+@pytest.mark.parametrize(
+    "ini", [VIRTUAL + "asyncio_default_test_loop_scope = class\n", "asyncio_mode = auto\n"]
+)
+def test_settings_of_pytest_asyncio(ini: str, tmp_path: Path) -> None:
+    """A test has its gateway in its own loop, of any scope, in real time as well."""
+    assert run(tmp_path, {"test_it.py": used("asyncio", "asyncio", ini)}, "asyncio", ini) == (
+        USED_WELL
+    )

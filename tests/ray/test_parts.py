@@ -1,7 +1,8 @@
-"""The parts of the call on Ray that need no cluster: shares, lessons, orders, sources."""
+"""The parts of the call on Ray that need no cluster: shares, samples, settings, reports."""
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import ssl
 import subprocess
@@ -11,7 +12,6 @@ from collections.abc import AsyncIterator
 from math import inf
 from typing import Any
 
-import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,12 +31,11 @@ from ideogram_async.testing import Gateway
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
-from ideogram_async.ray import ray_as_completed
+from ideogram_async.ray import _cluster, ray_as_completed
 from ideogram_async.ray._budget import divide
 from ideogram_async.ray._completion_samples import RecordingSchedule, copied, learn
 from ideogram_async.ray._shard_config import ClusterConfig, ShardConfig
 from ideogram_async.ray._shard_report import ShardReport, packed_errors, packed_records
-from ideogram_async.ray._source import Source
 
 pytestmark = pytest.mark.anyio
 
@@ -79,8 +78,8 @@ def _taught(schedule: Any, start: float, kind: str, duration: float) -> None:
             schedule.completed(state, seen)
 
 
-def test_lessons_teach_what_was_seen() -> None:
-    """A schedule that was sent another one's lessons knows what it would have seen itself."""
+def test_samples_teach_what_was_seen() -> None:
+    """A schedule that gets another one's samples knows what it would have seen itself."""
     one, shared, other = (
         AdaptiveSchedule(),
         RecordingSchedule(AdaptiveSchedule()),
@@ -89,13 +88,13 @@ def test_lessons_teach_what_was_seen() -> None:
     for n in range(20):
         _taught(one, 100.0 * n, f"V_{n % 2}", 5 + n)
         _taught(shared, 7e5 + 100.0 * n, f"V_{n % 2}", 5 + n)  # another machine's clock
-    lessons = pickle.loads(pickle.dumps(shared.lessons()))  # noqa: S301 - as Ray does
-    learn(other, lessons)
+    samples = pickle.loads(pickle.dumps(shared.take_samples()))  # noqa: S301 - as Ray does
+    learn(other, samples)
     told, seen = other.save(), one.save()
     assert [kind.model_version for kind in told.kinds] == ["V_0", "V_1"]
     assert [band.n for band in told.bands] == [band.n for band in seen.bands]
     assert [band.mean for band in told.bands] == pytest.approx([b.mean for b in seen.bands])
-    assert shared.lessons() == []
+    assert shared.take_samples() == []
 
 
 def test_a_shard_starts_with_what_is_known() -> None:
@@ -109,17 +108,19 @@ def test_a_shard_starts_with_what_is_known() -> None:
     assert copied(fixed) is fixed
 
 
-async def test_an_order_makes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At its end the keys are those of the caller's environment, or none; not the worker's."""
+async def test_a_config_makes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard's keys are those of the caller's environment, or none; not the worker's."""
     for variable, expected in ((KEY, KEY), ("", None)):
         monkeypatch.setenv("IDEOGRAM_TOKEN", variable)
         async with Gateway() as gateway:
             monkeypatch.setenv("IDEOGRAM_BASE_URL", gateway.url)
-            orders = ClusterConfig(None, {"headers": {"X": "y"}})
+            config = ClusterConfig(None, {"headers": {"X": "y"}})
+            (share,) = divide(1, 1, 20, None)
             monkeypatch.setenv("IDEOGRAM_TOKEN", "the worker's")
             monkeypatch.delenv("IDEOGRAM_BASE_URL")
-            order: ShardConfig = pickle.loads(pickle.dumps(orders.order(divide(1, 1, 20, None)[0])))  # noqa: S301 - as Ray does
-            async with order.client(FixedInterval()) as client:
+            sent = pickle.dumps(config.for_share(share))
+            received: ShardConfig = pickle.loads(sent)  # noqa: S301 - as Ray does
+            async with received.client(FixedInterval()) as client:
                 await client.wait(gateway.submit(duration=1))
             assert gateway.queries[0].token == expected
 
@@ -136,6 +137,9 @@ async def test_what_is_refused_at_once() -> None:
         (TypeError, {"ssl": ssl.create_default_context()}),
         (TypeError, {"credentials": [Credential(token="other")]}),
         (TypeError, {"ids": "one"}),
+        (TypeError, {"ids": ["one", 5]}),
+        (TypeError, {"ids": ["one", []]}),
+        (ValueError, {"ids": [""]}),
     ]
     for kind, settings in bad:
         arguments: dict[str, Any] = {"ids": [], "base_url": URL, "token": KEY, **settings}
@@ -149,56 +153,36 @@ async def test_what_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("odd", [1, 2**70, "\ud800"], ids=["plain", "a large number", "no text"])
 def test_records_travel_as_they_are(odd: Any) -> None:
-    """What a shard tells of a request is what its client gave, whatever the gateway put into it."""
+    """What a shard reports is what its client yielded, whatever the gateway put into it."""
     record = SamplingRequest(request_id="a", completion_percentage=100, user_hparams={"x": odd})
     failed = RequestFailed("no", request_id="b")
     failed.__cause__ = APIError("before")
     results: list[Any] = [record, failed]
-    news = ShardReport(packed_records(results), packed_errors(results), Statistics(), {}, [], None)
-    told, error = pickle.loads(pickle.dumps(news)).results()  # noqa: S301 - as Ray does
-    assert told == record
+    sent = ShardReport(packed_records(results), packed_errors(results), Statistics(), {}, [], None)
+    received, error = pickle.loads(pickle.dumps(sent)).results()  # noqa: S301 - as Ray does
+    assert received == record
     assert (type(error), error.request_id) == (RequestFailed, "b")
     assert isinstance(error.__cause__, APIError)
 
 
-async def test_a_source_as_there_is_room() -> None:
-    """An async source is pulled up to `max_pending`; an id that was yielded may come again."""
-    taken: list[object] = []
+async def test_left_before_anything_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is left at once connects to no cluster, and waits for nothing."""
+    connected: list[object] = []
+    monkeypatch.setattr(_cluster, "connect", connected.append)
 
-    async def endless() -> AsyncIterator[str]:
-        for n in range(10**6):
-            yield f"id {n % 7}"
+    async def source() -> AsyncIterator[str]:
+        yield "a"
 
-    source = Source(endless(), 5, taken.append)
-    async with anyio.create_task_group() as group:
-        group.start_soon(source.run)
-        await anyio.sleep(1)
-        assert taken == [f"id {n}" for n in range(5)]
-        for request_id in taken[:4]:
-            source.forget(request_id)
-        await anyio.sleep(1)
-        assert taken[5:] == ["id 5", "id 6", "id 0", "id 1"]
-        group.cancel_scope.cancel()
-
-
-async def test_a_source_that_raises() -> None:
-    """What it raised is kept; what it had given before is taken."""
-    taken: list[object] = []
-
-    def failing() -> Any:
-        yield from ("a", "b", "a")
-        raise ZeroDivisionError
-
-    source = Source(failing(), 5, taken.append)
-    await source.run()
-    assert (taken, source.over) == (["a", "b"], True)
-    assert isinstance(source.error, ZeroDivisionError)
-
-
-def test_what_was_not_taken_yet_is_listed() -> None:
-    """The rest of an iterable is part of what is open, once, and is not lost by looking."""
-    source = Source(iter(["a", "b", "b", "c"]), 5, lambda _: None)
-    assert source.rest() == source.rest() == ["a", "b", "c"]
+    async with ray_as_completed(source(), URL) as run:
+        pass
+    assert (run.pending, [*run.rest], connected) == ((), [], [])
+    async with ray_as_completed((f"id {n}" for n in range(10**4)), URL) as run:
+        taken = len(run.pending)
+    assert 0 < taken < 10**4
+    assert len({*run.pending, *run.rest}) == 10**4
+    assert connected == []
+    assert [one async for one in ray_as_completed([], URL)] == []
+    assert asyncio.get_running_loop().time() < 1
 
 
 def test_without_ray() -> None:

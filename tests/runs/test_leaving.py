@@ -39,12 +39,12 @@ class _Scene:
         self.never = [gateway.submit(progress="never") for _ in range(30)]
         self.ids = [self.soon, *self.never]
 
-    async def silence(self) -> int:
-        """Count the queries that arrive in 60 s, but for those in flight at the start."""
+    async def silence(self, seconds: float = 60) -> int:
+        """Count the queries that arrive in so many seconds, but for those in flight before."""
         gc.collect()
         await anyio.sleep(self.gateway.latency + 0.01)  # type: ignore[operator]
         before = len(self.gateway.queries)
-        await anyio.sleep(60)
+        await anyio.sleep(seconds)
         return len(self.gateway.queries) - before
 
 
@@ -192,7 +192,7 @@ async def test_named_run_goes_on_while_held_then_warns() -> None:
         assert run is not None
         async for _ in run:
             break
-        assert await scene.silence() > 0
+        assert await scene.silence(5) > 0
         with pytest.warns(ResourceWarning, match="dropped unfinished"):
             run = None
             gc.collect()
@@ -364,6 +364,30 @@ async def test_client_dropped_unclosed() -> None:
         with pytest.warns(ResourceWarning, match="never closed"):
             client = None
             gc.collect()
+        await anyio.sleep(1)
+        assert _strangers() == set()
+
+
+async def test_dropped_where_warnings_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dropped run, and a dropped client, stop also where the warning is raised as an error."""
+    raised: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda told: raised.append(told.exc_type))
+    async with _scene() as scene:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            scene.client.as_completed(scene.ids)
+            gc.collect()
+        assert raised == [ResourceWarning]
+        assert await scene.silence() == 0
+        client: IdeogramClient | None = IdeogramClient(scene.gateway.url)
+        assert client is not None
+        await client.retrieve(scene.soon)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            client = None
+            gc.collect()
+        assert raised == [ResourceWarning] * 2
+        await scene.client.close()
         await anyio.sleep(1)
         assert _strangers() == set()
 

@@ -12,7 +12,7 @@ import sys
 import termios
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ideogram_async.testing import Gateway, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,22 @@ class Served:
         """Let requests be complete from now on."""
         submit = partial(self.gateway.submit, duration=0)
         self.call(lambda: [submit(request_id=one) for one in ids])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold every answer back as long as the block lasts."""
+        released, answer = self.call(asyncio.Event), self.gateway._answer
+
+        async def answer_later(*query: Any) -> Any:
+            await released.wait()
+            return await answer(*query)
+
+        self.call(lambda: vars(self.gateway).update(_answer=answer_later))
+        try:
+            yield
+        finally:
+            self.call(lambda: vars(self.gateway).pop("_answer"))
+            self.call(released.set)
 
     def close(self) -> None:
         self.wait(self.gateway.close())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.speed.ray_environment import MEMORY
+from benchmarks.speed.ray_environment import OBJECT_STORE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Seconds that Ray waits for its own server to start: on a busy machine its 20 are too few.
+os.environ |= {"RAY_gcs_server_port_wait_time_s": "60"}
 
 
 @contextmanager
@@ -17,7 +21,8 @@ def nodes() -> Iterator[Any]:
     import ray  # noqa: PLC0415 - after its environment is set
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - as above
 
-    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": MEMORY}
+    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    head |= {"include_log_monitor": False, "no_monitor": True}  # processes that no test needs
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level=40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import inspect
 import json
 import math
 from email.utils import parsedate_to_datetime
@@ -19,11 +20,8 @@ from hypothesis import strategies as st
 
 from ideogram_async.testing import (
     DROP,
-    FAULTS,
     HANG,
-    ODD_ANSWERS,
     PATH,
-    RELAY_ERRORS,
     RESET,
     TRUNCATE,
     AtRandom,
@@ -36,6 +34,8 @@ from ideogram_async.testing import (
     SlidingWindow,
     TokenBucket,
 )
+from ideogram_async.testing._requests import RequestOptions, Requests
+from tests.support.faults import FAULTS, ODD_ANSWERS, RELAY_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -164,6 +164,12 @@ async def test_a_request_may_be_older_than_the_gateway(client: _Client, gateway:
     record = (await client.ask(request_id)).record
     assert record["completion_percentage"] == 50
     assert gateway.completes_at(request_id) == 10
+
+
+def test_the_options_of_a_request_are_typed_as_they_are_taken() -> None:
+    """The typed options of `Gateway.submit` are the arguments that take them, no more, no less."""
+    taken = inspect.signature(Requests.submit).parameters
+    assert RequestOptions.__annotations__.keys() == taken.keys() - {"self"}
 
 
 async def test_unknown_ids_get_what_is_set(client: _Client, gateway: Gateway) -> None:

@@ -1,15 +1,20 @@
-"""The errors, odd answers and broken connections that gateways are known for."""
+"""The errors, odd answers and broken connections that gateways were seen to give, by name.
+
+They follow the tables of the wire's facts: what gateways answer, and what breaks a naive client.
+"""
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from ._replies import (
+from ideogram_async.testing import (
     DROP,
     HANG,
+    PATH,
     RESET,
     TRUNCATE,
+    UNAUTHORIZED,
     Altered,
     Fault,
     Reply,
@@ -21,17 +26,8 @@ from ._replies import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FAULTS", "ODD_ANSWERS", "RELAY_ERRORS", "TRANSPORT_FAULTS", "UNAUTHORIZED"]
-
 _JSON = {"Content-Type": "application/json"}
 _PROBLEM = {"Content-Type": "application/problem+json"}
-
-UNAUTHORIZED: Final = relay_error(401, "无效的令牌", code="")
-
-
-def invalid_url(method: str, path: str) -> Reply:
-    """Return what the relay answers on a path it does not know."""
-    return relay_error(404, f"Invalid URL ({method} {path})", kind="invalid_request_error")
 
 
 def _twice(document: object) -> bytes:
@@ -47,7 +43,7 @@ def _problem(status: int, **headers: str) -> Reply:
 _RATE_LIMITED = relay_error(429, "too many requests")
 _QUOTA = "用户额度不足"
 
-RELAY_ERRORS: Final[Mapping[str, Fault]] = MappingProxyType(
+RELAY_ERRORS: Mapping[str, Fault] = MappingProxyType(
     {
         "token refused": UNAUTHORIZED,
         "token refused without a code": relay_error(401, "invalid token", kind="new_api_error"),
@@ -65,7 +61,9 @@ RELAY_ERRORS: Final[Mapping[str, Fault]] = MappingProxyType(
         "upstream sent HTML": relay_error(
             502, "", kind="upstream_error", param="502", code="bad_response_status_code"
         ),
-        "unknown path": invalid_url("POST", "/api/ideogram/task-request"),
+        "unknown path": relay_error(
+            404, f"Invalid URL (POST {PATH})", kind="invalid_request_error"
+        ),
         "relay's own web page": html_reply(200),
         "refused by the dashboard": json_reply({"success": False, "message": "无权进行此操作"}),
         "task-style error": json_reply(
@@ -118,7 +116,7 @@ _OTHER = {"request_id": "_other-request-id-0000", "completion_percentage": 100}
 _DEEP = b"[" * 100_000 + b"]" * 100_000
 _GZIP = {**_JSON, "Content-Encoding": "gzip"}
 
-ODD_ANSWERS: Final[Mapping[str, Fault]] = MappingProxyType(
+ODD_ANSWERS: Mapping[str, Fault] = MappingProxyType(
     {
         "only what is required": _listed(
             lambda record: [{key: record[key] for key in ("request_id", "is_completed")}]
@@ -169,7 +167,7 @@ ODD_ANSWERS: Final[Mapping[str, Fault]] = MappingProxyType(
 )
 """Answers that break a client which trusts the gateway, by name."""
 
-TRANSPORT_FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
+TRANSPORT_FAULTS: Mapping[str, Fault] = MappingProxyType(
     {
         "dropped": DROP,
         "reset": RESET,
@@ -179,7 +177,7 @@ TRANSPORT_FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
 )
 """Broken connections, by name."""
 
-FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
+FAULTS: Mapping[str, Fault] = MappingProxyType(
     {
         **RELAY_ERRORS,
         **ODD_ANSWERS,

@@ -1,0 +1,251 @@
+"""Whose fault is a fault? An id's, a key's, the gateway's, the address's, or this process's.
+
+Evidence comes first, then the verdict: every fault is charged to the narrowest scope that explains
+it. Nothing here logs, reads a clock or does I/O. `now` and `asked` are seconds on the event loop's
+clock.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import msgspec
+
+from ideogram_async._errors import RequestError
+from ideogram_async._protocol.outcome import Fault, FaultKind
+
+GOOD_ANSWERS_OF_OTHERS = 3
+"""Good answers of other ids since an id's last fault, after which its next fault is its own."""
+GOOD_PER_COUNTED_FAULT = 3
+"""… and so many of them for each fault that was charged to the key or the gateway since then."""
+NEWCOMERS_IN_A_ROW = 12
+"""First faults of ids that were never answered, with no good answer in between:
+so many are no coincidence, even where most ids of a batch are sick."""
+NEWCOMERS_REFUSED_IN_A_ROW = 8
+"""The same for refusals (429, 503): a limit refuses all that comes, and each query beyond it is a
+waste."""
+ADDRESS_TRIES = 3
+ADDRESS_SECONDS = 10.0
+"""Tries, and seconds from the first to the last, after which web pages and the like end the run."""
+NAME_SECONDS = 30.0
+"""Seconds from the first to the last of as many look-ups of a name that does not exist."""
+PASSING_SECONDS = 60.0
+"""Seconds in which an id that was answered well before may be called unknown or answered badly."""
+ALL_UNKNOWN_SECONDS = 30.0
+"""Seconds in which a gateway that never answered well may call every id unknown."""
+
+
+class Scope(enum.Enum):
+    """What a fault is charged to."""
+
+    LOCAL = "this process: the id fails at once"
+    NOBODY = "nobody: the id is asked again"
+    ID = "this id: it backs off alone"
+    LIMIT = "the rate of the key"
+    KEY = "the key itself"
+    GATEWAY = "the gateway as a whole"
+    ADDRESS = "the address: nothing there takes queries, and the run ends"
+
+
+class FaultHistory(msgspec.Struct, gc=False):
+    """The faults of an id in a row; a good answer for it ends the row."""
+
+    faults: int = 0
+    """Faults that were charged to the id, or may be its own: not those of a connection."""
+    tries: int = 0
+    """Queries without a good answer, whoever's fault that was."""
+    since: float = math.inf
+    """When the first of them came."""
+    key: int = 0
+    good_then: int = 0
+    counted_then: int = 0
+    """The key of its last fault, and that key's good answers and counted faults as of then."""
+    unknown: int = 0
+    """Answers that the gateway does not know the id, far enough apart to count."""
+    unknown_at: float = -math.inf
+    malformed: int = 0
+    refusals: dict[int, int] | None = None
+    """By key: how often it refused the id, far enough apart, while others were answered."""
+    refused_at: float = -math.inf
+    error: RequestError | None = None
+    """The last fault, in words."""
+
+
+class KeyEvidence:
+    """What the queries with one key have shown: a limit, or a failure, may be that key's alone."""
+
+    __slots__ = ("counted", "good", "last_good_asked", "newcomers_in_a_row")
+
+    def __init__(self) -> None:
+        self.good: int = 0
+        """Good answers."""
+        self.counted: int = 0
+        """Faults that were charged to the key or the gateway."""
+        self.last_good_asked: float = -math.inf
+        self.newcomers_in_a_row: int = 0
+
+
+class Evidence:
+    """What all queries of a client have shown, as far as a later fault is judged by it."""
+
+    __slots__ = ("_keys", "doubts", "good", "last_good_at", "name_failures", "silent_since")
+
+    def __init__(self, keys: int = 1) -> None:
+        self.good: int = 0
+        """Good answers."""
+        self.last_good_at: float = -math.inf
+        self.silent_since: float = math.inf
+        """When the first fault came since the last good answer."""
+        self.doubts: Series = Series()
+        """Web pages and the like."""
+        self.name_failures: Series = Series()
+        """Look-ups of a name that does not exist."""
+        self._keys = [KeyEvidence() for _ in range(keys)]
+
+    def of(self, key: int) -> KeyEvidence:
+        """Return what the queries with one key have shown."""
+        return self._keys[key]
+
+    def answered(self, key: int, asked: float, now: float) -> None:
+        """Record a good answer."""
+        self.good += 1
+        self.last_good_at = now
+        self.silent_since = math.inf
+        evidence = self._keys[key]
+        evidence.good += 1
+        if asked >= evidence.last_good_asked:
+            evidence.last_good_asked = asked
+            evidence.newcomers_in_a_row = 0
+
+    def failed(self, kind: FaultKind, now: float) -> None:
+        """Record that a query had no good answer."""
+        self.silent_since = min(self.silent_since, now)
+        if kind is FaultKind.DOUBTFUL_ADDRESS:
+            self.doubts.add(now)
+        elif kind is FaultKind.UNKNOWN_HOST:
+            self.name_failures.add(now)
+        elif kind is FaultKind.UNKNOWN_ID:
+            self.doubts = Series()  # a gateway is there
+
+
+class Series:
+    """How many events there were, and over which time."""
+
+    __slots__ = ("count", "first", "last")
+
+    def __init__(self) -> None:
+        self.count: int = 0
+        self.first: float = math.inf
+        self.last: float = -math.inf
+
+    def add(self, now: float) -> None:
+        """Record one."""
+        self.count += 1
+        self.first = min(self.first, now)
+        self.last = now
+
+    def reaches(self, count: int, seconds: float) -> bool:
+        """Return whether there were so many, over such a time."""
+        return self.count >= count and self.last - self.first >= seconds
+
+
+def attribute(
+    fault: Fault,
+    history: FaultHistory,
+    evidence: Evidence,
+    key: int,
+    asked: float,
+    *,
+    is_known: bool,
+) -> Scope:
+    """Return what a fault is charged to.
+
+    `key` is the place of the key that was used, `is_known` whether the id was ever answered well.
+    The cases, in this order:
+
+    1. Our own error: the id fails. Exhaustion of this process: nobody's.
+    2. No connection: the gateway's. A name that does not exist, where nothing was ever answered
+       and it was looked up long enough: the address's.
+    3. A verdict on the key: the key's, which another id will check.
+    4. A verdict on the address: the address's where nothing was ever answered well, and a doubtful
+       one was seen long enough; elsewhere it is as ambiguous as a 5xx.
+    5. "Unknown" and "malformed": the id's.
+    6. A timeout, while a query that was sent later was answered: the id's.
+    7. Everything else is ambiguous:
+       a. of an id that failed before, and others were answered well since: the id's;
+       b. the first fault of an id that was never answered: the id's, unless many in a row have it;
+       c. else the key's rate (429, 503) or the gateway's.
+    """
+    kind = fault.kind
+    certain = _CERTAIN.get(kind)
+    if certain is not None:
+        return certain
+    if kind is FaultKind.UNKNOWN_HOST:
+        is_wrong = evidence.name_failures.reaches(ADDRESS_TRIES, NAME_SECONDS)
+        return Scope.ADDRESS if is_wrong and not evidence.good else Scope.GATEWAY
+    if not evidence.good and _is_wrong_address(kind, evidence):
+        return Scope.ADDRESS
+    of_key = evidence.of(key)
+    if kind is FaultKind.TIMEOUT and of_key.last_good_asked > asked:
+        return Scope.ID
+    many = NEWCOMERS_REFUSED_IN_A_ROW if kind is FaultKind.THROTTLED else NEWCOMERS_IN_A_ROW
+    if _is_own(history, of_key, key, asked, many, is_known=is_known):
+        return Scope.ID
+    return Scope.LIMIT if kind is FaultKind.THROTTLED else Scope.GATEWAY
+
+
+_CERTAIN: dict[FaultKind, Scope] = {
+    FaultKind.LOCAL: Scope.LOCAL,
+    FaultKind.EXHAUSTED: Scope.NOBODY,
+    FaultKind.CONNECTION: Scope.GATEWAY,
+    FaultKind.REFUSED: Scope.KEY,
+    FaultKind.UNKNOWN_ID: Scope.ID,
+    FaultKind.MALFORMED: Scope.ID,
+}
+
+
+def _is_wrong_address(kind: FaultKind, evidence: Evidence) -> bool:
+    if kind is FaultKind.DOUBTFUL_ADDRESS:
+        return evidence.doubts.reaches(ADDRESS_TRIES, ADDRESS_SECONDS)
+    return kind is FaultKind.ADDRESS
+
+
+def _is_own(
+    history: FaultHistory,
+    evidence: KeyEvidence,
+    key: int,
+    asked: float,
+    many: int,
+    *,
+    is_known: bool,
+) -> bool:
+    if history.faults and history.key == key:
+        good = evidence.good - history.good_then
+        counted = evidence.counted - history.counted_then
+        return good >= max(GOOD_ANSWERS_OF_OTHERS, GOOD_PER_COUNTED_FAULT * counted)
+    if is_known:
+        return False
+    if asked >= evidence.last_good_asked:
+        evidence.newcomers_in_a_row += 1
+    return evidence.newcomers_in_a_row < many
+
+
+def is_passing(
+    history: FaultHistory, evidence: Evidence, now: float, *, is_known: bool, is_alone: bool
+) -> bool:
+    """Return whether "unknown" or "malformed" may still pass, however often it came.
+
+    1. Nothing was ever answered well: for a while, all ids may be called unknown.
+    2. The id was answered well before: for a minute, and then as long as others are pending of
+       which none is answered well either.
+    3. No other id was answered well since it began: for a while.
+    4. Others are answered well: no.
+    """
+    lasting = now - history.since
+    is_silent = evidence.last_good_at < history.since and not is_alone
+    if is_known:
+        return lasting < PASSING_SECONDS or is_silent
+    if not evidence.good:
+        return now - evidence.silent_since < ALL_UNKNOWN_SECONDS
+    return is_silent and lasting < ALL_UNKNOWN_SECONDS

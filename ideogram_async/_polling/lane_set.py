@@ -1,0 +1,163 @@
+"""The lanes of all calls: each run has one, and all calls for one id share the urgent one.
+
+Lanes are served in turn, the urgent one first. The order within a lane is that of earliest deadline
+first among the released jobs; without a rate limit a job's deadline is its release.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from itertools import count, islice
+
+from ideogram_async._polling.job import Job, Subscriber
+from ideogram_async._polling.lane import Jobs, Lane
+
+WAKE_TOGETHER_SECONDS = 0.001
+"""While other jobs are ready, a released job may wait this long, so that several are woken at
+once."""
+CANDIDATES = 32
+"""Jobs that are looked at for a probe."""
+
+
+class LaneSet:
+    """The waiting jobs of all subscribers."""
+
+    def __init__(self) -> None:
+        self.urgent: Lane = Lane()
+        self._lanes: dict[Subscriber, Lane] = {}
+        self._turns: deque[Lane] = deque()
+        self._immediate_turns: deque[Lane] = deque()
+        self._alarms: list[tuple[float, int, Lane]] = []
+        self._tie = count()
+
+    def lane_of(self, subscriber: Subscriber) -> Lane:
+        """Return the lane of a subscriber."""
+        if subscriber.urgent:
+            return self.urgent
+        lane = self._lanes.get(subscriber)
+        if lane is None:
+            lane = self._lanes[subscriber] = Lane()
+        return lane
+
+    def jobs_of(self, subscriber: Subscriber) -> list[Job]:
+        """Return the jobs in the lane of a run."""
+        lane = self._lanes.get(subscriber)
+        return [] if lane is None else lane.jobs()
+
+    def remove(self, subscriber: Subscriber) -> list[Jobs]:
+        """Remove the lane of a run; return its jobs, removed ones among them."""
+        lane = self._lanes.pop(subscriber, None)
+        return [] if lane is None else lane.clear()
+
+    def add(self, job: Job, now: float) -> None:
+        """Add a job to its owner's lane."""
+        if job.owner is None:
+            return
+        lane = self.lane_of(job.owner)
+        lane.add(job, now)
+        self._attend(lane)
+
+    def pop(self, now: float, *, immediate: bool = False, spare_urgent: bool = False) -> Job | None:
+        """Remove and return the job to ask now, of all or of the immediate ones, or None.
+
+        1. The urgent lane goes first, unless it is to be spared and another one has its turn.
+        2. The lanes of runs are served in turn.
+        """
+        if self._alarms and self._alarms[0][0] <= (
+            now - WAKE_TOGETHER_SECONDS if self._turns else now
+        ):
+            self._release_due(now)
+        idle = self._immediate_turns
+        while idle and idle[0].immediate.first == math.inf:  # served in the other turn, or left
+            idle.popleft().in_immediate_turn = False
+        turns = self._immediate_turns if immediate else self._turns
+        if self.urgent.is_ready and not (spare_urgent and turns):
+            job = self.urgent.pop(immediate=immediate)
+            if job is not None:
+                return job
+        while turns:
+            lane = turns[0]
+            job = lane.pop(immediate=immediate)
+            if lane.immediate.first < math.inf or (lane.ready.first < math.inf and not immediate):
+                turns.rotate(-1)
+            else:
+                turns.popleft()
+                if immediate:
+                    lane.in_immediate_turn = False
+                else:
+                    lane.in_turn = False
+            if job is not None:
+                return job
+        return self.urgent.pop(immediate=immediate) if spare_urgent else None
+
+    def pop_candidate(self, now: float, rank: Callable[[Job], float]) -> Job | None:
+        """Remove and return a due job with the least rank, of a few that stand at random places.
+
+        A rank of inf rules a job out. Only for probes: it looks at some tens of jobs.
+        """
+        self._release_due(now)
+        lanes = (self.urgent, *islice(self._turns, CANDIDATES))
+        best, best_rank = None, math.inf
+        for lane in lanes:
+            for queue in (lane.immediate, lane.ready):
+                for place in _sample(len(queue)):
+                    job = queue[place]
+                    if job.owner is not None and rank(job) < best_rank:
+                        best, best_rank = (queue, place), rank(job)
+        return None if best is None else best[0].pop_at(best[1])
+
+    def pop_asleep(self) -> Job | None:
+        """Remove and return the sleeping job that is released first."""
+        lanes = [self.urgent, *self._lanes.values()]
+        lane = min(lanes, key=lambda one: one.wakes_at)
+        return lane.pop_asleep()
+
+    def next_time(self, now: float) -> float:
+        """Return when a job may be due: `now`, a later time, or never (inf)."""
+        if self._turns or self.urgent.is_ready:
+            return now
+        return self._alarms[0][0] if self._alarms else math.inf
+
+    def has_immediate(self) -> bool:
+        """Return whether an immediate job may be due."""
+        return bool(self._immediate_turns) or self.urgent.immediate.first < math.inf
+
+    def lanes(self, now: float) -> tuple[Lane, ...]:
+        """Return the lanes that have ready jobs."""
+        self._release_due(now)
+        return self.urgent, *self._turns
+
+    def _release_due(self, now: float) -> None:
+        while self._alarms and self._alarms[0][0] <= now:
+            when, _, lane = heapq.heappop(self._alarms)
+            if when == lane.alarm:
+                lane.alarm = math.inf
+            lane.release_due(now)
+            self._attend(lane)
+            if lane.wakes_at <= now:
+                return  # more than one go's worth is released: let the ready be asked meanwhile
+
+    def _attend(self, lane: Lane) -> None:
+        """Queue a lane for its turn if it has ready jobs, and set its alarm."""
+        if lane is not self.urgent:
+            has_immediate = lane.immediate.first < math.inf
+            if not lane.in_turn and (has_immediate or lane.ready.first < math.inf):
+                lane.in_turn = True
+                self._turns.append(lane)
+            if has_immediate and not lane.in_immediate_turn:
+                lane.in_immediate_turn = True
+                self._immediate_turns.append(lane)
+        if lane.wakes_at < lane.alarm:
+            lane.alarm = lane.wakes_at
+            heapq.heappush(self._alarms, (lane.alarm, next(self._tie), lane))
+
+
+def _sample(length: int) -> list[int]:
+    """Return some places of a queue, at random, all of them where they are few."""
+    if length <= CANDIDATES:
+        return random.sample(range(length), length)
+    return [random.randrange(length) for _ in range(CANDIDATES)]  # noqa: S311 - no secret

@@ -1,0 +1,127 @@
+"""A run whose ids are polled by the client that made it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ideogram_async._errors import IdeogramError, RequestError
+from ideogram_async._models import SamplingRequest
+from ideogram_async._runs.run_state import RunState
+
+if TYPE_CHECKING:
+    from ideogram_async._polling.dispatcher import Dispatcher
+    from ideogram_async._polling.tracker import JobTracker
+    from ideogram_async._runs.ids import Ids
+    from ideogram_async._runs.run_state import TakeIn
+
+
+def local_run(
+    ids: Ids,
+    dispatcher: Dispatcher,
+    tracker: JobTracker,
+    *,
+    is_one_shot: bool = False,
+    wants_changes: bool = False,
+    deadline: float | None = None,
+    just_submitted: bool = False,
+    **settings: Any,
+) -> RunState[Any]:
+    """Return a run over these ids; `settings` are those of `RunState`."""
+    backend = LocalBackend(
+        dispatcher,
+        tracker,
+        is_one_shot=is_one_shot,
+        wants_changes=wants_changes,
+        deadline=deadline,
+        just_submitted=just_submitted,
+    )
+    return RunState(ids, backend, wants_changes=wants_changes, **settings)
+
+
+class LocalBackend:
+    """A run as a subscriber of the client's jobs; see `Subscriber` for what its fields mean."""
+
+    urgent = False
+    request_id = ""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        tracker: JobTracker,
+        *,
+        is_one_shot: bool,
+        wants_changes: bool,
+        deadline: float | None,
+        just_submitted: bool,
+    ) -> None:
+        self.is_one_shot = is_one_shot
+        self.wants_changes = wants_changes
+        self.deadline = deadline
+        self.times_out_at: float = math.inf
+        self.shared_ids: set[str] = set()
+        self._dispatcher = dispatcher
+        self._tracker = tracker
+        self._just_submitted = just_submitted
+
+    # As a `RunBackend`
+
+    def enter(self, run: RunState[Any]) -> None:
+        """Enter the run as a subscriber; raise where it cannot begin."""
+        self._run, self._results, self._loop = run, run.results, run.loop
+        self.times_out_at = run.times_out_at
+        self._tracker.enter(self, self._loop.time())
+
+    def poll(self, request_id: str, now: float) -> None:
+        """Subscribe the run to an id; where the user's schedule fails, the id does."""
+        try:
+            self._tracker.subscribe(self, request_id, now, just_submitted=self._just_submitted)
+        except Exception as error:  # noqa: BLE001 - a user's schedule may raise anything
+            failure = RequestError(f"unexpected {type(error).__name__}: {error}")
+            failure.request_id, failure.__cause__ = request_id, error
+            self.failed(request_id, failure)
+
+    def wake(self) -> None:
+        """Let the client's workers ask for what is due."""
+        self._dispatcher.wake()
+
+    def start(self, take_in: TakeIn | None) -> None:
+        """Start polling, and beside the workers the intake of the other ids."""
+        if take_in is not None:
+            self._dispatcher.spawn(take_in, "ideogram_async intake")
+        self._dispatcher.wake()
+
+    def open_ids(self) -> list[str]:
+        """Return the ids that are being polled."""
+        return self._tracker.open_ids(self)
+
+    def last_fault(self) -> RequestError | None:
+        """Return what the open ids wait for, if that is known."""
+        return self._tracker.last_fault(self)
+
+    def leave(self) -> list[str]:
+        """Unsubscribe from all ids; return those that were open."""
+        left = self._tracker.leave(self, self._loop.time())
+        self._dispatcher.clean_up()
+        return left
+
+    async def aclose(self) -> None:
+        """Return at once: nothing lingers after `leave`."""
+
+    # As a `Subscriber`
+
+    def changed(self, request_id: str, record: SamplingRequest) -> None:
+        """Pass on a state that is not the last."""
+        self._results.changed(request_id, record)
+
+    def completed(self, request_id: str, record: SamplingRequest) -> None:
+        """Pass on the record that ends an id well."""
+        self._results.completed(request_id, record)
+
+    def failed(self, request_id: str, error: RequestError) -> None:
+        """Pass on the error that ends an id."""
+        self._results.failed(request_id, error)
+
+    def end(self, error: IdeogramError) -> None:
+        """End the run early."""
+        self._run.end(error)
