@@ -75,7 +75,11 @@ class Runtime:
         )
         self.tracker = JobTracker(self._pool, schedule, max_faults=settings.max_faults)
         self.dispatcher = Dispatcher(
-            self._transport.query, self.tracker, self._pool, max_in_flight=settings.max_in_flight
+            self._transport.query,
+            self.tracker,
+            self._pool,
+            max_in_flight=settings.max_in_flight,
+            connect_timeout=settings.connect_timeout,
         )
 
     @property

@@ -224,7 +224,7 @@ class SessionPool:
 
     def _changed(self, session: KeySession, former: SessionState, now: float) -> None:
         """Log that a session has come into another state, and let the hooks know."""
-        state, reason = session.state, session.reason(now)
+        state, reason = session.state, session.reason
         # Where every key is refused, the callers get the error.
         others = any(one.refusal is None for one in self.sessions)
         is_loud = state == "broken" or (state == "refused" and others)
@@ -238,7 +238,7 @@ class SessionPool:
             return f"open again ({former} before)"
         next_try = session.closed_until - now
         when = f", next try in {next_try:.0f} s" if 0 < next_try < math.inf else ""
-        return f"{session.state}, {session.reason(now) or 'no reason known'}{when}"
+        return f"{session.state}, {session.reason or 'no reason known'}{when}"
 
     def _spread(self, session: KeySession, now: float) -> None:
         """Let a refusal count for all sessions, where they seem to share the limit."""

@@ -6,6 +6,7 @@ here reads a clock: `now` is passed in, in seconds on the event loop's clock.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 
@@ -14,6 +15,10 @@ from ideogram_async._limits.circuit_breaker import CircuitBreaker
 from ideogram_async._limits.rate_limiter import RateLimiter
 from ideogram_async._statistics import SessionState, SessionStatistics
 
+_log = logging.getLogger("ideogram_async")
+
+LOG_SECONDS = 5.0
+"""Seconds between two lines of the log on first faults."""
 REFUSED_SECONDS = 60.0
 """Seconds after which one query tries a refused key again."""
 FIRST_ROOM = 8
@@ -74,6 +79,7 @@ class KeySession:
         self.probing: bool = False
         """Whether it sends one query at a time, to find out if it may send more."""
         self._has_worked = False
+        self._logged_at = -math.inf
         self._refused_asked = -math.inf
         self._retry_at = -math.inf
         self._probe_asked: float | None = None
@@ -126,6 +132,7 @@ class KeySession:
         """Record a good answer: of a session that is well it changes nothing but figures."""
         self.room += 1
         self._has_worked = True
+        self.fault = None
         self.limiter.accepted(asked, now)
         if self.breaker.succeeded(asked):
             self.room = FIRST_ROOM  # many wait for a gateway that has just come back
@@ -151,14 +158,14 @@ class KeySession:
         self, error: RequestError, asked: float, now: float, *, is_row: bool, is_doubtful: bool
     ) -> None:
         """Record a fault that was charged to the gateway."""
-        self.fault = error
+        self._blame(error, now)
         is_probe = self._probe_asked == asked
         self.breaker.failed(asked, now, is_row=is_row, is_probe=is_probe, is_doubtful=is_doubtful)
         self._ended(asked, now)
 
     def throttled(self, error: RequestError, asked: float, now: float, *, is_known: bool) -> bool:
         """Record a refusal that was charged to the rate; return whether it holds the session."""
-        self.fault = error
+        self._blame(error, now)
         self.refused += 1
         self.breaker.succeeded(asked)
         wait = error.retry_after
@@ -226,7 +233,7 @@ class KeySession:
             rate=self.limiter.rate if self.limiter.limited else None,
             state=self._state(now),
             held=max(self.limiter.held_until - now, 0.0),
-            reason=self.reason(now),
+            reason=self.reason,
         )
 
     @property
@@ -236,11 +243,11 @@ class KeySession:
             return self.refusal
         return self.fault if self.suspicion is None else self.suspicion.error
 
-    def reason(self, now: float) -> str | None:
-        """Return why it is not open: the words of the fault that was charged to it."""
+    @property
+    def reason(self) -> str | None:
+        """The words of the last fault that was charged to it, since its last good answer."""
         blame = self.blame
-        is_open = self._state(now) == "open"
-        return None if is_open or blame is None else str(blame.args[0])
+        return None if blame is None else str(blame.args[0])
 
     def _clear_refusal(self, asked: float) -> None:
         """Drop what a good answer disproves, to a query that was sent no earlier."""
@@ -249,6 +256,13 @@ class KeySession:
         suspicion = self.suspicion
         if suspicion is not None and asked >= suspicion.asked:
             self.suspicion = None
+
+    def _blame(self, error: RequestError, now: float) -> None:
+        """Keep the last fault; log the first one since a good answer, but not often."""
+        if self.fault is None and now - self._logged_at >= LOG_SECONDS:
+            self._logged_at = now
+            _log.warning("session %d: %s", self.index, error.args[0])
+        self.fault = error
 
     def _ended(self, asked: float, now: float) -> None:
         """Let the next probe go where this was the outcome of the last one."""

@@ -22,9 +22,9 @@ GOOD_PER_COUNTED_FAULT = 3
 NEWCOMERS_IN_A_ROW = 12
 """First faults of ids that were never answered, with no good answer in between:
 so many are no coincidence, even where most ids of a batch are sick."""
-NEWCOMERS_REFUSED_IN_A_ROW = 8
-"""The same for refusals (429, 503): a limit refuses all that comes, and each query beyond it is a
-waste."""
+REFUSALS_FORGIVEN = 24
+"""Refusals (429, 503) of ids that were never answered that are held against nobody. Each good
+answer for a known id allows one more: a batch may hold some sick ids, but a limit refuses on."""
 ADDRESS_TRIES = 3
 ADDRESS_SECONDS = 10.0
 """Tries, and seconds from the first to the last, after which web pages and the like end the run."""
@@ -57,6 +57,8 @@ class FaultHistory(msgspec.Struct, gc=False):
     """Queries without a good answer, whoever's fault that was."""
     since: float = math.inf
     """When the first of them came."""
+    due: float = math.inf
+    """When the query that had it was due."""
     key: int = 0
     good_then: int = 0
     counted_then: int = 0
@@ -75,13 +77,15 @@ class FaultHistory(msgspec.Struct, gc=False):
 class KeyEvidence:
     """What the queries with one key have shown: a limit, or a failure, may be that key's alone."""
 
-    __slots__ = ("counted", "good", "last_good_asked", "newcomers_in_a_row")
+    __slots__ = ("counted", "forgivable", "good", "last_good_asked", "newcomers_in_a_row")
 
     def __init__(self) -> None:
+        self.forgivable: int = REFUSALS_FORGIVEN
+        """Refusals of ids that were never answered that will be forgiven."""
         self.good: int = 0
         """Good answers."""
         self.counted: int = 0
-        """Faults that were charged to the key or the gateway."""
+        """First faults in a row of ids that were charged to the key or the gateway."""
         self.last_good_asked: float = -math.inf
         self.newcomers_in_a_row: int = 0
 
@@ -89,7 +93,16 @@ class KeyEvidence:
 class Evidence:
     """What all queries of a client have shown, as far as a later fault is judged by it."""
 
-    __slots__ = ("_keys", "doubts", "good", "last_good_at", "name_failures", "silent_since")
+    __slots__ = (
+        "_keys",
+        "doubts",
+        "good",
+        "is_address_checked",
+        "last_good_at",
+        "misled_id",
+        "name_failures",
+        "silent_since",
+    )
 
     def __init__(self, keys: int = 1) -> None:
         self.good: int = 0
@@ -101,24 +114,30 @@ class Evidence:
         """Web pages and the like."""
         self.name_failures: Series = Series()
         """Look-ups of a name that does not exist."""
+        self.misled_id: str | None = None
+        """The id of the first query that was redirected, or the like."""
+        self.is_address_checked: bool = False
+        """Whether the query for another id was, too."""
         self._keys = [KeyEvidence() for _ in range(keys)]
 
     def of(self, key: int) -> KeyEvidence:
         """Return what the queries with one key have shown."""
         return self._keys[key]
 
-    def answered(self, key: int, asked: float, now: float) -> None:
-        """Record a good answer."""
+    def answered(self, key: int, asked: float, now: float, *, is_known: bool) -> None:
+        """Record a good answer for an id, which may have been answered well before."""
         self.good += 1
         self.last_good_at = now
         self.silent_since = math.inf
         evidence = self._keys[key]
         evidence.good += 1
+        if is_known and evidence.forgivable < REFUSALS_FORGIVEN:
+            evidence.forgivable += 1
         if asked >= evidence.last_good_asked:
             evidence.last_good_asked = asked
             evidence.newcomers_in_a_row = 0
 
-    def failed(self, kind: FaultKind, now: float) -> None:
+    def failed(self, kind: FaultKind, request_id: str, now: float) -> None:
         """Record that a query had no good answer."""
         self.silent_since = min(self.silent_since, now)
         if kind is FaultKind.DOUBTFUL_ADDRESS:
@@ -127,6 +146,9 @@ class Evidence:
             self.name_failures.add(now)
         elif kind is FaultKind.UNKNOWN_ID:
             self.doubts = Series()  # a gateway is there
+        elif kind is FaultKind.ADDRESS:
+            self.misled_id = self.misled_id or request_id
+            self.is_address_checked = self.misled_id != request_id
 
 
 class Series:
@@ -158,18 +180,19 @@ def attribute(
     asked: float,
     *,
     is_known: bool,
+    is_alone: bool,
 ) -> Scope:
     """Return what a fault is charged to.
 
-    `key` is the place of the key that was used, `is_known` whether the id was ever answered well.
-    The cases, in this order:
+    `key` is the place of the key that was used, `is_known` whether the id was ever answered well,
+    `is_alone` whether no other id is pending. The cases, in this order:
 
     1. Our own error: the id fails. Exhaustion of this process: nobody's.
     2. No connection: the gateway's. A name that does not exist, where nothing was ever answered
        and it was looked up long enough: the address's.
     3. A verdict on the key: the key's, which another id will check.
-    4. A verdict on the address: the address's where nothing was ever answered well, and a doubtful
-       one was seen long enough; elsewhere it is as ambiguous as a 5xx.
+    4. A verdict on the address: the address's where nothing was ever answered well, and another id
+       had it, too, or a doubtful one was seen long enough; elsewhere as ambiguous as a 5xx.
     5. "Unknown" and "malformed": the id's.
     6. A timeout, while a query that was sent later was answered: the id's.
     7. Everything else is ambiguous:
@@ -184,13 +207,14 @@ def attribute(
     if kind is FaultKind.UNKNOWN_HOST:
         is_wrong = evidence.name_failures.reaches(ADDRESS_TRIES, NAME_SECONDS)
         return Scope.ADDRESS if is_wrong and not evidence.good else Scope.GATEWAY
-    if not evidence.good and _is_wrong_address(kind, evidence):
+    if not evidence.good and _is_wrong_address(kind, evidence, is_alone=is_alone):
         return Scope.ADDRESS
     of_key = evidence.of(key)
     if kind is FaultKind.TIMEOUT and of_key.last_good_asked > asked:
         return Scope.ID
-    many = NEWCOMERS_REFUSED_IN_A_ROW if kind is FaultKind.THROTTLED else NEWCOMERS_IN_A_ROW
-    if _is_own(history, of_key, key, asked, many, is_known=is_known):
+    if _is_own(
+        history, of_key, key, asked, is_known=is_known, is_refusal=kind is FaultKind.THROTTLED
+    ):
         return Scope.ID
     return Scope.LIMIT if kind is FaultKind.THROTTLED else Scope.GATEWAY
 
@@ -205,10 +229,10 @@ _CERTAIN: dict[FaultKind, Scope] = {
 }
 
 
-def _is_wrong_address(kind: FaultKind, evidence: Evidence) -> bool:
+def _is_wrong_address(kind: FaultKind, evidence: Evidence, *, is_alone: bool) -> bool:
     if kind is FaultKind.DOUBTFUL_ADDRESS:
         return evidence.doubts.reaches(ADDRESS_TRIES, ADDRESS_SECONDS)
-    return kind is FaultKind.ADDRESS
+    return kind is FaultKind.ADDRESS and (is_alone or evidence.is_address_checked)
 
 
 def _is_own(
@@ -216,9 +240,9 @@ def _is_own(
     evidence: KeyEvidence,
     key: int,
     asked: float,
-    many: int,
     *,
     is_known: bool,
+    is_refusal: bool,
 ) -> bool:
     if history.faults and history.key == key:
         good = evidence.good - history.good_then
@@ -228,7 +252,11 @@ def _is_own(
         return False
     if asked >= evidence.last_good_asked:
         evidence.newcomers_in_a_row += 1
-    return evidence.newcomers_in_a_row < many
+    if evidence.newcomers_in_a_row >= NEWCOMERS_IN_A_ROW:
+        return False
+    if is_refusal:
+        evidence.forgivable = max(evidence.forgivable - 1, -1)
+    return evidence.forgivable >= 0
 
 
 def is_passing(

@@ -1,4 +1,4 @@
-"""Jobs that are asleep until their release."""
+"""Jobs that are asleep until their release (a calendar queue: Brown 1988)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from operator import attrgetter
 
 from ideogram_async._polling.job import Job
 
-DAY = 0.125
-"""Seconds whose jobs are sorted together: some thousands of them, where many are polled."""
+BUCKET_SECONDS = 0.125
+"""Seconds whose jobs are sorted together: some thousands of jobs, where many are polled."""
 
 _release = attrgetter("release")
 
@@ -23,38 +23,38 @@ def _sooner(job: Job) -> float:
 class CalendarQueue:
     """The job whose `release` is least comes first.
 
-    Jobs are kept by days, unsorted until theirs comes. A heap of them all costs several times as
-    much, for each step of it looks at jobs that lie anywhere in memory.
+    Jobs are kept in buckets of time, unsorted until a bucket is the current one. A heap of all jobs
+    costs several times as much: each of its steps looks at jobs that lie anywhere in memory.
     """
 
-    __slots__ = ("_dates", "_days", "_today", "_todays", "first")
+    __slots__ = ("_bucket_numbers", "_buckets", "_current", "_current_number", "first")
 
     def __init__(self) -> None:
         self.first: float = math.inf
         """The `release` of the first, inf where there is none."""
-        self._today = -math.inf
-        self._todays: list[Job] = []  # the latest first
-        self._days: dict[float, list[Job]] = {}  # each begins with its soonest
-        self._dates: list[float] = []
+        self._current_number = -math.inf
+        self._current: list[Job] = []  # the latest first
+        self._buckets: dict[float, list[Job]] = {}  # each begins with its soonest
+        self._bucket_numbers: list[float] = []
 
     def __iter__(self) -> Iterator[Job]:
-        yield from self._todays
-        for jobs in self._days.values():
+        yield from self._current
+        for jobs in self._buckets.values():
             yield from jobs
 
     def parts(self) -> tuple[list[Job], ...]:
-        """Give what it is made of, to be taken apart."""
-        return self._todays, *self._days.values()
+        """Return what it is made of, to be taken apart."""
+        return self._current, *self._buckets.values()
 
     def add(self, job: Job) -> None:
-        """Put a job where its release says."""
+        """Add a job at the place that its release says."""
         release = job.release
-        date = release // DAY
-        if date <= self._today:
-            insort_left(self._todays, job, key=_sooner)
-        elif (jobs := self._days.get(date)) is None:
-            self._days[date] = [job]
-            heapq.heappush(self._dates, date)
+        number = release // BUCKET_SECONDS
+        if number <= self._current_number:
+            insort_left(self._current, job, key=_sooner)
+        elif (jobs := self._buckets.get(number)) is None:
+            self._buckets[number] = [job]
+            heapq.heappush(self._bucket_numbers, number)
         else:
             jobs.append(job)
             if release < jobs[0].release:
@@ -62,16 +62,18 @@ class CalendarQueue:
         self.first = min(self.first, release)
 
     def pop(self) -> Job:
-        """Take the first."""
-        jobs = self._todays
+        """Remove and return the first."""
+        jobs = self._current
         if not jobs:
-            self._today = heapq.heappop(self._dates)
-            jobs = self._todays = self._days.pop(self._today)
+            self._current_number = heapq.heappop(self._bucket_numbers)
+            jobs = self._current = self._buckets.pop(self._current_number)
             jobs.sort(key=_release)
             jobs.reverse()
         job = jobs.pop()
         if jobs:
             self.first = jobs[-1].release
+        elif self._bucket_numbers:
+            self.first = self._buckets[self._bucket_numbers[0]][0].release
         else:
-            self.first = self._days[self._dates[0]][0].release if self._dates else math.inf
+            self.first = math.inf
         return job

@@ -1,7 +1,7 @@
-"""The engine: workers that pull due ids and ask.
+"""The workers of a client: they take due ids and send queries.
 
-One a client, started by its first call. It knows a query only as a callable; what an outcome means
-is the ledger's to say, synchronously, between two queries.
+Each client has one dispatcher, started by its first call. It knows a query only as a callable. What
+an outcome means is the tracker's decision, made synchronously between two queries.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ SLOW_LOOK_SECONDS = 1.0
 """Seconds between looks for slow queries, while the flight is full or a probe is out."""
 ANSWERS_REMEMBERED = 50
 """Answers whose median time tells what is slow."""
+RANDOM_AFTER_NEWCOMERS = 4
+"""First faults in a row of ids that were never answered, after which the next of them stands at a
+random place in the line: a batch may begin with its sick ids."""
 LOOK_AGAIN_SECONDS = 0.1
 """Seconds after which a worker looks again where something may be asked, yet nothing was found: an
 id that was never asked may be due, but not be among the few that a probe is chosen of."""
@@ -50,10 +53,16 @@ class Dispatcher:
     """The tasks and timers of a client."""
 
     def __init__(
-        self, query: Query, tracker: JobTracker, pool: SessionPool, *, max_in_flight: int
+        self,
+        query: Query,
+        tracker: JobTracker,
+        pool: SessionPool,
+        *,
+        max_in_flight: int,
+        connect_timeout: float,
     ) -> None:
         self.stopped: bool = False
-        """Whether its tasks have ended, or are about to: nothing more is asked."""
+        """Whether its tasks have ended, or are about to: no more queries are sent."""
         self._query = query
         self._tracker = tracker
         self._pool = pool
@@ -62,11 +71,13 @@ class Dispatcher:
         self._slots = anyio.Semaphore(max_in_flight, fast_acquire=True)
         self._idle: list[asyncio.Future[None]] = []
         self._workers = 0
-        self._crew: TaskGroup | None = None
+        self._tasks: TaskGroup | None = None
         self._registry = tracker.registry
         self._most_troubled = max(max_in_flight // MOST_TROUBLED, 1)
         self._asked_at: dict[asyncio.Task[None], float] = {}
         self._answer_seconds: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
+        # Until something was answered, what cannot connect must have time to say so.
+        self._first_answer_seconds = max(SLOW_SECONDS, connect_timeout + 1)
         self._cut: set[asyncio.Task[None]] = set()
         self._cuts_in_a_row = 0
         self._slow_timer: asyncio.TimerHandle | None = None
@@ -80,18 +91,18 @@ class Dispatcher:
         self._expire_at = self._grace_until = self._loop.time()
         self._expire_later()
         self._supervisor = self._loop.create_task(
-            self._supervise(), name="ideogram_async engine", context=self._context
+            self._supervise(), name="ideogram_async dispatcher", context=self._context
         )
 
     def spawn(self, function: Task, name: str) -> None:
         """Run a task beside the workers, in the caller's context; it must not raise."""
-        if self._crew is None:
+        if self._tasks is None:
             self._early.append((function, name, copy_context()))
         else:
-            self._crew.create_task(function(), name=name)
+            self._tasks.create_task(function(), name=name)
 
     def wake(self) -> None:
-        """See to it that what is due is asked, now or when its time comes."""
+        """Wake a worker if a job is due; otherwise set the timer for the next one."""
         if not self._idle and self._workers == self._max_in_flight:
             return  # all are at work, and each of them looks when it is done
         now = self._loop.time()
@@ -102,7 +113,7 @@ class Dispatcher:
             self._set_alarm(when)
 
     def clean_up(self) -> None:
-        """Let go of what a large run has left, a portion in each turn of the loop."""
+        """Remove what a large run has left, a portion in each turn of the loop."""
         if self._registry.clean_up(self._loop.time()) and not self.stopped:
             self._loop.call_soon(self.clean_up)
 
@@ -119,8 +130,8 @@ class Dispatcher:
         """Hold the tasks: here, so that no scope ever spans a caller's own code."""
         try:
             # No task group of anyio: workers are started from timers, too, where it sees no task.
-            async with TaskGroup() as self._crew:
-                self._spawn_early(self._crew)
+            async with TaskGroup() as self._tasks:
+                self._spawn_early(self._tasks)
                 self.wake()
                 try:
                     await anyio.sleep_forever()
@@ -132,11 +143,11 @@ class Dispatcher:
             for timer in (self._alarm, self._slow_timer):
                 if timer is not None:
                     timer.cancel()
-            self._tracker.end_all(ClientClosed("the client's engine has stopped"))
+            self._tracker.end_all(ClientClosed("the client's tasks have stopped"))
 
-    def _spawn_early(self, crew: TaskGroup) -> None:
+    def _spawn_early(self, tasks: TaskGroup) -> None:
         for function, name, context in self._early:
-            crew.create_task(function(), name=name, context=context)
+            tasks.create_task(function(), name=name, context=context)
         self._early.clear()
 
     # Waking up
@@ -147,11 +158,11 @@ class Dispatcher:
             if not idler.done():
                 idler.set_result(None)
                 return
-        if self._crew is not None and not self.stopped and self._workers < self._max_in_flight:
+        if self._tasks is not None and not self.stopped and self._workers < self._max_in_flight:
             self._workers += 1
             name = f"ideogram_async worker {self._workers}"
-            # Run in it, for the crew's callback keeps the context that it was added in.
-            Context().run(partial(self._crew.create_task, self._work(), name=name))
+            # Run in it, for the tasks's callback keeps the context that it was added in.
+            Context().run(partial(self._tasks.create_task, self._work(), name=name))
 
     def _set_alarm(self, when: float) -> None:
         if when >= self._alarm_at:
@@ -269,6 +280,11 @@ class Dispatcher:
         if session.probing:
             suspicion = session.suspicion
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
+        evidence = self._tracker.evidence.of(session.index)
+        if evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
+            job = queue.pop_newcomer(now)
+            if job is not None:
+                return job
         troubled = self._registry.troubled_in_flight < self._most_troubled
         return queue.pop(now, immediate=immediate, troubled=troubled)
 
@@ -333,9 +349,9 @@ class Dispatcher:
 
         Where no answer ever came, a gateway that takes its time must still get to answer.
         """
-        seconds = SLOW_SECONDS
+        seconds = self._first_answer_seconds
         if self._answer_seconds:
-            seconds = max(seconds, SLOW_MEDIANS * median(self._answer_seconds))
+            seconds = max(SLOW_SECONDS, SLOW_MEDIANS * median(self._answer_seconds))
         return seconds * 2.0 ** min(self._cuts_in_a_row // self._max_in_flight, 10)
 
     def _cut_off(self, task: asyncio.Task[None], job: Job, asked: float) -> Fault:

@@ -135,7 +135,7 @@ class Job(msgspec.Struct, order=True, gc=False):
     def history(self) -> FaultHistory:
         """Return its fault history, a new one where it had none."""
         if self.fault_history is None:
-            self.fault_history = FaultHistory()
+            self.fault_history = FaultHistory(due=self.release)
         return self.fault_history
 
     def replace(self, tie_breaker: int) -> Job:

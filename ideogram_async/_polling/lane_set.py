@@ -107,8 +107,15 @@ class LaneSet:
                 for place in _sample(len(queue)):
                     job = queue[place]
                     if job.owner is not None and rank(job) < best_rank:
-                        best, best_rank = (queue, place), rank(job)
-        return None if best is None else best[0].pop_at(best[1])
+                        best, best_rank = (lane, queue, place), rank(job)
+        if best is None:
+            return None
+        lane, queue, place = best
+        job = queue.pop_at(place)
+        if lane.in_turn and not lane.is_ready:
+            lane.in_turn = False
+            self._turns.remove(lane)
+        return job
 
     def pop_asleep(self) -> Job | None:
         """Remove and return the sleeping job that is released first."""

@@ -136,6 +136,15 @@ class JobRegistry:
         if job.shared_with is not None or (owner is not None and owner.deadline is not None):
             job.start_clock(now)
 
+    def mark_unsent(self, job: Job) -> None:
+        """Record that no query for a job has reached the gateway: its clock has not started."""
+        if job.stage == ASKED and job.owner is not None:
+            job.stage = NEW
+            self._unasked += 1
+            job.expires = math.inf
+            for one in job.shared_with or ():
+                one.expires = math.inf
+
     def mark_returned(self, job: Job) -> None:
         """Record that no query for a job is in flight any more: its outcome was handled."""
         del self._flying[id(job)]

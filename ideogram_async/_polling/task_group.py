@@ -1,7 +1,7 @@
-"""The tasks of one engine, which begin and end with it.
+"""The tasks of one dispatcher, which begin and end with it.
 
-An `asyncio.TaskGroup` but for its end: that one waits for the callback of each task, and where a
-second SIGINT is raised within such a callback it waits for ever, and the program hangs at exit.
+An `asyncio.TaskGroup` but for its end. That one waits for the callback of each task: where a second
+SIGINT is raised within such a callback it waits for ever, and the program hangs at exit.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, Self
 
 _log = logging.getLogger("ideogram_async")
 
-LOOK = 1.0
-"""Seconds between looks at which tasks have ended, should none of them have told."""
+LOOK_SECONDS = 1.0
+"""Seconds between looks at which tasks have ended, should no callback have run."""
 
 
 class TaskGroup:
-    """Tasks that the block's end cancels and awaits; one that fails cancels the block."""
+    """Tasks that are cancelled and awaited at the block's end; a failing one cancels the block."""
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -33,7 +33,7 @@ class TaskGroup:
             task.cancel()
         while self._tasks:
             with suppress(asyncio.CancelledError):  # it is ending already
-                await asyncio.wait(tuple(self._tasks), timeout=LOOK)
+                await asyncio.wait(tuple(self._tasks), timeout=LOOK_SECONDS)
             self._tasks = {task for task in self._tasks if not task.done()}
 
     def create_task(
@@ -48,5 +48,5 @@ class TaskGroup:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and self._parent is not None:
-            _log.error("a task of the engine failed: it stops", exc_info=error)
+            _log.error("a task of the client failed: it stops", exc_info=error)
             self._parent.cancel()

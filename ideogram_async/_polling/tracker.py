@@ -61,11 +61,16 @@ LAST_CALL_SECONDS = 30.0
 """Seconds that an id whose time is up may wait for its last query."""
 BODIES_KEPT = 100_000
 """Pending ids up to which each keeps its last body: beyond it, memory goes first."""
+REFUSED_NEWCOMER_SECONDS = 3.0
+"""Seconds after which an id that was refused (429, 503) and never answered is asked again, at the
+soonest, while sound ids are pending: by then some of them will have shown whose fault it is."""
 FAILING_AT = 3
 """Faults of an id in a row at which the hooks are told."""
 
 _UNREAD = frozenset({FaultKind.UNKNOWN_ID, FaultKind.MALFORMED})
 """Faults that an answer of a working gateway may be: its key and rate are not in doubt."""
+_DOUBTFUL = frozenset({FaultKind.DOUBTFUL_ADDRESS, FaultKind.UNKNOWN_HOST})
+"""Faults that end a run where they last: they are looked at again soon."""
 _UNCONNECTED = frozenset({FaultKind.CONNECTION, FaultKind.UNKNOWN_HOST, FaultKind.EXHAUSTED})
 
 
@@ -125,7 +130,8 @@ class JobTracker:
             if isinstance(outcome, Fault):
                 self._faulted(job, session, outcome, asked, now)
             else:
-                self.evidence.answered(session.index, asked, now)
+                is_known = job.stage == ANSWERED
+                self.evidence.answered(session.index, asked, now, is_known=is_known)
                 session.answered(asked, now)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
@@ -157,10 +163,11 @@ class JobTracker:
         silent = now - self.evidence.last_good_at
         for lane in self.registry.queue.lanes(now) if self.registry.has_newcomers() else ():
             for job in lane.ready_jobs():
-                owner = job.owner
+                owner, history = job.owner, job.fault_history
                 if owner is None or job.stage or owner.deadline is None:
                     continue
-                if min(now - job.release, silent) >= owner.deadline:
+                due = job.release if history is None else history.due
+                if min(now - due, silent) >= owner.deadline:
                     job.expires = now
                     self._give_up(job, now, now)
             yield
@@ -224,9 +231,12 @@ class JobTracker:
         history = job.history()
         history.error = fault.error
         history.tries += 1
+        is_unseen = fault.kind is FaultKind.TIMEOUT and not self.evidence.good
+        if is_unseen or fault.kind in _UNCONNECTED:
+            self.registry.mark_unsent(job)  # for all that is known the gateway never saw it
         history.since = min(history.since, now)
         failure = _Failure(job, session, fault, history, job.stage == ANSWERED, asked, now)
-        self.evidence.failed(fault.kind, now)
+        self.evidence.failed(fault.kind, job.request_id, now)
         scope = self._scope(failure)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: %s, %s", job.request_id, scope.value, fault.error)
@@ -252,12 +262,13 @@ class JobTracker:
             failure.session.index,
             failure.asked,
             is_known=failure.is_known,
+            is_alone=self.registry.pending <= 1,
         )
 
     def _charge(self, scope: Scope, failure: _Failure) -> None:
         """Let the session know of a fault."""
         session, fault, asked, now = failure.session, failure.fault, failure.asked, failure.now
-        if scope in {Scope.LIMIT, Scope.GATEWAY}:
+        if scope in {Scope.LIMIT, Scope.GATEWAY} and not failure.history.faults:
             self.evidence.of(session.index).counted += 1
         if scope is Scope.LIMIT:
             self._pool.throttled(session, fault.error, asked, now, is_known=failure.is_known)
@@ -269,7 +280,7 @@ class JobTracker:
                 asked,
                 now,
                 is_row=is_first and fault.kind not in _UNCONNECTED,
-                is_doubtful=fault.kind is FaultKind.DOUBTFUL_ADDRESS and not self.evidence.good,
+                is_doubtful=fault.kind in _DOUBTFUL and not self.evidence.good,
             )
         else:
             session.neutral(
@@ -340,6 +351,9 @@ class JobTracker:
             self._requeue(job, now)
             return
         delay, owner = _delay(scope, failure), job.owner
+        others = self.registry.pending > self.registry.failing
+        if failure.fault.kind is FaultKind.THROTTLED and not failure.is_known and others:
+            delay = max(delay, REFUSED_NEWCOMER_SECONDS)
         is_late = owner is not None and owner.is_one_shot and now + delay > owner.times_out_at
         if is_late and failure.fault.error.retry_after is not None:
             self._fail(job, failure.fault.error)

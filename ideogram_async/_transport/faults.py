@@ -86,9 +86,7 @@ class FaultReader:
         name = self._name(of_proxy=self._is_the_proxys(error))
         words, kind = self._words(error, cause), _connection_kind(error, cause)
         what = f"no answer from {name}: {words}"
-        if kind is not None:
-            what = f"{name} cannot be reached ({words})"
-        elif isinstance(error, TimeoutError):
+        if kind is None and isinstance(error, TimeoutError):
             kind = FaultKind.TIMEOUT
         told = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
         return Fault(kind or FaultKind.TRANSIENT, told(what, request_id=request_id))

@@ -41,7 +41,7 @@ class Lane(Protocol):
         ...
 
     def close(self) -> None:
-        """Close what it keeps."""
+        """Keep nothing any more."""
 
 
 class LaneError(Exception):

@@ -57,7 +57,7 @@ class Transport:
             self._post({**_HEADERS, **settings.headers, **credential.headers()})
             for credential in settings.credentials
         ]
-        self._lane: Lane
+        self._lanes: list[Lane] = []
         self._name: TransportLane
         self._choose(why_plain(self._sessions, forced=settings.fast_lane))
 
@@ -103,21 +103,21 @@ class Transport:
     async def close(self) -> None:
         """Close every connection."""
         self._attempts.close()
-        self._lane.close()
+        for lane in self._lanes:
+            lane.close()
         for session in self._sessions:
             await session.close()
         await self._connector.close()
 
     def _fall_back(self, reason: str) -> None:
-        if self._name == "fast":  # the first of those who find out
-            self._lane.close()
+        if self._name == "fast":  # else another query has found out before
             self._choose(reason)
 
     def _choose(self, why_plain: str | None) -> None:
         forced, max_body = self._settings.fast_lane, self._settings.max_body
         if why_plain is None:
             self._name, self._reason = "fast", "aiohttp is known, and nobody watches it"
-            self._lane = Wires(
+            lane: Lane = Wires(
                 self._connector,
                 self._posts,
                 timeout=self._timeout,
@@ -126,7 +126,9 @@ class Transport:
             )
         else:
             self._name, self._reason = "plain", why_plain
-            self._lane = PlainLane(self._posts, max_body=max_body)
+            lane = PlainLane(self._posts, max_body=max_body)
+        self._lane = lane
+        self._lanes.append(lane)
         level = logging.WARNING if forced and why_plain else logging.DEBUG
         _log.log(level, "queries take the %s lane: %s", self._name, self._reason)
 

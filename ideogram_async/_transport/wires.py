@@ -237,11 +237,9 @@ class Wires:
             raise
 
     def close(self) -> None:
-        """Close what is idle; the connector closes the rest."""
+        """Keep nothing any more: the connector closes every connection."""
         if self._timer is not None:
             self._timer.cancel()
-        for wire in self._idle:
-            wire.close()
         self._idle.clear()
 
     # Keeping

@@ -92,7 +92,7 @@ async def _take(
 
 
 def state_of(request: SamplingRequest) -> str:
-    """Say in a word or two how far a request is."""
+    """Return the state of a request in a word or two."""
     if request.is_errored:
         return "failed"
     if request.is_complete:

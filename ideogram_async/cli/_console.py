@@ -67,5 +67,5 @@ class Screen(Console):
 
 
 def complain(message: str) -> None:
-    """Say on standard error, in one line, what went wrong."""
+    """Print one line on standard error: what went wrong."""
     Screen(stderr=True).say(("ideogram-async: ", "bold red"), printable(message))

@@ -48,7 +48,7 @@ async def deliver(
 
 @contextmanager
 def explained(run: Stream, results: Results) -> Iterator[None]:
-    """Say what ended the run early, and what it left."""
+    """Raise what ended the run early, with what it left, in words."""
     try:
         yield
     except asyncio.CancelledError:
@@ -66,12 +66,12 @@ def explained(run: Stream, results: Results) -> Iterator[None]:
 
 
 def _reason(error: RequestError) -> str:
-    """Say why an id failed; a deadline's cause is what went wrong last."""
+    """Return why an id failed; for a deadline, with the last fault."""
     return f"{error}; last: {error.__cause__}" if error.__cause__ else str(error)
 
 
 def _left(run: Stream, results: Results) -> str:
-    """Say what is open, and how to go on."""
+    """Return what is open, and how to go on, in words."""
     pending = len({*run.pending, *run.rest})
     if results.resumable:
         return f"{pending} pending; to go on, call it again with the same {results.name}"

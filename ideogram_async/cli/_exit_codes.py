@@ -114,7 +114,7 @@ def _flush(stream: TextIO | None) -> bool:
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Tell the user of a setting that the library refuses."""
+    """Turn the error of a setting into one line and the exit code of wrong usage."""
     try:
         yield
     except ValueError as error:

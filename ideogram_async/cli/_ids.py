@@ -35,7 +35,7 @@ def opened(origin: str | None) -> Iterator[FileIO | None]:
 def gather(
     arguments: Iterable[str], file: FileIO | None, known: AbstractSet[str] = frozenset()
 ) -> list[str] | IdStream:
-    """Give the ids that are not known; a pipe's as they come, and each once."""
+    """Return the ids that are not known yet, each once; those of a pipe as they come."""
     given = [argument.strip() for argument in arguments]
     if file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return IdStream(given, file, known)
@@ -47,7 +47,7 @@ def gather(
 
 
 def no_ids() -> CommandError:
-    """Say that there is nothing to do."""
+    """Return the error of a command without ids."""
     return CommandError("no ids: give some as arguments, or by --from FILE", Code.USAGE)
 
 
@@ -100,7 +100,7 @@ class _Lines:
         self._count = 0
 
     def id(self, line: bytes) -> str:
-        """Give the id of the next line; an empty one for a blank line."""
+        """Return the id of the next line; an empty one for a blank line."""
         if not self._count:
             line = line.removeprefix(codecs.BOM_UTF8)
         try:

@@ -58,7 +58,7 @@ class ImageSaver:
         self._more.set()
 
     def describe(self) -> str:
-        """Give the figures in words."""
+        """Return the figures in words."""
         told = f", {self.saved} images saved"
         if self.waiting:
             told += f", {self.waiting} requests' images to come"
@@ -101,7 +101,7 @@ class ImageSaver:
             self._sheet.add(request, paths)
 
     async def _next(self) -> SamplingRequest | None:
-        """Give a new request first, then one of former calls; None at the end of both."""
+        """Return a new request first, then one of former calls; None at the end of both."""
         while not self._queue:
             former = next(self._former, None)
             if former is not None:

@@ -97,7 +97,7 @@ class ProgressDisplay:
         self._bars.drop(request_id)
 
     def describe(self) -> str:
-        """Give the figures in words."""
+        """Return the figures in words."""
         figures = self._run.statistics()
         told = f"{figures.completed} of {figures.taken} {self._done}"
         if figures.failed:
@@ -125,7 +125,7 @@ class ProgressDisplay:
         live.refresh()
 
     def _figures(self) -> str:
-        """Tell, for the line below the bar for all, what the bar does not."""
+        """Return the line below the bar of all: the figures that the bar does not show."""
         figures, queries = self._run.statistics(), self._client.statistics().queries
         told = f"{queries / max(figures.completed, 1):.1f} queries a request"
         if not figures.completed:
@@ -135,7 +135,7 @@ class ProgressDisplay:
         return told + self._outlook() + (self._more() if self._more else "")
 
     def _outlook(self) -> str:
-        """Tell the rate and the time left, where they are known."""
+        """Return the rate and the time left, as far as they are known."""
         figures = self._run.statistics()
         now, ended = asyncio.get_running_loop().time(), figures.completed + figures.failed
         rate = self._pace.look(now, ended)

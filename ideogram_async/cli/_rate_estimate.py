@@ -19,7 +19,7 @@ class RateEstimate:
         self._looks: deque[tuple[float, int]] = deque()
 
     def look(self, now: float, ended: int) -> float | None:
-        """Note how many have ended by now; give the rate a second, where enough is known."""
+        """Record how many have ended by now; return the rate per second, if enough is known."""
         looks = self._looks
         if not looks or now - looks[-1][0] >= 1.0:
             looks.append((now, ended))
@@ -32,14 +32,14 @@ class RateEstimate:
 
 
 def rate_in_words(rate: float) -> str:
-    """Tell a rate in whole numbers where it has any."""
+    """Return a rate in words: in whole numbers, if it is at least 1."""
     if rate >= 1:
         return f"{rate:.0f} a second"
     return f"{60 * rate:.0f} a minute"
 
 
 def left_in_words(seconds: float) -> str:
-    """Tell a time left, rounded up: of two units nobody knows the smaller."""
+    """Return a time left in words, rounded up to its larger unit."""
     for size, unit in _UNITS:
         if seconds > size:
             count = -int(-seconds // size)

@@ -145,7 +145,7 @@ class _File:
             return  # a file system without locks
 
     def _read(self) -> tuple[set[str], int]:
-        """Give the ids in it, and where its last whole line ends."""
+        """Return the ids in it, and the offset at which its last whole line ends."""
         known, end = set(), 0
         for number, (line, offset) in enumerate(self._lines(), 1):
             whole = line.endswith(b"\n")
@@ -170,7 +170,7 @@ class _File:
 
 
 def _id_in(line: bytes) -> str | None:
-    """Give the id of a line's request, if it is one."""
+    """Return the id of a line's request, or None."""
     try:
         return _decoder.decode(line).request_id
     except (ValueError, RecursionError):
@@ -178,7 +178,7 @@ def _id_in(line: bytes) -> str | None:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Tell whether it is the beginning of a line of ours."""
+    """Return whether it is the beginning of a line that this command wrote."""
     return line.startswith(_START) or _START.startswith(line)
 
 

@@ -48,7 +48,7 @@ class Figures(NamedTuple):
     """A `RayRun`."""
 
     def statistics(self) -> Statistics:
-        """Give the figures."""
+        """Return the figures."""
         figures: Statistics = self.run.client_statistics()
         return figures
 

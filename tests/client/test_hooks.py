@@ -77,7 +77,7 @@ async def test_no_answer_at_all() -> None:
         await waiting
     first = notes.of(QueryAnswered)[0]
     assert first.status is None
-    assert "cannot be reached" in str(first.error)
+    assert "no answer from" in str(first.error)
 
 
 async def test_the_end_of_a_request_is_told_once() -> None:

@@ -104,7 +104,7 @@ async def test_cancelled_engine(call: Call) -> None:
 
 
 async def test_engine_that_fails(caplog: pytest.LogCaptureFixture) -> None:
-    """Where a task of the engine fails, against all expectation, calls end instead of hanging."""
+    """Where a task of the client fails, against all expectation, calls end instead of hanging."""
     async with scene() as (gateway, client):
         ids = never(gateway)
         async with client.as_completed(ids) as run:
@@ -114,7 +114,7 @@ async def test_engine_that_fails(caplog: pytest.LogCaptureFixture) -> None:
             with pytest.raises(ClientClosed) as caught:
                 await anext(run)
         assert set(caught.value.pending) == set(ids)
-        assert "a task of the engine failed" in caplog.text
+        assert "a task of the client failed" in caplog.text
 
 
 # Closing

@@ -48,6 +48,9 @@ class _Backend:
         """List the open ids."""
         return self.open
 
+    def last_fault(self) -> None:
+        """Know of no fault."""
+
     def leave(self) -> list[str]:
         """List the open ids."""
         self.left += 1

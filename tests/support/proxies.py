@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,9 +44,14 @@ class Proxy:
                     writer.close()
                     return
 
-    def log(self) -> list[str]:
-        """Return the lines of its access log."""
-        return (self.place / "access.log").read_text(encoding="ascii").splitlines()
+    def log(self, least: int = 0) -> list[str]:
+        """Return the lines of its access log, once there are so many: it writes after answering."""
+        until = time.monotonic() + 5
+        while True:
+            lines = (self.place / "access.log").read_text(encoding="ascii").splitlines()
+            if len(lines) >= least or time.monotonic() > until:
+                return lines
+            time.sleep(0.01)
 
     def run(self, *arguments: str) -> None:
         """Run its program once more, to speak to it."""

@@ -218,6 +218,8 @@ async def test_a_patch_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None
                 tasks.create_task(percentage_of(transport, f"id-{number}"))
         assert transport.lane == (PLAIN, _WATCHED["patched"][1])
         assert len(server.queries) == 5
+        await anyio.sleep(56)
+        assert server.connections[0].closed.is_set()  # the fast lane's own
 
 
 # Whoever watches

@@ -14,7 +14,7 @@ import pytest
 import trustme
 from aiohttp.client_reqrep import ConnectionKey
 
-from ideogram_async import APIConnectionError, APIError, APITimeoutError, BaseURLError
+from ideogram_async import APIConnectionError, APIError, APITimeoutError
 from ideogram_async._protocol.outcome import Fault, FaultKind
 from ideogram_async._transport.faults import FaultReader
 from tests.support.canary import CANARY, left_by
@@ -28,6 +28,17 @@ from tests.transport.test_tls import serving
 pytestmark = [pytest.mark.anyio, each_lane]
 
 GATEWAY = "https://gateway.example"
+KINDS = {
+    "gateway": {
+        FaultKind.TRANSIENT,
+        FaultKind.CONNECTION,
+        FaultKind.TIMEOUT,
+        FaultKind.UNKNOWN_HOST,
+    },
+    "proxy": {FaultKind.CONNECTION, FaultKind.UNKNOWN_HOST},
+    "process": {FaultKind.EXHAUSTED},
+}
+"""The kinds of a fault by the party that caused it."""
 
 
 def address_of(server: RawServer) -> str:
@@ -38,7 +49,8 @@ def address_of(server: RawServer) -> str:
 def assert_says(fault: Fault, words: str, party: str = "gateway") -> None:
     """The fault is passing, of that party, and its error says that."""
     assert str(fault.error).endswith(words)
-    assert (fault.kind, fault.party) == (FaultKind.TRANSIENT, party)
+    assert fault.kind in KINDS[party]
+    assert ("the proxy" in str(fault.error)) is (party == "proxy")
     assert isinstance(fault.error, APIConnectionError)
     assert fault.error.retryable
 
@@ -190,11 +202,11 @@ async def test_the_certificate_of_a_proxy() -> None:
     async with RawServer(ssl=serving(authority)) as server:
         own = await fault_of(server.url)
         proxys = await fault_of(GATEWAY, proxy=server.url)
-        for fault, whose in ((own, f"base_url {server.url!r}"), (proxys, "the proxy 127.0.0.1:")):
-            assert isinstance(fault.error, BaseURLError)
+        for fault, whose in ((own, address_of(server)), (proxys, "the proxy 127.0.0.1:")):
+            assert isinstance(fault.error, APIConnectionError)
             assert f"{whose}" in str(fault.error)
             assert "its certificate is not trusted" in str(fault.error)
-        assert (own.party, proxys.party) == ("gateway", "proxy")
+        assert (own.kind, proxys.kind) == (FaultKind.ADDRESS, FaultKind.CONNECTION)
 
 
 # This process
@@ -243,7 +255,7 @@ async def test_an_id_that_cannot_be_sent(request_id: str, caplog: pytest.LogCapt
     async with RawServer() as server:
         fault = await fault_of(server.url, request_id)
         assert server.connections == []
-    assert (fault.party, fault.kind) == ("id", FaultKind.MALFORMED)
+    assert fault.kind is FaultKind.LOCAL
     assert isinstance(fault.error, APIError)
     assert not fault.error.retryable
     assert "no query could be made" in str(fault.error)
@@ -253,9 +265,10 @@ async def test_an_id_that_cannot_be_sent(request_id: str, caplog: pytest.LogCapt
     assert "encode_query" in caplog.text  # a traceback
 
 
-def _fail(words: str, head: str) -> None:
-    assert head  # this frame holds the key
+_FAIL = """
+def fail(words, head):
     raise ValueError(words)
+"""
 
 
 @pytest.mark.parametrize("words", [f"bad {CANARY}", "bad header"])
@@ -264,8 +277,10 @@ async def test_an_error_of_our_own_that_holds_the_key(
 ) -> None:
     """The key is neither in the error, nor in its cause, nor in the log."""
     caplog.set_level(logging.DEBUG)
+    frames: dict[str, Any] = {}
+    exec(compile(_FAIL, "elsewhere.py", "exec"), frames)  # noqa: S102 - a frame beyond the tests
     with pytest.raises(ValueError, match="bad") as caught:
-        _fail(words, head=f"Authorization: {CANARY}")
+        frames["fail"](words, head=f"Authorization: {CANARY}")
     fault = FaultReader(settled(GATEWAY, token=CANARY)).fault("id", caught.value)
     assert "ValueError: bad" in str(fault.error)
     assert (fault.error.__cause__ is None) is (CANARY in words)

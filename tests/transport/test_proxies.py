@@ -122,7 +122,7 @@ async def test_nginx_that_ends_connections() -> None:
     ):
         done, replays = await asked(nginx.url, pause=0.999)
         assert_asked_once(server, done, replays)
-        assert len(nginx.log()) == len(server.queries)
+        assert len(nginx.log(len(server.queries))) == len(server.queries)
         assert replays < 40
 
 
@@ -157,7 +157,7 @@ async def test_squid_that_wants_a_password(lane: str, *, secure: bool) -> None:
             assert (figures.lane, figures.queries) == (lane, len(server.queries))
         fault = await fault_of(server.url, proxy=squid.url, ssl=trust)
         assert str(fault.error).endswith("it refused: 407 Proxy Authentication Required")
-        assert fault.party == "proxy"
+        assert "the proxy" in str(fault.error)
         log = "\n".join(squid.log())
         assert ("CONNECT 127.0.0.1" in log) is secure
         assert all(not query.headers("Proxy-Authorization") for query in server.queries)

@@ -1,0 +1,32 @@
+"""Whose fault is a fault? One seed of each kind of scene; `python -m benchmarks.faults` has all."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.faults.scenes import SCENES
+
+SHOWN = [
+    "beside/500/20/run/shuffled",
+    "beside/429-wait/20/run/shuffled",
+    "beside/drop/20/run/shuffled",
+    "hung/50/15/run",
+    "service/one-by-one/500/50",
+    "stray/401/first",
+    "one-id/302",
+    "real/401/run",
+    "spell/invalid-url/minutes",
+    "wrong-address/405/waits/1",
+    "hiccup/404/1",
+    "hiccup/302/2",
+    "limit/two-ids",
+    "absent/refused/50/run",
+    "absent/no-name/1",
+]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_scene(name: str) -> None:
+    """Every figure of the scene is within its goal."""
+    missed = [f"{goal.head}: {goal.figure:g}" for goal in SCENES[name](1) if not goal.holds]
+    assert not missed
