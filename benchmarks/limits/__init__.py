@@ -1,0 +1,1 @@
+"""The bench of the room `_limits`: `python -m benchmarks.limits`."""
