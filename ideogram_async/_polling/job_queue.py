@@ -121,9 +121,12 @@ class JobQueue:
         return job
 
     def _pop_asleep(self, excluded: str | None, now: float) -> Job | None:
+        """Remove and return the first sleeping job of another id than the excluded one."""
+        passed: list[Job] = []
         job = self._sound.pop_asleep()
-        if job is None or job.request_id != excluded:
-            return job
-        other = self._sound.pop_asleep()
-        self._sound.add(job, now)
-        return other
+        while job is not None and job.request_id == excluded:
+            passed.append(job)
+            job = self._sound.pop_asleep()
+        for one in passed:
+            self._sound.add(one, now)
+        return job
