@@ -257,7 +257,7 @@ async def test_deadline_fails_an_id_and_timeout_ends_the_run(
         never = [gateway.submit(progress="never")]
         with pytest.raises(typer.Exit) as failed:
             await _Run(gateway, deadline=5)(never)
-        with pytest.raises(CommandError, match="within its timeout; 1 pending") as ended:
+        with pytest.raises(CommandError, match="within the timeout; 1 pending") as ended:
             await _Run(gateway)(never, timeout=5)
     assert (failed.value.exit_code, ended.value.code) == (1, 3)
     assert "failed: request" in capsys.readouterr().err

@@ -214,7 +214,7 @@ async def test_images_wait_for_nobody_when_the_run_is_ended(tmp_path: Path) -> N
     file, directory = tmp_path / "results.jsonl", tmp_path / "images"
     async with Gateway(image_delay=1000) as gateway:
         ids = [gateway.submit(duration=1), gateway.submit(progress="never")]
-        with pytest.raises(CommandError, match="within its timeout"):
+        with pytest.raises(CommandError, match="within the timeout"):
             await watched(gateway, ids, file, directory=directory, timeout=10)
     assert [path.name for path in directory.iterdir()] == []
 

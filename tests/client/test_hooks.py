@@ -148,6 +148,7 @@ async def test_a_throttle_and_its_end_are_told(caplog: pytest.LogCaptureFixture)
     assert changes == [("open", "throttled"), ("throttled", "open")]
     assert notes.of(SessionChanged)[0].reason == "429, with no message"
     assert [record.message for record in caplog.records] == [
+        "session 0: 429, with no message",
         "session 0: throttled, 429, with no message, next try in 5 s",
         "session 0: open again (throttled before)",
     ]

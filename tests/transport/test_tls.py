@@ -80,7 +80,7 @@ async def test_a_certificate_that_is_not_trusted(
         assert server.url in str(caught.value)
         assert "certificate is not trusted" in str(caught.value)
         assert "the setting ssl" in str(caught.value)
-        assert client.statistics().queries <= 8
+        assert client.statistics().queries <= 10
         assert server.queries == []
 
 
