@@ -89,6 +89,7 @@ class Dispatcher:
         self._alarm_at = math.inf
         self._expiry_timer: asyncio.Handle
         self._loop = asyncio.get_running_loop()
+        pool.subscribe(self._limiter_changed)
         self._expire_at = self._grace_until = self._loop.time()
         self._expire_later()
         self._supervisor = self._loop.create_task(
@@ -112,6 +113,11 @@ class Dispatcher:
             self._wake_worker()
         else:
             self._set_alarm(when)
+
+    def _limiter_changed(self) -> None:
+        """Look anew: a limiter that others share may let a query go, or hold them all."""
+        self._pool.update(self._loop.time())
+        self.wake()
 
     def clean_up(self) -> None:
         """Remove what a large run has left, a portion in each turn of the loop."""
@@ -305,7 +311,7 @@ class Dispatcher:
         when = queue.next_time(now)
         probe_at = math.inf
         if pool.is_probing:
-            probe_at = max(queue.next_probe_time(now), pool.next_probe_at(), now)
+            probe_at = max(queue.next_probe_time(now), pool.next_probe_at(now), now)
             if self._registry.has_newcomers():
                 newcomer_at = max(when, pool.newcomer_at(), now)
                 probe_at = min(probe_at, newcomer_at if queue.has_sound(now) else math.inf)
