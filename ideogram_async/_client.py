@@ -92,7 +92,8 @@ class IdeogramClient:
         Args:
             request_id: The id.
             timeout: Seconds that the call may take.
-            deadline: Seconds from the id's first query until it fails. Default: the client's.
+            deadline: Seconds until it fails: from the id's first query, or from this call where the
+                id is polled already. Default: the client's.
             just_submitted: Whether it was submitted just now. If so, no query is spent on finding
                 out its age.
 
