@@ -426,7 +426,7 @@ class JobTracker:
         if owner is not None:
             owner.completed(job.request_id, record)
         for one in others or ():
-            one.subscriber.completed(job.request_id, record)
+            one.completed(job.request_id, record)
 
     def _fail(self, job: Job, error: RequestError) -> None:
         subscribers = tuple(job.subscribers())
@@ -445,10 +445,10 @@ class JobTracker:
             return True
         for subscriber in job.overdue(asked):
             error = self._deadline_error(job, subscriber)
-            last = len(tuple(job.subscribers())) == 1
+            error.request = record or job.record
+            last = not job.shared_with
             self.failed += last
             self.registry.drop(job, subscriber, now)
-            error.request = record
             subscriber.failed(job.request_id, _about(job, error))
             if self._pool.hooks is not None and last:
                 self._pool.hooks.failed(job.request_id, _about(job, error))

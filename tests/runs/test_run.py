@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from ideogram_async import (
+    APIConnectionError,
     ClientClosed,
     DeadlineExceeded,
     FixedInterval,
@@ -433,6 +434,18 @@ async def test_one_shot_calls_try_a_transient_fault_twice_more() -> None:
         assert len(gateway.queries) == 7
 
 
+async def test_a_gateway_that_is_down_ends_a_bulk_of_one_shot_ids() -> None:
+    """Without a timeout, `retrieve_many` ends all the same: each id with the gateway's fault."""
+    async with Gateway() as gateway, _client(gateway) as client:
+        await gateway.stop()
+        loop = asyncio.get_running_loop()
+        ids = [f"id-{number}" for number in range(200)]
+        results = [r async for r in client.retrieve_many(ids, return_exceptions=True)]
+        assert {type(result) for result in results} == {APIConnectionError}
+        assert {result.request_id for result in results} == set(ids)
+        assert 15 <= loop.time() < 90
+
+
 async def test_a_long_retry_after_is_told_at_once() -> None:
     """A one-shot call is not made to wait for a Retry-After that outlasts its timeout.
 
@@ -455,8 +468,8 @@ async def test_a_long_retry_after_is_told_at_once() -> None:
                 await client.retrieve(ids[1])
             assert refused.value.request_id == ids[1]
             with pytest.raises(RequestError, match="asked to wait"):
-                client.retrieve_many(ids)
-            assert len([r async for r in client.retrieve_many(ids, timeout=90)]) == 5
+                client.retrieve_many(ids, timeout=30)
+            assert len([r async for r in client.retrieve_many(ids)]) == 5
 
 
 async def test_statistics_of_a_client_and_a_run() -> None:
