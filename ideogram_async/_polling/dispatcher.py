@@ -25,8 +25,9 @@ from ideogram_async._polling.task_group import TaskGroup
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 
-Query = Callable[[int, str], Awaitable[Answer | Fault]]
-"""Ask for an id in the session of that index; raises nothing but cancellation."""
+Query = Callable[[int, str, Context | None], Awaitable[Answer | Fault]]
+"""Ask for an id in the session of that index, in a caller's context; raises nothing but
+cancellation."""
 
 Task = Callable[[], Coroutine[Any, Any, None]]
 
@@ -214,10 +215,12 @@ class Dispatcher:
                 while (taken := self._take(now)) is not None:
                     job, session = taken
                     asked = asked_at[task] = now
+                    owner = job.owner
+                    context = None if owner is None else owner.context
                     if session.probing or len(asked_at) == self._max_in_flight:
                         self._watch_slow(now)
                     try:
-                        outcome = await self._query(session.index, job.request_id)
+                        outcome = await self._query(session.index, job.request_id, context)
                     except asyncio.CancelledError:
                         outcome = self._cut_off(task, job, asked)
                     finally:
@@ -229,7 +232,8 @@ class Dispatcher:
                         self._cuts_in_a_row = 0
                     pool.note(session, outcome, job.request_id, asked, now)
                     tracker.handle_outcome(job, session, outcome, asked, now)
-                    del taken, job, outcome  # not held until the next answer: they may be large
+                    # Not held until the next answer: they may be large.
+                    del taken, job, outcome, owner, context
             idler = self._loop.create_future()
             self._idle.append(idler)
             await idler

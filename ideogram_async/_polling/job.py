@@ -13,6 +13,8 @@ from ideogram_async._polling.attribution import FaultHistory
 from ideogram_async._protocol.answers import record_of
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from ideogram_async._errors import IdeogramError, RequestError
     from ideogram_async._models import SamplingRequest
 
@@ -37,6 +39,8 @@ class Subscriber(Protocol):
     """When the call ends by its own timeout, on the loop's clock."""
     shared_ids: set[str]
     """Its ids whose jobs another subscriber owns."""
+    context: Context
+    """The context of the call: what watches aiohttp finds the caller's trace in it."""
 
     def changed(self, request_id: str, record: SamplingRequest) -> None:
         """Record a state that is not the last."""
