@@ -19,6 +19,7 @@ from ideogram_async._limits.rate_limiter import RateLimiter
 from ideogram_async._limits.session import KeySession
 from ideogram_async._limits.shared_limit import SharedLimitDetector
 from ideogram_async._limits.told_rate import ToldRate
+from ideogram_async._protocol.credentials import STYLES
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._statistics import SessionState, SessionStatistics
 
@@ -200,7 +201,8 @@ class SessionPool:
         keys = len(self.sessions)
         who = "the key was refused" if keys == 1 else f"all {keys} keys were refused, the last"
         if not self._settings.has_key:
-            who = "no key was given, and the gateway wants one"
+            variables = " or ".join(style.variable for style in STYLES.values())
+            who = f"no key was given (set {variables}), and the gateway wants one"
         refusal = copy.copy(last)
         refusal.args = (f"{who}: {last.args[0]}",)
         refusal.request_id = None
