@@ -282,7 +282,9 @@ class RedisLimiter:
             self._may_probe, self._probe_asked = False, math.inf
         self.is_probing, self._source = state.probing, state.source
         self.held_until = state.held + self._behind if state.held else -math.inf
-        self._all = min(state.queries_per_second, math.inf if self._told is None else self._told)
+        if state.rate:  # nobody has decided yet
+            told = math.inf if self._told is None else self._told
+            self._all = min(state.queries_per_second, told)
         self._keep_share(now)
         self._changed()
 

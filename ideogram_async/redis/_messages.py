@@ -67,7 +67,7 @@ class Reply(State, kw_only=True):
     now: float
     share: float
     prospect: float
-    """The share that it will have once its queries wait for the rate."""
+    """The share that it will have soon, once its queries wait for the rate."""
     probe: bool
     """Whether this member may send the one query."""
     leads: bool

@@ -102,11 +102,12 @@ else
   share = claim(me)
   if binding == 0 and me.used > 0.1 then share = share + free / active end
 end
+-- What it will have once others have given back, and once its queries wait, and those of members
+-- that have just come.
+local prospect = me.binds and share or math.max(share, free / (binding + fresh + 1))
 share = math.max(math.min(share, 1 - others), 0)
 if me.returns and now - fleet.born < GRACE then share = math.min(share, report.share) end
 me.share = share
--- What it will have once its queries wait, and those of others that have just come.
-local prospect = me.binds and share or math.max(share, free / (binding + fresh + 1))
 
 save()
 local reply = {
