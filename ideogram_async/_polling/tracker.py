@@ -60,7 +60,8 @@ EXPECTED_SWEEPS = 1.75
 LAST_CALL_SECONDS = 30.0
 """Seconds that an id whose time is up may wait for its last query."""
 BODIES_KEPT = 100_000
-"""Pending ids up to which each keeps its last body: beyond it, memory goes first."""
+"""Pending ids up to which each keeps its last body. Beyond it memory goes first: an id that is
+watched keeps a digest of its last record, and others nothing."""
 REFUSED_NEWCOMER_SECONDS = 3.0
 """Seconds after which an id that was refused (429, 503) and never answered is asked again, at the
 soonest, while sound ids are pending: by then some of them will have shown whose fault it is."""
@@ -184,7 +185,7 @@ class JobTracker:
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:
-            job.last_body = answer.kept()
+            job.last_seen = answer.kept()
             self._fail(job, RequestFailed("the gateway says that it failed (is_errored)"))
         else:
             late = asked - job.release
@@ -198,13 +199,15 @@ class JobTracker:
                 self._running(job, owner, seen, answer)
 
     def _running(self, job: Job, owner: Subscriber, seen: Observation, answer: Answer) -> None:
-        record = seen.record
-        if (owner.wants_changes or job.shared_with) and record != job.record:
+        record, is_watched = seen.record, owner.wants_changes or bool(job.shared_with)
+        if is_watched and job.differs(answer):
             for subscriber in job.subscribers():
                 if subscriber.wants_changes:
                     subscriber.changed(job.request_id, record)
         if len(self.registry) <= BODIES_KEPT:
-            job.last_body = answer.kept()
+            job.last_seen = answer.kept()
+        else:
+            job.last_seen = answer.digest() if is_watched else None
         if self._give_up(job, seen.asked, seen.answered, record):
             delay = checked_delay(self._schedule.next_delay(job.state, seen), self._schedule)
             if answer.retry_after is not None:
