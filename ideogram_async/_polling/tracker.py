@@ -6,8 +6,10 @@ is entered leaves exactly once: completed, failed, or handed back to the call th
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
+import math
 import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -68,6 +70,8 @@ soonest, while sound ids are pending: by then some of them will have shown whose
 FAILING_AT = 3
 """Faults of an id in a row at which the hooks are told."""
 
+_FOREIGN = (Exception, asyncio.CancelledError)
+"""What a user's schedule may raise. No cancellation of a worker arrives while it decides."""
 _UNREAD = frozenset({FaultKind.UNKNOWN_ID, FaultKind.MALFORMED})
 """Faults that an answer of a working gateway may be: its key and rate are not in doubt."""
 _DOUBTFUL = frozenset({FaultKind.DOUBTFUL_ADDRESS, FaultKind.UNKNOWN_HOST})
@@ -98,7 +102,6 @@ class JobTracker:
         self.failed: int = 0
         self.registry: JobRegistry = JobRegistry(pool, schedule)
         self.evidence: Evidence = Evidence(len(pool.sessions))
-        self.subscribe = self.registry.subscribe
         self.leave = self.registry.leave
         self.open_ids = self.registry.open_ids
         self._pool = pool
@@ -112,6 +115,19 @@ class JobTracker:
         if subscriber.is_one_shot and held_until > subscriber.times_out_at:
             raise _held(held_until - now, subscriber)
         self.registry.subscribers.add(subscriber)
+
+    def subscribe(
+        self, subscriber: Subscriber, request_id: str, now: float, *, just_submitted: bool = False
+    ) -> None:
+        """Add an id for a subscriber; where the user's schedule fails, the id does."""
+        try:
+            self.registry.subscribe(subscriber, request_id, now, just_submitted=just_submitted)
+        except _FOREIGN as error:
+            self.failed += 1
+            failure = _unexpected(error, request_id)
+            subscriber.failed(request_id, failure)
+            if self._pool.hooks is not None:
+                self._pool.hooks.failed(request_id, copied(failure))
 
     def end_all(self, error: IdeogramError) -> None:
         """End every call: none can go on."""
@@ -136,13 +152,11 @@ class JobTracker:
                 session.answered(asked, now)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
-        except Exception as error:  # noqa: BLE001 - a user's schedule may raise anything
-            failure = RequestError(f"unexpected {type(error).__name__}: {error}")
-            failure.__cause__ = error
+        except _FOREIGN as error:
             if job.owner is None:
                 _log.exception("the schedule failed after the end of a request")
             else:
-                self._fail(job, failure)
+                self._fail(job, _unexpected(error, job.request_id))
         finally:
             self.registry.mark_returned(job)
 
@@ -493,6 +507,8 @@ class JobTracker:
         end = self._schedule.expected_end(job.state)
         if end is None:
             return job.release + sweep
+        if math.isnan(end):
+            raise ValueError(f"{self._schedule!r} gave an expected end of {end!r}")
         return min(job.release + EXPECTED_SWEEPS * sweep, max(end, job.release))
 
 
@@ -521,6 +537,14 @@ def copied(error: IdeogramError) -> Any:
     twin.__cause__ = error.__cause__
     twin.__suppress_context__ = True
     return twin
+
+
+def _unexpected(error: BaseException, request_id: str) -> RequestError:
+    """Return the error of an id for which the user's schedule failed."""
+    words = f"unexpected {type(error).__name__}: {error}".removesuffix(": ")
+    failure = RequestError(words, request_id=request_id)
+    failure.__cause__ = error
+    return failure
 
 
 def _about(job: Job, error: RequestError) -> RequestError:
