@@ -421,7 +421,7 @@ class IdeogramClient:
     def _started(self) -> Runtime:
         """Return the runtime, which the first call starts; raise if it cannot be used here."""
         if self._closed:
-            raise ClientClosed("the client is closed")
+            raise ClientClosed("the client is closed for good: make another IdeogramClient")
         self._runtime = Runtime.current(self._runtime, self._settings, self._schedule)
         return self._runtime
 

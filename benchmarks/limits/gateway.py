@@ -220,12 +220,15 @@ class Gateway:
 class Link:
     """What stands in a client's runtime where the transport would."""
 
+    lane = ("plain", "the bench's own")
+    """How queries are sent, and why."""
+
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._client = gateway.clients
         gateway.clients += 1
 
-    async def query(self, index: int, request_id: str) -> Answer | Fault:
+    async def query(self, index: int, request_id: str, _: object) -> Answer | Fault:
         """Ask the gateway."""
         return await self._gateway.query(self._client, index, request_id)
 

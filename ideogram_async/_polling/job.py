@@ -14,6 +14,8 @@ from ideogram_async._protocol.answers import record_of
 from ideogram_async._protocol.outcome import Answer
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from ideogram_async._errors import IdeogramError, RequestError
     from ideogram_async._models import SamplingRequest
 
@@ -38,6 +40,8 @@ class Subscriber(Protocol):
     """When the call ends by its own timeout, on the loop's clock."""
     shared_ids: set[str]
     """Its ids whose jobs another subscriber owns."""
+    context: Context
+    """The context of the call: what watches aiohttp finds the caller's trace in it."""
 
     def changed(self, request_id: str, record: SamplingRequest) -> None:
         """Record a state that is not the last."""

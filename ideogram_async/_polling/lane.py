@@ -20,7 +20,7 @@ RELEASED_AT_ONCE = 512
 
 REMOVED_KEPT = 100
 """Removed jobs that a lane may hold, whatever its length."""
-LONGEST_SWEPT = 50_000
+LONGEST_REBUILT = 50_000
 """Jobs of a lane up to which removed ones are taken out of it: a longer one would stall the loop
 for more than some tens of milliseconds."""
 
@@ -36,8 +36,8 @@ class Lane:
         "__weakref__",
         "_asleep",
         "_last",
+        "_rebuild_at",
         "_removed",
-        "_sweep_at",
         "alarm",
         "immediate",
         "in_immediate_turn",
@@ -59,7 +59,7 @@ class Lane:
         self.ready: ReadyQueue = ReadyQueue()
         self.immediate: ReadyQueue = ReadyQueue()
         self._asleep = CalendarQueue()
-        self._removed, self._sweep_at = 0, REMOVED_KEPT
+        self._removed, self._rebuild_at = 0, REMOVED_KEPT
 
     def __len__(self) -> int:
         """Return how many jobs stand here, removed ones among them."""
@@ -162,15 +162,15 @@ class Lane:
         Each is dropped when it comes up, but that may be in an hour.
         """
         self._removed += 1
-        if self._removed <= self._sweep_at:
+        if self._removed <= self._rebuild_at:
             return
         waiting = len(self)
-        if waiting <= min(2 * self._removed, LONGEST_SWEPT):
-            self._sweep()
+        if waiting <= min(2 * self._removed, LONGEST_REBUILT):
+            self._rebuild()
         else:
-            self._sweep_at = max(self._removed + REMOVED_KEPT, waiting // 2)
+            self._rebuild_at = max(self._removed + REMOVED_KEPT, waiting // 2)
 
-    def _sweep(self) -> None:
+    def _rebuild(self) -> None:
         ready = self.ready_jobs()
         asleep = [job for job in self._asleep if job.owner is not None]
         self._begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from ideogram_async._errors import IdeogramError, RequestError
@@ -60,6 +61,7 @@ class LocalBackend:
         self.deadline = deadline
         self.times_out_at: float = math.inf
         self.shared_ids: set[str] = set()
+        self.context: Context = copy_context()
         self._dispatcher = dispatcher
         self._tracker = tracker
         self._just_submitted = just_submitted

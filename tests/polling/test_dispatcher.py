@@ -163,7 +163,7 @@ class EngineMachine(RuleBasedStateMachine):
         client._started().dispatcher._query = self._query
         return client
 
-    async def _query(self, _: int, request_id: str) -> Answer | Fault:
+    async def _query(self, _: int, request_id: str, __: object) -> Answer | Fault:
         callers: list[RunCaller | CallCaller] = [*self.runs, *self.calls]
         if not any(caller.awaits(request_id) for caller in callers):
             self.wrong.append(f"{request_id} is asked, and nobody awaits it")

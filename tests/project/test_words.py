@@ -42,14 +42,9 @@ OLD_NAMES = {
 
 TO_BE_WRITTEN_ANEW = (
     "_limits",
-    "_polling",
-    "_protocol/answers.py",
-    "_runs",
     "_schedules/adaptive.py",
     "_schedules/learned.py",
-    "_transport",
     "cli",
-    "ray",
 )
 """Folders and files that are exempt, until their own issue has written them anew."""
 
