@@ -7,7 +7,7 @@ import typer
 
 from ideogram_async import IdeogramClient, RequestError, Run, SamplingRequest
 from ideogram_async._protocol.sanitize import printable
-from ideogram_async.cli._console import Screen, shortened
+from ideogram_async.cli._console import Console, shortened
 from ideogram_async.cli._exit_codes import Code, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
 from ideogram_async.cli._options import (
@@ -60,34 +60,34 @@ async def run_check(
     async with client:
         with usage_errors():
             run = client.retrieve_many(ids, timeout=timeout, return_exceptions=True)
-        screen = Screen(stderr=True)
+        console = Console(stderr=True)
         async with run:
-            with ProgressDisplay(screen, client, run, every=EVERY, done="answered") as meter:
-                await _take(run, meter, results, states)
+            with ProgressDisplay(console, client, run, every=EVERY, done="answered") as display:
+                await _take(run, display, results, states)
             if not run.statistics().taken:
                 raise no_ids()
             if results is None:
                 _print_table(ids if isinstance(ids, list) else list(states), states)
-            screen.say(meter.describe())
+            console.say(display.describe())
             if run.statistics().failed:
                 raise typer.Exit(Code.FAILED)
 
 
 async def _take(
     run: Run[SamplingRequest | RequestError],
-    meter: ProgressDisplay,
+    display: ProgressDisplay,
     results: Results | None,
     states: dict[str, tuple[str, SamplingRequest | None]],
 ) -> None:
     async for result in run:
         if isinstance(result, RequestError):
             states[result.request_id or ""] = f"{type(result).__name__}", None
-            meter.say(("failed: ", "red"), printable(str(result)))
+            display.say(("failed: ", "red"), printable(str(result)))
         elif results is None:
             states[result.request_id or ""] = state_of(result), result
         else:
             if results.on_terminal:
-                meter.hide()
+                display.hide()
             await results.add(result)
 
 
@@ -104,14 +104,14 @@ def state_of(request: SamplingRequest) -> str:
 
 def _print_table(ids: list[str], states: dict[str, tuple[str, SamplingRequest | None]]) -> None:
     """Print aligned columns, the prompt last: on a terminal it is cut, elsewhere it is whole."""
-    screen = Screen()
+    console = Console()
     rows = [(one, *states[one]) for one in dict.fromkeys(ids) if one in states]
     wide = max((len(printable(row[0])) for row in rows), default=0)
     state_wide = max((len(row[1]) for row in rows), default=0)
     for request_id, state, record in rows:
         model = "" if record is None else shortened(record.model_version or "", 16)
         prompt = "" if record is None else shortened(record.user_prompt or "", 200)
-        screen.say_cut(
+        console.say_cut(
             (f"{printable(request_id):{wide}}", "cyan"),
             f"  {state:{state_wide}}  {model:16}  {prompt}".rstrip(),
         )

@@ -22,7 +22,7 @@ WORKERS = 16
 class ImageSaver:
     """Takes finished requests at any speed: what waits for its turn is a record each.
 
-    `async with album`: leaving the block well waits for all images, leaving it by an error stops.
+    `async with saver`: leaving the block well waits for all images, leaving it by an error stops.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ideogram_async import IdeogramClient, Run, SamplingRequest
-    from ideogram_async.cli._console import Screen
+    from ideogram_async.cli._console import Console
     from ideogram_async.cli._shards import Figures
 
 FRAME = 0.2
@@ -32,7 +32,7 @@ class ProgressDisplay:
 
     def __init__(
         self,
-        screen: Screen,
+        console: Console,
         client: IdeogramClient | Figures,
         run: Run[Any],
         *,
@@ -45,7 +45,7 @@ class ProgressDisplay:
         """Set it up.
 
         Args:
-            screen: Where it is shown.
+            console: Where it is shown.
             client: Whose queries are counted.
             run: Whose requests are counted.
             every: Seconds between two lines, where there is no terminal.
@@ -55,16 +55,16 @@ class ProgressDisplay:
             more: Gives more figures in words.
 
         """
-        self.screen = screen
+        self.console = console
         self._client = client
         self._run = run
         self._more = more
         self._total = total
         self._done = done
-        self._pace = RateEstimate()
+        self._rate = RateEstimate()
         self._bars = Bars(each)
         frame = FRAME if self._bars.has_requests else CALM
-        self._live = _live(screen, self._bars) if screen.is_interactive else None
+        self._live = _live(console, self._bars) if console.is_interactive else None
         self._every = every if self._live is None else frame
         self._timer: asyncio.TimerHandle | None = None
 
@@ -86,7 +86,7 @@ class ProgressDisplay:
 
     def say(self, *parts: str | tuple[str, str]) -> None:
         """Print a line above the bars."""
-        self.screen.say(*parts)
+        self.console.say(*parts)
 
     def note(self, request: SamplingRequest) -> None:
         """Take a request's state for its bar."""
@@ -111,7 +111,7 @@ class ProgressDisplay:
 
     def _tick(self) -> None:
         if self._live is None:
-            self.screen.say(self.describe() + self._outlook())
+            self.console.say(self.describe() + self._outlook())
         else:
             self._draw(self._live)
         self._wind()
@@ -138,7 +138,7 @@ class ProgressDisplay:
         """Return the rate and the time left, as far as they are known."""
         figures = self._run.statistics()
         now, ended = asyncio.get_running_loop().time(), figures.completed + figures.failed
-        rate = self._pace.look(now, ended)
+        rate = self._rate.look(now, ended)
         if rate is None:
             return ""
         told = f", {rate_in_words(rate)}"
@@ -147,10 +147,10 @@ class ProgressDisplay:
         return told
 
 
-def _live(screen: Screen, bars: Bars) -> Live:
+def _live(console: Console, bars: Bars) -> Live:
     return Live(
         bars,
-        console=screen,
+        console=console,
         auto_refresh=False,
         transient=True,
         redirect_stdout=False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ideogram_async.cli._console import Screen
+from ideogram_async.cli._console import Console
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._samples import submit_samples
 
@@ -48,10 +48,10 @@ async def _serve(port: int, count: int, seed: int) -> None:
         message = f"port {port} is in use; --port 0 takes one that is free"
         raise CommandError(message, Code.ENDED) from None
     async with gateway:
-        told = Screen(stderr=True)
+        told = Console(stderr=True)
         told.say((f"IDEOGRAM_BASE_URL={gateway.url}", "bold"))
         told.say(f"images: --assets-url {gateway.assets_url} --allow-loopback")
-        output = Screen()
+        output = Console()
         for request_id in submit_samples(gateway, count, seed):
             output.say(request_id)
         await asyncio.get_running_loop().create_future()

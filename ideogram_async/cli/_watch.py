@@ -10,7 +10,7 @@ import typer
 from ideogram_async import Downloads, IdeogramClient, RequestError, Run, SamplingRequest
 from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._bars import FEW
-from ideogram_async.cli._console import Screen
+from ideogram_async.cli._console import Console
 from ideogram_async.cli._delivery import deliver, explained
 from ideogram_async.cli._exit_codes import Code, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
@@ -132,20 +132,20 @@ async def run_watch(
     sharded: Shards | None = None,
 ) -> None:
     """Watch ids until all have ended, and save their images if there is a directory."""
-    screen = Screen(stderr=True)
+    console = Console(stderr=True)
     async with client:
-        album = _album(client, directory, quality, screen, results)
-        run = _run(sharded or client, ids, timeout, each=_has_bars(screen, ids))
+        saver = _saver(client, directory, quality, console, results)
+        run = _run(sharded or client, ids, timeout, each=_has_bars(console, ids))
         async with run:
-            meter = _meter(screen, Figures(run) if sharded else client, run, ids, album)
-            with explained(run, results), meter:
-                async with album or nullcontext():
-                    await deliver(run, meter, results, album)
-            _conclude(run, meter, results, album)
+            display = _display(console, Figures(run) if sharded else client, run, ids, saver)
+            with explained(run, results), display:
+                async with saver or nullcontext():
+                    await deliver(run, display, results, saver)
+            _conclude(run, display, results, saver)
 
 
-def _has_bars(screen: Screen, ids: list[str] | IdStream) -> bool:
-    return screen.is_interactive and isinstance(ids, list) and len(ids) <= FEW
+def _has_bars(console: Console, ids: list[str] | IdStream) -> bool:
+    return console.is_interactive and isinstance(ids, list) and len(ids) <= FEW
 
 
 def _run(
@@ -163,49 +163,49 @@ def _run(
         return poll(ids, timeout=timeout, return_exceptions=True)
 
 
-def _album(
+def _saver(
     client: IdeogramClient,
     directory: Path | None,
     quality: QualityName,
-    screen: Screen,
+    console: Console,
     results: Results,
 ) -> ImageSaver | None:
     if directory is None:
         return None
 
     def told(message: str) -> None:
-        screen.say(("failed: ", "red"), printable(message))
+        console.say(("failed: ", "red"), printable(message))
 
     return ImageSaver(client, directory, quality, complain=told, former=results.records())
 
 
-def _meter(
-    screen: Screen,
+def _display(
+    console: Console,
     client: IdeogramClient | Figures,
     run: Run[SamplingRequest | RequestError],
     ids: list[str] | IdStream,
-    album: ImageSaver | None,
+    saver: ImageSaver | None,
 ) -> ProgressDisplay:
     return ProgressDisplay(
-        screen,
+        console,
         client,
         run,
         every=EVERY,
-        each=ids if isinstance(ids, list) and _has_bars(screen, ids) else (),
+        each=ids if isinstance(ids, list) and _has_bars(console, ids) else (),
         total=len(set(ids)) if isinstance(ids, list) else None,
-        more=None if album is None else album.describe,
+        more=None if saver is None else saver.describe,
     )
 
 
 def _conclude(
     run: Run[SamplingRequest | RequestError],
-    meter: ProgressDisplay,
+    display: ProgressDisplay,
     results: Results,
-    album: ImageSaver | None,
+    saver: ImageSaver | None,
 ) -> None:
     if not run.statistics().taken and not results.known:
         raise no_ids()
     before = f", {len(results.known)} in {results.name} before" if results.known else ""
-    meter.say(meter.describe() + before)
-    if run.statistics().failed or (album is not None and album.failures):
+    display.say(display.describe() + before)
+    if run.statistics().failed or (saver is not None and saver.failures):
         raise typer.Exit(Code.FAILED)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import ideogram_async
 from ideogram_async import IdeogramClient, SamplingRequest, __main__
 from ideogram_async.cli import app
-from ideogram_async.cli._console import Screen, json_line
+from ideogram_async.cli._console import Console, json_line
 from ideogram_async.cli._demo import _demo
 from ideogram_async.cli._exit_codes import CommandError
 from ideogram_async.cli._ids import IdStream
@@ -82,7 +82,7 @@ async def test_demo_delivers_all_in_time(seed: int, capsys: pytest.CaptureFixtur
     """24 requests of mixed kinds are printed as they complete, well within 20 s, and summed up."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    await _demo(Screen(), 24, seed)
+    await _demo(Console(), 24, seed)
     assert loop.time() - started < 17
     first, *rows, last = capsys.readouterr().out.splitlines()
     assert first.startswith("24 requests submitted")
