@@ -14,6 +14,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -24,8 +25,8 @@ from hypothesis import strategies as st
 import ideogram_async
 from ideogram_async import IdeogramClient, SamplingRequest, __main__
 from ideogram_async.cli import app
-from ideogram_async.cli._console import Screen, json_line
-from ideogram_async.cli._demo import _demo
+from ideogram_async.cli._console import Console, json_line
+from ideogram_async.cli._demo import run_demo
 from ideogram_async.cli._exit_codes import CommandError
 from ideogram_async.cli._ids import IdStream
 from ideogram_async.cli._log import log_to_stderr
@@ -33,7 +34,15 @@ from ideogram_async.cli._results import Stream
 from ideogram_async.cli._streams import read_some, write_all
 from ideogram_async.cli._watch import run_watch
 from ideogram_async.testing import Gateway, relay_error
-from tests.support.commands import Served, environment_for, run, run_in_terminal, start, until
+from tests.support.commands import (
+    ROOT,
+    Served,
+    environment_for,
+    run,
+    run_in_terminal,
+    start,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,46 +87,43 @@ def _call(*arguments: str) -> int | str | None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("seed", range(3))
-async def test_demo_delivers_all_in_time(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """24 requests of mixed kinds are printed as they complete, well within 20 s, and summed up."""
+async def test_demo_shows_the_gain(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """In 15 s, on the same requests: fewer queries, far fewer refused, less lag, and what happened.
+
+    The failure, the refused key and the limit are lines of their own; then three commands follow.
+    """
     loop = asyncio.get_running_loop()
     started = loop.time()
-    await _demo(Screen(), 24, seed)
-    assert loop.time() - started < 17
-    first, *rows, last = capsys.readouterr().out.splitlines()
-    assert first.startswith("24 requests submitted")
-    assert len({row.split()[0] for row in rows}) == len(rows) == 24
-    assert len({row.split()[1] for row in rows}) > 4
-    assert re.fullmatch(
-        r"24 completed, \d\.\d queries a request, 0 refused, \d\.\d\d s mean lag", last
-    )
+    await run_demo(Console(), 40, seed)
+    assert loop.time() - started < 15
+    told = capsys.readouterr().out
+    assert told.startswith("40 requests at a gateway that allows 10 queries per second\n")
+    assert "key 2 of 2 is refused (401)" in told
+    assert re.search(r" s  the limit is found: at most \d+\.\d queries per second\n", told)
+    assert len(re.findall(r" s  request \S+ failed; no other is affected\n", told)) == 1
+    rows = dict(re.findall(r"^(ended|queries|refused|mean lag)\b(.*)$", told, re.MULTILINE))
+    assert rows["ended"].split() == ["40", "of", "40"] * 2
+    for row, share in (("queries", 0.7), ("refused", 0.3), ("mean lag", 0.8)):
+        loops, librarys = map(float, re.findall(r"[\d.]+(?= |$)", rows[row].replace("(429)", "")))
+        assert librarys < share * loops, row
+    *_, first, second, third = told.splitlines()
+    assert "ideogram-async serve > ids.txt" in first
+    assert "export IDEOGRAM_BASE_URL=" in second
+    assert "ideogram-async watch --from ids.txt --output " in third
 
 
-def test_demo_without_a_terminal_is_plain() -> None:
-    """Through a pipe: plain lines, no colour even if it is forced, and any encoding will do."""
-    environment = environment_for(None) | {"FORCE_COLOR": "1", "PYTHONIOENCODING": "ascii"}
-    code, output, errors = run(None, "demo", "--count", "1", "--seed", "79", env=environment)
-    assert (code, errors) == (0, "")
-    assert len(output.splitlines()) == 3
-    assert output.replace("\n", "").isprintable()
-    assert "\\u706f" in output
-
-
-def test_demo_in_a_terminal_shows_a_bar_and_no_hostile_text() -> None:
-    """On a terminal a bar is drawn by sane codes alone, whatever the prompts hold."""
-    patched = (
-        "from ideogram_async.cli import _samples;"
-        f"_samples.PROMPTS = [{HOSTILE!r}, '[bold]plain[/bold]'];"
-        "_samples.KINDS = [_samples.KINDS[0]._replace(shortest=0.5, longest=1.0)];"
-        "from ideogram_async.__main__ import main; main()"
-    )
-    code, output = run_in_terminal(None, "-c", patched, "demo", "--count", "8")
-    assert code == 0
-    _check_sane(output)
-    assert "0 of 8" in output
-    assert "gnp.exe" in output
-    assert "[bold]plain[/bold]" in output
-    assert "8 completed" in output
+def test_the_picture_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's picture is made by the command, in no time, and loads nothing from elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    assert _call("demo", "--svg", "demo.svg") == 0
+    made = Path("demo.svg").read_text(encoding="utf-8")
+    for picture in (made, (ROOT / ".github/demo.svg").read_text(encoding="utf-8")):
+        assert all(word in picture for word in ("sleep(2)", "library", "refused", "401", "failed"))
+        assert re.findall(r"(?:https?:|url\(|@import)[^\s)]*", picture) == [
+            'http://www.w3.org/2000/svg"',
+            *re.findall(r"url\(#[^)]*", picture),
+        ]
+        assert ET.fromstring(picture).tag.endswith("svg")  # noqa: S314 - our own
 
 
 # watch, from end to end
@@ -137,7 +143,7 @@ def test_watch_delivers_each_as_json_and_tells_of_failures(served: Served, tmp_p
     assert {record["user_prompt"] for record in records} == {HOSTILE, "a lighthouse at dawn"}
     failure, summary = errors.splitlines()
     assert failure.startswith(f"failed: request '{failed}': ")
-    assert summary == "4 of 5 complete, 1 failed, 5 queries"
+    assert re.fullmatch(r"4 of 5 complete, 1 failed, 5 queries, in \d s", summary)
 
 
 def test_watch_reads_standard_input_as_it_comes(served: Served) -> None:

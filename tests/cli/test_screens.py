@@ -9,7 +9,12 @@ from pathlib import Path
 import pyte
 import pytest
 
-from ideogram_async.cli._rate_estimate import RateEstimate, left_in_words, rate_in_words
+from ideogram_async.cli._rate_estimate import (
+    RateEstimate,
+    elapsed_in_words,
+    left_in_words,
+    rate_in_words,
+)
 from tests.support.commands import Served, Terminal
 
 WATCH = ("-m", "ideogram_async", "watch")
@@ -212,5 +217,14 @@ def test_a_time_left_in_words(seconds: float, told: str) -> None:
 
 
 def test_a_rate_in_words() -> None:
-    """Slow ones are told a minute."""
-    assert (rate_in_words(42.4), rate_in_words(0.25)) == ("42 a second", "15 a minute")
+    """Slow ones are per minute."""
+    assert rate_in_words(42.4, "queries") == "42 queries per second"
+    assert rate_in_words(0.25, "requests") == "15 requests per minute"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.4, "0 s"), (59.9, "59 s"), (67, "1:07"), (3607, "1:00:07")]
+)
+def test_elapsed_time_in_words(seconds: float, told: str) -> None:
+    """Whole seconds, and as a clock from one minute on."""
+    assert elapsed_in_words(seconds) == told
