@@ -12,8 +12,8 @@ import random
 from collections.abc import Callable
 
 from ideogram_async._errors import RequestError
+from ideogram_async._limiter import Limiter
 from ideogram_async._limits.circuit_breaker import CircuitBreaker
-from ideogram_async._limits.limiter import Limiter
 from ideogram_async._statistics import SessionState, SessionStatistics
 
 _log = logging.getLogger("ideogram_async")
