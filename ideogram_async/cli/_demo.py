@@ -56,7 +56,7 @@ async def _poll(
                     meter.note(request)
                     continue
                 meter.ended(request.request_id)
-                submission = gateway.submissions[request.request_id or ""]
+                submission = gateway.submissions[request.request_id]
                 now = loop.time()
                 lags.append(now - submission.completes_at)
                 _show(screen, request, now - submission.submitted)
@@ -65,7 +65,7 @@ async def _poll(
 
 def _show(screen: Screen, request: SamplingRequest, seconds: float) -> None:
     screen.say(
-        (shortened(request.request_id or "", 22), "cyan"),
+        (shortened(request.request_id, 22), "cyan"),
         f"  {shortened(request.model_version or '', 14):14}  {seconds:4.1f} s  ",
         shortened(request.user_prompt or "", 40),
     )
