@@ -19,7 +19,7 @@ _DONE = 100
 _LARGEST = sys.float_info.max
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class _Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What every record can be made into. Fields with their default value are left out."""
 
     def to_json(self) -> str:
@@ -47,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
         return {"type": "is-instance", "cls": cls, "serialization": written}
 
 
-class User(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class User(_Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The user that submitted a request (documented)."""
 
     user_id: str | None = None
@@ -59,7 +59,7 @@ class User(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A string or null (seen)."""
 
 
-class SamplingResponse(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class SamplingResponse(_Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One image of a completed request (documented)."""
 
     response_id: str | None = None
@@ -98,7 +98,7 @@ class SamplingResponse(Record, frozen=True, kw_only=True, omit_defaults=True, gc
         return f"{ASSETS_URL}/{quality}/response/{name}"
 
 
-class SamplingRequest(Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class SamplingRequest(_Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The state of one image request, as the gateway answered it (documented, unless marked)."""
 
     request_id: str = ""
