@@ -118,7 +118,7 @@ def _entry(request: SamplingRequest, path: Path) -> str:
     """Make the line for an image."""
     size = f"{request.width} by {request.height}" if request.width and request.height else ""
     facts = [size, "" if request.seed is None else f"seed {request.seed}"]
-    facts += [shortened(request.model_version or "", 40), shortened(request.request_id or "", 80)]
+    facts += [shortened(request.model_version or "", 40), shortened(request.request_id, 80)]
     link = quote(path.name)
     return (
         f'<figure id="{_safe(path.name)}"><a href="{link}"><img src="{link}" loading="lazy" alt="">'
