@@ -1,6 +1,7 @@
 """`ideogram-async serve`: the loopback gateway alone, for trying things out against it."""
 
 import asyncio
+import errno
 import os
 from contextlib import suppress
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ideogram_async.cli._console import Screen
+from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._samples import submit_samples
 
 LATENCY = (0.02, 0.1)
@@ -38,6 +40,13 @@ async def _serve(port: int, count: int, seed: int) -> None:
         port=port,
         seed=seed,
     )
+    try:
+        await gateway.start()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        message = f"port {port} is in use; --port 0 takes one that is free"
+        raise CommandError(message, Code.ENDED) from None
     async with gateway:
         told = Screen(stderr=True)
         told.say((f"IDEOGRAM_BASE_URL={gateway.url}", "bold"))

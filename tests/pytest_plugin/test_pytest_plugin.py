@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+SPEC = find_spec("ideogram_async")  # where it is installed, without importing it
+assert SPEC is not None
+README = Path(str(SPEC.origin)).with_name("testing").joinpath("README.md").read_text("utf-8")
 ONE_OF = {"asyncio": "no:anyio", "anyio": "no:asyncio"}
 """Which plug-in is left out, so that the other is alone."""
 
@@ -40,7 +43,7 @@ def run(folder: Path, files: dict[str, str], way: str, ini: str = "") -> dict[st
 
 
 def _suite(name: str) -> tuple[str, str]:
-    """Return the README's test of that name, and the settings that it shows for it."""
+    """Return the example `gallery`, as its README shows it, and the settings that stand there."""
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
     (test,) = [block for kind, block in blocks if kind == "python" and f"def {name}(" in block]
     (settings,) = [block for kind, block in blocks if kind == "ini"]

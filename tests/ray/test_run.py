@@ -26,7 +26,7 @@ from ideogram_async import (
     WaitTimeout,
 )
 from ideogram_async.testing import Reply
-from tests.project.test_readme import _block
+from tests.examples import on_ray
 from tests.support.commands import Served, environment_for, start
 from tests.support.ray_nodes import nodes, shards
 
@@ -109,8 +109,8 @@ async def test_the_example_of_the_readme(served: Served) -> None:
     """The README's example gives each id."""
     served.call(lambda: served.gateway.accept("my-key"))
     ids = submit(served, 4, duration=0)
-    finished = _block("finished_on_ray")["finished_on_ray"]
-    assert sorted(await finished(served.gateway.url, ids)) == sorted(ids)
+    finished = await on_ray.finished_on_ray(served.gateway.url, ids)
+    assert sorted(map(str, finished)) == sorted(ids)
 
 
 async def test_failures(served: Served) -> None:
