@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from typing import Any
 
@@ -616,6 +617,33 @@ def test_asks_seldom_and_knows_at_once(
     assert cost.mean_lag <= lag
     assert cost.mean_polls <= polls
     assert cost.mean_polls <= share * fixed.polls(cost.mean_lag)
+
+
+def test_a_delay_is_explained(caplog: pytest.LogCaptureFixture) -> None:
+    """What a delay was made from is told in words, and logged at level DEBUG with the id."""
+    caplog.set_level("DEBUG", logger="ideogram_async")
+    schedule = straight()
+    unseen, state = begin(schedule, fresh=False), begin(schedule, now=100.0)
+    assert "not queried yet" in schedule.explain(unseen)
+    assert re.fullmatch(
+        r"0\.0 s old, of 14\.0 s \(9\.\d to 2\d\.\d\) that such requests take, "
+        r"next query in \d\.\d s",
+        schedule.explain(state),
+    )
+    schedule.next_delay(state, see(105.0, completion_percentage=30))
+    delay = schedule.next_delay(state, see(107.0, completion_percentage=50, request_id="one"))
+    words = schedule.explain(state)
+    assert re.fullmatch(
+        rf"linear, 50 %, end expected in [45]\.\d ± 0\.\d s, next query in {delay:.1f} s", words
+    )
+    assert caplog.messages[-1] == f"one: {words}"
+    crooked = straight(stray=Band(32, 5.0, 9.0))
+    state = begin(crooked)
+    crooked.next_delay(state, see(10.0, completion_percentage=50))
+    assert re.fullmatch(
+        r"not linear, 50 %, end expected in 7\.\d s \(3\.\d to 1\d\.\d\), next query in \d\.\d s",
+        crooked.explain(state),
+    )
 
 
 def test_it_is_a_schedule() -> None:
