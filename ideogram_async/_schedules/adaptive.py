@@ -25,7 +25,12 @@ from ideogram_async._schedules.learned import (
     band_of,
     within,
 )
-from ideogram_async._schedules.progress_line import GATE_DEVIATIONS, STRAY_MOST, ProgressLine
+from ideogram_async._schedules.progress_line import (
+    GATE_DEVIATIONS,
+    STRAY_MOST,
+    LinePrior,
+    ProgressLine,
+)
 from ideogram_async._schedules.rent_or_buy import LONGEST, interval
 from ideogram_async._schedules.request_state import (
     CROOKED,
@@ -60,6 +65,11 @@ LEAST_STRAY = 0.5
 """Lines are not taken as more precise than this, in variances, however well they did."""
 POINTS_OF_A_LINE = 2
 """Fewer show nothing of how straight it is: they lie on a line whatever they are."""
+LARGEST_SHARE = 0.9
+"""Of its duration that a request is expected to wait: the rest is its pace, and must not be 0."""
+DOUBT = 1.3
+"""How much wider the end of a line is taken that has one point: where progress turns crooked, such a
+line costs most, and shows least."""
 CURIOSITY = 0.5
 """Of the price, where a query also shows the first points of a line: the value of information."""
 LAST_BAND = band_of(EDGES[-1])
@@ -213,7 +223,7 @@ class AdaptiveSchedule:
         price = self.price
         age = w = within(0.0, asked - job.t0, EVER)
         if job.line is not None and pool.is_straight and self._by_line(job, pool, age):
-            if job.line.points == 1:
+            if job.line.points < POINTS_OF_A_LINE:
                 price *= CURIOSITY
         elif job.k and pool.bands[job.k].sg <= PROGRESS_BELIEVED:
             band = pool.bands[job.k]
@@ -239,6 +249,8 @@ class AdaptiveSchedule:
             return False
         end, variance = line.end()
         deviation = sqrt(max(pool.stray.mean, LEAST_STRAY) * variance)
+        if line.points < POINTS_OF_A_LINE:
+            deviation *= DOUBT
         if not SHORTEST < end < EVER or age >= end + GATE_DEVIATIONS * deviation:
             return False
         job.mu, job.sg, job.basis = log(end), within(LEAST_SG, deviation / end, 1.5), LINE
@@ -254,14 +266,16 @@ def _log(x: float) -> float:
 
 def _observe(job: RequestState, pool: BandPool, p: float, asked: float) -> None:
     """Add a point to the request's line; 99 is none, where there is another."""
+    at = within(-EVER, asked - job.t0, EVER)
     if job.line is None:
         band, begun = pool.bands[0], pool.begun
-        duration = within(0.01, exp(band.mean + band.sg * band.sg / 2), EVER)
+        duration = within(0.01, exp(band.mean), EVER)
         share, variance = (begun.mean, begun.var) if job.origin == FRESH else (0.0, 1.0)
-        job.line = ProgressLine.expected(duration, band.sg, share, variance)
-    elif p >= EDGES[-1] or job.line.is_given_up:
-        return
-    job.line.observe(within(-EVER, asked - job.t0, EVER), p)
+        job.line = ProgressLine.through(
+            at, p, LinePrior(duration, band.sg, min(share, 0.9), variance)
+        )
+    elif p < EDGES[-1] and not job.line.is_given_up:
+        job.line.observe(at, p)
 
 
 def _line_sample(line: ProgressLine, took: float, width: float) -> LineSample:

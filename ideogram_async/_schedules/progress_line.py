@@ -7,6 +7,9 @@ filter (Kalman 1960) follows the two unknowns; neither changes, so it is recursi
 
 from __future__ import annotations
 
+from math import exp, log
+from typing import NamedTuple
+
 import msgspec
 
 NOISE_PERCENT = 1.2
@@ -20,6 +23,22 @@ gate of Bar-Shalom and Fortmann 1988)."""
 
 STRAY_MOST = 9.0
 """What one request counts at most, in variances: its line was wrong, however far."""
+
+
+LEAST_SECONDS = 0.01
+"""No request has run for less: its pace would be 0."""
+
+
+class LinePrior(NamedTuple):
+    """What is expected of a request's line before its first percentage."""
+
+    duration: float
+    """Seconds: the median, from its start to its end."""
+    spread: float
+    """The standard deviation of the duration's log."""
+    share: float
+    """Of the duration, after which progress begins."""
+    var_share: float
 
 
 class ProgressLine(msgspec.Struct, gc=False):
@@ -36,18 +55,30 @@ class ProgressLine(msgspec.Struct, gc=False):
     """How many percentages it has seen."""
 
     @classmethod
-    def expected(
-        cls, duration: float, spread: float, share: float, var_share: float
-    ) -> ProgressLine:
-        """Return the line of a request of which no percentage was told.
+    def through(cls, at: float, percentage: float, prior: LinePrior) -> ProgressLine:
+        """Return the line of a request whose first percentage was told.
 
-        It takes `duration` seconds, ± `spread` of them; it waits for a share of them, ± the root of
-        `var_share`, and then runs.
+        The pace is lognormal: its log has the mean m = ln((1 - share)·duration/100). The filter
+        wants it linear, so it is replaced by its tangent at the point's own estimate, as in the
+        iterated filter (Jazwinski 1970): pace ≈ a·(1 + ln pace - ln a), with the mean a·(1 + m -
+        ln a) and the deviation a·spread. ln a lies between m and the naive ln((at - begun)/p), by
+        their variances. What is expected is widened until the point is within two deviations.
         """
-        pace = (1 - share) * duration / 100
-        return cls(
-            share * duration, pace, var_share * duration * duration, 0.0, (spread * pace) ** 2
-        )
+        begun = prior.share * prior.duration
+        var_begun = prior.var_share * prior.duration * prior.duration
+        m = log((1 - prior.share) * prior.duration / 100)
+        var = prior.spread * prior.spread
+        ran = max(at - begun, at / 2, LEAST_SECONDS)
+        naive_var = (NOISE_PERCENT / percentage) ** 2 + var_begun / (ran * ran)
+        log_a = m + (log(ran / percentage) - m) * var / (var + naive_var)
+        a = exp(log_a)
+        pace, var_pace = a * (1 + m - log_a), var * a * a
+        error = at - begun - percentage * pace
+        s = var_begun + percentage * percentage * var_pace + NOISE_VARIANCE
+        wider = max(1.0, error * error / (4 * s))
+        line = cls(begun, pace, wider * var_begun, 0.0, wider * var_pace)
+        line.observe(at, percentage)
+        return line
 
     def observe(self, at: float, percentage: float) -> None:
         """Record a percentage, or give the line up where it is beyond the gate.
@@ -71,6 +102,15 @@ class ProgressLine(msgspec.Struct, gc=False):
         self.var_begun -= hp_begun * hp_begun / s
         self.covariance -= hp_begun * hp_pace / s
         self.var_pace -= hp_pace * hp_pace / s
+
+    def reach_end(self, at: float, width: float) -> None:
+        """Record 100 %, seen within `width` seconds."""
+        hp_begun = self.var_begun + 100 * self.covariance
+        s = hp_begun + 100 * self.covariance + 1e4 * self.var_pace + NOISE_VARIANCE
+        s += width * width / 12
+        error = at - self.begun - 100 * self.pace
+        self.begun += hp_begun * error / s
+        self.var_begun -= hp_begun * hp_begun / s
 
     @property
     def is_given_up(self) -> bool:
