@@ -349,6 +349,11 @@ class IdeogramClient:
         settings = getattr(self, "_settings", None)
         return f"<IdeogramClient {'unmade' if settings is None else settings.base_url}>"
 
+    @property
+    def base_url(self) -> str:
+        """The gateway's address, without a slash at its end."""
+        return self._settings.base_url
+
     def statistics(self) -> Statistics:
         """Return the client's figures; after `close`, those of its end."""
         return self._last if self._runtime is None else self._runtime.statistics()

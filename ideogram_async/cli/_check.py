@@ -9,17 +9,18 @@ from ideogram_async import IdeogramClient, RequestError, Run, SamplingRequest
 from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._console import Console, shortened
 from ideogram_async.cli._exit_codes import Code, usage_errors
-from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
+from ideogram_async.cli._ids import IdStream, gather, no_ids, number_of, opened
 from ideogram_async.cli._options import (
-    EVERY,
+    AccessToken,
     AllowHTTP,
     BaseURL,
     MaxInFlight,
     MaxRate,
     Origin,
     RequestIds,
+    Token,
 )
-from ideogram_async.cli._progress_display import ProgressDisplay
+from ideogram_async.cli._progress_display import ProgressDisplay, Shown
 from ideogram_async.cli._results import Results, results_to
 
 
@@ -35,14 +36,23 @@ def check(
     max_in_flight: MaxInFlight = 20,
     max_rate: MaxRate = None,
     allow_http: AllowHTTP = False,
+    token: Token = None,  # noqa: ARG001 - its callback acts
+    access_token: AccessToken = None,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Ask once for the state of each request.
 
-    A table in the order of the ids goes to standard output: id, state, model and prompt.
+    This is the library's `retrieve_many`. A table in the order of the ids goes to standard output:
+    id, state, model and prompt.
+
+    For example:
+
+    \b
+    ideogram-async check --from ids.txt
+    ideogram-async check --json --from ids.txt > states.jsonl
 
     Exit code: 0 all answered, 1 some were not, 2 wrong usage, 3 the run was ended, 130 interrupted,
     141 standard output was closed.
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     with opened(origin) as file, results_to(None) as results:
         source = gather(ids or (), file)
         with usage_errors():
@@ -62,13 +72,14 @@ async def run_check(
             run = client.retrieve_many(ids, timeout=timeout, return_exceptions=True)
         console = Console(stderr=True)
         async with run:
-            with ProgressDisplay(console, client, run, every=EVERY, done="answered") as display:
+            shown = Shown(client.base_url, done="answered", total=number_of(ids))
+            with ProgressDisplay(console, client, run, shown) as display:
                 await _take(run, display, results, states)
             if not run.statistics().taken:
                 raise no_ids()
             if results is None:
                 _print_table(ids if isinstance(ids, list) else list(states), states)
-            console.say(display.describe())
+            console.say(display.summary())
             if run.statistics().failed:
                 raise typer.Exit(Code.FAILED)
 

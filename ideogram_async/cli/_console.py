@@ -18,6 +18,11 @@ def shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Return a number of things in words: 1 query, 2 queries."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def json_line(record: SamplingRequest) -> bytes:
     r"""Encode a record, with `\u` escapes for all that could move a terminal's cursor.
 

@@ -36,7 +36,7 @@ async def deliver(
             display.ended(result.request_id)
             display.say(("failed: ", "red"), printable(_reason(result)))
         elif not result.is_complete:
-            display.note(result)
+            display.update(result)
         else:
             display.ended(result.request_id)
             if results.on_terminal:

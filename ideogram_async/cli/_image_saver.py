@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
-from ideogram_async import DownloadError, IdeogramClient, SamplingRequest
+from ideogram_async import DownloadError, Downloads, IdeogramClient, SamplingRequest
+from ideogram_async._validation import is_loopback
+from ideogram_async.cli._console import counted
 from ideogram_async.cli._contact_sheet import NAME, ContactSheet
+from ideogram_async.cli._exit_codes import Code, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,6 +21,14 @@ if TYPE_CHECKING:
 
 WORKERS = 16
 """Requests whose images are being saved or waited for; the client bounds the downloads."""
+
+
+def check_directory(directory: Path | None) -> None:
+    """Raise `CommandError` where images cannot be saved there: it is a file."""
+    if directory is not None and directory.exists() and not directory.is_dir():
+        raise CommandError(
+            f"{directory} is a file: --download takes a directory for the images", Code.USAGE
+        )
 
 
 class ImageSaver:
@@ -36,11 +48,14 @@ class ImageSaver:
     ) -> None:
         self.saved = 0
         """Images in the directory."""
+        self.expected = 0
+        """Images of all requests so far."""
         self.failures = 0
         """Requests of which an image could not be saved."""
         self.waiting = 0
         """Requests whose images are not all there yet."""
         self._client = client
+        self._loopback_client: IdeogramClient | None = None
         self._directory = directory
         self._quality: QualityName = quality
         self._complain = complain
@@ -53,16 +68,25 @@ class ImageSaver:
 
     def add(self, request: SamplingRequest) -> None:
         """Save the images of a request when its turn comes."""
-        self.waiting += 1
+        self._count(request)
         self._queue.append(request)
         self._more.set()
 
     def describe(self) -> str:
         """Return the figures in words."""
-        told = f", {self.saved} images saved"
+        words = f"{counted(self.saved, 'image', 'images')} saved"
         if self.waiting:
-            told += f", {self.waiting} requests' images to come"
-        return f"{told}, {self.failures} not" if self.failures else told
+            words += f", those of {counted(self.waiting, 'request', 'requests')} to come"
+        return f"{words}, those of {self.failures:,} not" if self.failures else words
+
+    @property
+    def page(self) -> Path:
+        """The page that shows the images."""
+        return self._directory / NAME
+
+    def _count(self, request: SamplingRequest) -> None:
+        self.waiting += 1
+        self.expected += len(request.responses)
 
     async def __aenter__(self) -> Self:
         workers = [self._work() for _ in range(WORKERS)]
@@ -80,18 +104,39 @@ class ImageSaver:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*workers, keeper, return_exceptions=True)
+            if self._loopback_client is not None:
+                await self._loopback_client.close()
             self._finish()
 
     def _finish(self) -> None:
         try:
             self._sheet.finish()
         except OSError as error:
-            self._complain(f"{self._directory / NAME} could not be written: {error.strerror}")
+            self._complain(f"{self.page} could not be written: {error.strerror}")
+
+    def _client_for(self, request: SamplingRequest) -> IdeogramClient:
+        """Return the client that loads a request's images.
+
+        A gateway on this machine whose records name images of its own, as that of `serve`, is let
+        in. No other address of this machine is, and no gateway from elsewhere may name one.
+        """
+        base_url = self._client.base_url
+        assets_url = f"{base_url}/assets"
+        named = (image.image_url or "" for image in request.responses)
+        if not is_loopback(urlsplit(base_url).hostname or "") or not any(
+            url.startswith(f"{assets_url}/") for url in named
+        ):
+            return self._client
+        if self._loopback_client is None:
+            downloads = Downloads(assets_url=assets_url, allow_loopback=True)
+            self._loopback_client = IdeogramClient(base_url, downloads=downloads)
+        return self._loopback_client
 
     async def _work(self) -> None:
         while (request := await self._next()) is not None:
             try:
-                paths = await self._client.download(request, self._directory, quality=self._quality)
+                client = self._client_for(request)
+                paths = await client.download(request, self._directory, quality=self._quality)
             except DownloadError as error:
                 self.failures += 1
                 self._complain(f"{error} (of request {error.request_id!r})")
@@ -105,7 +150,7 @@ class ImageSaver:
         while not self._queue:
             former = next(self._former, None)
             if former is not None:
-                self.waiting += 1
+                self._count(former)
                 return former
             if self._ended:
                 return None

@@ -13,10 +13,10 @@ from ideogram_async.cli._bars import FEW
 from ideogram_async.cli._console import Console
 from ideogram_async.cli._delivery import deliver, explained
 from ideogram_async.cli._exit_codes import Code, usage_errors
-from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
-from ideogram_async.cli._image_saver import ImageSaver
+from ideogram_async.cli._ids import IdStream, gather, no_ids, number_of, opened, without
+from ideogram_async.cli._image_saver import ImageSaver, check_directory
 from ideogram_async.cli._options import (
-    EVERY,
+    AccessToken,
     AllowHTTP,
     AllowLoopback,
     AssetsURL,
@@ -29,8 +29,10 @@ from ideogram_async.cli._options import (
     Ray,
     RequestIds,
     ShardCount,
+    Token,
 )
-from ideogram_async.cli._progress_display import ProgressDisplay
+from ideogram_async.cli._progress_display import ProgressDisplay, Shown
+from ideogram_async.cli._request_states import RequestStates
 from ideogram_async.cli._results import Results, results_to
 from ideogram_async.cli._shards import Figures, Shards, results_alone
 
@@ -70,12 +72,23 @@ def watch(
     allow_loopback: AllowLoopback = False,
     ray: Ray = None,
     shards: ShardCount = 2,
+    token: Token = None,  # noqa: ARG001 - its callback acts
+    access_token: AccessToken = None,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Poll requests until all are complete.
+
+    This is the library's `as_completed`.
 
     Each finished request is one line of JSON on standard output, or in the file of --output;
     progress and failures go to standard error. Whatever ended it, the same call with the same
     --output goes on where it was.
+
+    For example:
+
+    \b
+    ideogram-async watch --from ids.txt > finished.jsonl
+    ideogram-async watch --from ids.txt --output finished.jsonl --download images
+    some-program | ideogram-async watch --from - | jq -r .request_id
 
     The key comes from the environment alone, as IDEOGRAM_TOKEN (Authorization: Bearer) or
     IDEOGRAM_ACCESS_TOKEN (Access-Token): on a command line every process could see it.
@@ -83,9 +96,10 @@ def watch(
     Exit code: 0 all complete, 1 some failed or their images did, 2 wrong usage, 3 the run was
     ended (keys refused, wrong address, timeout, output full), 130 interrupted, 141 standard output
     was closed.
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     with opened(origin) as file, results_to(output) as results:
-        source = gather(ids or (), file, results.known)
+        source = gather(ids or (), file)
+        check_directory(download)
         settings = {
             "base_url": base_url,
             "deadline": None if deadline == 0 else deadline,
@@ -93,8 +107,9 @@ def watch(
             "max_rate": max_rate,
             "allow_http": allow_http,
         }
+        states = RequestStates()
         downloads = _downloads(assets_url, allow_loopback=allow_loopback)
-        client = _client(**settings, downloads=downloads)
+        client = _client(**settings, downloads=downloads, hooks=[states])
         sharded = None if ray is None else Shards(ray, shards, settings)
         watching = run_watch(
             client,
@@ -104,6 +119,7 @@ def watch(
             directory=download,
             quality=quality,
             sharded=sharded,
+            states=None if sharded else states,
         )
         with results_alone() if sharded else nullcontext():
             asyncio.run(watching)
@@ -130,22 +146,36 @@ async def run_watch(
     directory: Path | None = None,
     quality: QualityName = "lossless",
     sharded: Shards | None = None,
+    states: RequestStates | None = None,
 ) -> None:
-    """Watch ids until all have ended, and save their images if there is a directory."""
+    """Poll the ids that the results do not hold, and save images if there is a directory."""
     console = Console(stderr=True)
+    ids, known = without(ids, results.known)
     async with client:
         saver = _saver(client, directory, quality, console, results)
-        run = _run(sharded or client, ids, timeout, each=_has_bars(console, ids))
+        bars = _bars(console, ids)
+        run = _run(sharded or client, ids, timeout, each=bool(bars))
+        shown = Shown(
+            client.base_url,
+            bars=bars,
+            total=number_of(ids),
+            known=known,
+            states=states,
+            saver=saver,
+        )
         async with run:
-            display = _display(console, Figures(run) if sharded else client, run, ids, saver)
+            display = ProgressDisplay(console, Figures(run) if sharded else client, run, shown)
             with explained(run, results), display:
                 async with saver or nullcontext():
                     await deliver(run, display, results, saver)
             _conclude(run, display, results, saver)
 
 
-def _has_bars(console: Console, ids: list[str] | IdStream) -> bool:
-    return console.is_interactive and isinstance(ids, list) and len(ids) <= FEW
+def _bars(console: Console, ids: list[str] | IdStream) -> list[str]:
+    """Return the ids that have a bar each: all of them, while they are few."""
+    if console.is_interactive and isinstance(ids, list) and len(ids) <= FEW:
+        return ids
+    return []
 
 
 def _run(
@@ -179,24 +209,6 @@ def _saver(
     return ImageSaver(client, directory, quality, complain=told, former=results.records())
 
 
-def _display(
-    console: Console,
-    client: IdeogramClient | Figures,
-    run: Run[SamplingRequest | RequestError],
-    ids: list[str] | IdStream,
-    saver: ImageSaver | None,
-) -> ProgressDisplay:
-    return ProgressDisplay(
-        console,
-        client,
-        run,
-        every=EVERY,
-        each=ids if isinstance(ids, list) and _has_bars(console, ids) else (),
-        total=len(set(ids)) if isinstance(ids, list) else None,
-        more=None if saver is None else saver.describe,
-    )
-
-
 def _conclude(
     run: Run[SamplingRequest | RequestError],
     display: ProgressDisplay,
@@ -205,7 +217,8 @@ def _conclude(
 ) -> None:
     if not run.statistics().taken and not results.known:
         raise no_ids()
-    before = f", {len(results.known)} in {results.name} before" if results.known else ""
-    display.say(display.describe() + before)
+    display.say(display.summary())
+    if saver is not None and saver.saved:
+        display.say(f"the images: {saver.page}")
     if run.statistics().failed or (saver is not None and saver.failures):
         raise typer.Exit(Code.FAILED)

@@ -196,6 +196,8 @@ class Gateway:
           type's default is TEXT_TO_IMAGE; SUPER_RES for the progress "stuck".
         - `images`: the number of images that it ends with. Default: 1.
         - `errored`: whether it fails at its end. Default: False.
+        - `assets_url`: the start of the image address in its record. Default: Ideogram's own; the
+          gateway's `assets_url` is where it serves the image.
         """
         return self._requests.submit(**options)
 

@@ -8,7 +8,7 @@ import random
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ._submissions import Submission, make_id
+from ._submissions import ASSETS_URL, Submission, make_id
 
 if TYPE_CHECKING:
     from ._progress import ProgressFunction, ProgressKind
@@ -36,6 +36,7 @@ class RequestOptions(TypedDict, total=False):
     prompt: str
     images: int
     errored: bool
+    assets_url: str
 
 
 class Requests:
@@ -71,6 +72,7 @@ class Requests:
         prompt: str = "a lighthouse at dawn",
         images: int = 1,
         errored: bool = False,
+        assets_url: str = ASSETS_URL,
     ) -> str:
         """Add a request, and return its id."""
         request_type = request_type or ("SUPER_RES" if progress == "stuck" else "TEXT_TO_IMAGE")
@@ -90,6 +92,7 @@ class Requests:
             prompt=prompt,
             images=images,
             errored=errored,
+            assets_url=assets_url,
             seed=self._ids.getrandbits(31),
         )
         self.submissions[submission.request_id] = submission
