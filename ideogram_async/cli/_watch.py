@@ -1,6 +1,7 @@
 """`ideogram-async watch`: ids in, one line of JSON out for each as it completes."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -150,9 +151,10 @@ async def run_watch(
 ) -> None:
     """Poll the ids that the results do not hold, and save images if there is a directory."""
     console = Console(stderr=True)
+    order = ids if isinstance(ids, list) else ()
     ids, known = without(ids, results.known)
     async with client:
-        saver = _saver(client, directory, quality, console, results)
+        saver = _saver(client, directory, quality, console, results, order=order)
         bars = _bars(console, ids)
         run = _run(sharded or client, ids, timeout, each=bool(bars))
         shown = Shown(
@@ -199,6 +201,8 @@ def _saver(
     quality: QualityName,
     console: Console,
     results: Results,
+    *,
+    order: Iterable[str],
 ) -> ImageSaver | None:
     if directory is None:
         return None
@@ -206,7 +210,9 @@ def _saver(
     def told(message: str) -> None:
         console.say(("failed: ", "red"), printable(message))
 
-    return ImageSaver(client, directory, quality, complain=told, former=results.records())
+    return ImageSaver(
+        client, directory, quality, complain=told, former=results.records(), order=order
+    )
 
 
 def _conclude(
