@@ -14,6 +14,7 @@ import html
 import os
 import re
 import secrets
+import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -102,6 +103,10 @@ class ContactSheet:
         self._order = {request_id: place for place, request_id in enumerate(order)}
         self._entries = self._former()
         self._changed = asyncio.Event()
+        self._changes = 0
+        self._written = 0
+        """How many of the changes are on the disk."""
+        self._writing = threading.Lock()
 
     def add(
         self, request: SamplingRequest | None, request_id: str, paths: Iterable[Path], reason: str
@@ -110,6 +115,7 @@ class ContactSheet:
         entry = _entry(request, request_id, [*paths], reason)
         if self._entries.get(request_id) != entry:
             self._entries[request_id] = entry
+            self._changes += 1
             self._changed.set()
 
     async def keep(self) -> None:
@@ -119,15 +125,19 @@ class ContactSheet:
             self._changed.clear()
             began = time.perf_counter()
             try:
-                await to_thread.run_sync(self._write, self._page())
+                await to_thread.run_sync(self._write, *self._version())
             except OSError:
                 self._changed.set()  # tried again, and told at the end if it lasts
             await asyncio.sleep(max(PAUSE_SECONDS, (time.perf_counter() - began) / SHARE))
 
     def finish(self) -> None:
         """Write what is not written yet."""
-        if self._changed.is_set():
-            self._write(self._page())
+        if self._written < self._changes:
+            self._write(*self._version())
+
+    def _version(self) -> tuple[str, int]:
+        """Return the page, and the number of changes that are on it."""
+        return self._page(), self._changes
 
     def _page(self) -> str:
         """Return the page: the requests in the order of the ids, then those of earlier calls."""
@@ -146,7 +156,17 @@ class ContactSheet:
             "</header><main>\n" + "".join(f"{entry}\n" for entry in entries) + _FOOT
         )
 
-    def _write(self, page: str) -> None:
+    def _write(self, page: str, changes: int) -> None:
+        """Write a page, unless a later one is there.
+
+        A thread goes on when its task is cancelled, and can then be late.
+        """
+        with self._writing:
+            if changes > self._written:
+                self._replace(page)
+                self._written = changes
+
+    def _replace(self, page: str) -> None:
         """Put a page in the place of the former, whole or not at all."""
         self._directory.mkdir(parents=True, exist_ok=True)  # nothing was downloaded into it yet
         part = self._directory / f".ideogram-{secrets.token_hex(8)}.part"

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from ideogram_async import SamplingRequest
 from ideogram_async.cli._contact_sheet import _ENTRY, NAME, ContactSheet, _entry
 from ideogram_async.cli._exit_codes import CommandError
 from ideogram_async.testing import picture
+from tests.support.browser import probe
 
 HOSTILE = "</figcaption><script>document.title=1</script><img src=x onerror=x()>\"'&\u202e"
 FOREIGN = SamplingRequest(
@@ -145,13 +143,13 @@ async def test_it_is_written_as_results_come_and_not_too_often(tmp_path: Path) -
     """A first entry is shown at once, a thousand more in one go, and nothing where none came."""
     sheet = ContactSheet(tmp_path)
     versions: list[int] = []
-    writes = sheet._write
+    replace = sheet._replace
 
-    def write(page: str) -> None:
+    def replaced(page: str) -> None:
         versions.append(page.count("<section"))
-        writes(page)
+        replace(page)
 
-    sheet._write = write  # type: ignore[method-assign]
+    sheet._replace = replaced  # type: ignore[method-assign]
     keeping = asyncio.create_task(sheet.keep())
     for number in range(1001):
         sheet.add(FOREIGN, f"{number}", [tmp_path / f"{number}.png"], "")
@@ -162,6 +160,22 @@ async def test_it_is_written_as_results_come_and_not_too_often(tmp_path: Path) -
     keeping.cancel()
     sheet.finish()
     assert versions == [1, 1001]
+
+
+@pytest.mark.anyio
+async def test_the_last_entry_is_written_at_the_end(tmp_path: Path) -> None:
+    """It is, though the keeper was cancelled as it began to write; a late thread undoes nothing."""
+    sheet = ContactSheet(tmp_path)
+    early = sheet._version()
+    keeping = asyncio.create_task(sheet.keep())
+    sheet.add(FOREIGN, "a", [tmp_path / "a.png"], "")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    sheet.finish()
+    sheet._write(*early)
+    assert "<h1>1 image of 1 request</h1>" in (tmp_path / NAME).read_text(encoding="utf-8")
 
 
 @pytest.mark.anyio
@@ -181,12 +195,6 @@ async def test_a_page_that_could_not_be_written_is_written_later(tmp_path: Path)
     assert (directory / NAME).exists()
 
 
-def _browser() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome-headless-shell")
-    found = next(filter(None, map(shutil.which, names)), None)
-    return found or pytest.skip("no Chromium is installed here")
-
-
 PROMPTS = (
     HOSTILE,
     "یک فانوس دریایی در سپیده\u200cدم، نقاشی آبرنگ",
@@ -197,41 +205,6 @@ PROMPTS = (
     "x" * 3000,
     "a lighthouse at dawn, " * 60,
 )
-
-
-def _dump(page: Path, folder: Path, script: str, *options: str) -> str:
-    """Open a page in Chromium, run a script, and return what it writes into the title."""
-    browser = _browser()
-    probe = folder / "probe.html"  # a frame of another page, since the page itself runs no script
-    probe.write_text(
-        f"<!doctype html><iframe id=f src='{page.as_uri()}' style='width:100%;height:900px'>"
-        f"</iframe><script>f.onload = () => {{ const d = f.contentDocument; {script} }}</script>"
-    )
-    done = subprocess.run(  # noqa: S603 - a browser, and a page of our own
-        [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--allow-file-access-from-files",
-            "--virtual-time-budget=4000",
-            f"--user-data-dir={folder / 'profile'}",
-            *options,
-            "--dump-dom",
-            probe.as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=40,
-    )
-    found = re.search(r"<title>(.*?)</title>", done.stdout.decode(), re.DOTALL)
-    assert found, done.stderr.decode()
-    return html.unescape(found[1])
 
 
 PROBE = """
@@ -272,7 +245,10 @@ def test_in_a_browser(tmp_path: Path) -> None:
         "--force-dark-mode",
         "--blink-settings=preferredColorScheme=0",
     )
-    seen = json.loads(_dump(folder / NAME, tmp_path, PROBE, *narrow))
+    written = probe(folder / NAME, tmp_path, PROBE, *narrow)
+    if written is None:
+        pytest.skip("no Chromium is installed here")
+    seen = json.loads(written)
     assert seen["title"] == "200 images of 200 requests"
     assert (seen["sections"], seen["scripts"], seen["ran"]) == (200, 1, False)
     assert seen["loaded"] >= 4

@@ -139,6 +139,7 @@ class Terminal:
         rows: int = 24,
         columns: int = 120,
         env: dict[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self._master, slave = pty.openpty()
         self.text = ""
@@ -149,6 +150,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             env=environment_for(served) | (env or {}),
+            cwd=cwd,
             preexec_fn=_take_terminal,  # noqa: PLW1509 - the child has one thread
             start_new_session=True,
         )
