@@ -92,7 +92,8 @@ class IdeogramClient:
         Args:
             request_id: The id.
             timeout: Seconds that the call may take.
-            deadline: Seconds from the id's first query until it fails. Default: the client's.
+            deadline: Seconds until it fails: from the id's first query, or from this call where the
+                id is polled already. Default: the client's.
             just_submitted: Whether it was submitted just now. If so, no query is spent on finding
                 out its age.
 
@@ -174,26 +175,28 @@ class IdeogramClient:
 
     @overload
     def retrieve_many(
-        self, ids: Ids, *, timeout: float | None = 30.0, return_exceptions: Literal[False] = False
+        self, ids: Ids, *, timeout: float | None = None, return_exceptions: Literal[False] = False
     ) -> Run[SamplingRequest]: ...
     @overload
     def retrieve_many(
-        self, ids: Ids, *, timeout: float | None = 30.0, return_exceptions: Literal[True]
+        self, ids: Ids, *, timeout: float | None = None, return_exceptions: Literal[True]
     ) -> Run[SamplingRequest | RequestError]: ...
     @overload
     def retrieve_many(
-        self, ids: Ids, *, timeout: float | None = 30.0, return_exceptions: bool
+        self, ids: Ids, *, timeout: float | None = None, return_exceptions: bool
     ) -> Run[SamplingRequest] | Run[SamplingRequest | RequestError]: ...
     def retrieve_many(
-        self, ids: Ids, *, timeout: float | None = 30.0, return_exceptions: bool = False
+        self, ids: Ids, *, timeout: float | None = None, return_exceptions: bool = False
     ) -> Run[Any]:
         """Query each id once, and yield the answers in the order in which they arrive.
 
-        A transient fault is retried twice per id.
+        A transient fault is retried twice per id. Where the gateway is down, every id fails with
+        its fault after three test queries over at least 15 seconds.
 
         Args:
             ids: Request ids. Each distinct id is queried once.
-            timeout: Seconds that the whole call may take.
+            timeout: Seconds that the whole call may take. Default: no limit, for a limited rate may
+                make a long list take long.
             return_exceptions: Yield each `RequestError` like a result, instead of raising one
                 `PollingFailed` with all of them at the end.
 

@@ -220,6 +220,9 @@ class Gateway:
 class Link:
     """What stands in a client's runtime where the transport would."""
 
+    lane = ("plain", "the bench's own")
+    """How queries are sent, and why."""
+
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._client = gateway.clients

@@ -9,21 +9,22 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from collections.abc import Callable
 
 from ideogram_async._config import Settings
 from ideogram_async._errors import BaseURLError, IdeogramError, RequestError
 from ideogram_async._hooks import Hooks, hooks_of
+from ideogram_async._limiter import Limiter
+from ideogram_async._limits.rate_limiter import RateLimiter
 from ideogram_async._limits.session import KeySession
 from ideogram_async._limits.shared_limit import SharedLimitDetector
+from ideogram_async._limits.told_rate import ToldRate
 from ideogram_async._protocol.credentials import STYLES
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._statistics import SessionState, SessionStatistics
 
 _log = logging.getLogger("ideogram_async")
 
-LUCKY_RUN_OF_MANY = 24
-"""Where several keys may share a limit one's refusals are bad luck less soon, and where they do,
-never: what it sends itself does not tell how much of the limit is used."""
 TOLD_SHARE = 0.995
 """The part of the told rate that is used: at exactly the rate a sliding window refuses 3 %."""
 REFUSED_NOW_SECONDS = 10.0
@@ -32,18 +33,29 @@ ends because all are refused."""
 
 
 class SessionPool:
-    """All sessions of a client."""
+    """All sessions of a client.
+
+    A rate that was told is kept by all together. Beside it each session has a limiter: one that
+    finds its key's limit, or the one that was passed in, which all sessions then use.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        told = settings.max_rate
-        gentle = told is None
+        told, keys = settings.max_rate, len(settings.credentials)
         self.hooks: Hooks | None = hooks_of(settings.hooks, settings.url)
         self.sessions: tuple[KeySession, ...] = tuple(
-            KeySession(index, gentle=gentle, changed=self._changed)
-            for index in range(len(settings.credentials))
+            KeySession(
+                index,
+                settings.limiter or RateLimiter(gentle=told is None, keys=keys),
+                changed=self._changed,
+            )
+            for index in range(keys)
         )
-        self._told = math.inf if told is None else TOLD_SHARE * told
-        self._told_next = -math.inf
+        one = settings.limiter
+        self._limiters: tuple[Limiter, ...] = (
+            tuple(session.limiter for session in self.sessions) if one is None else (one,)
+        )
+        is_finite = told is not None and told < math.inf
+        self._told = ToldRate(TOLD_SHARE * told) if told is not None and is_finite else None
         self._settings = settings
         self._sharing = SharedLimitDetector()
 
@@ -56,9 +68,9 @@ class SessionPool:
     def rate(self) -> float:
         """Queries per second that may be sent now; inf where nothing limits them."""
         rate = 0.0
-        for session in self.sessions:  # looked at for each query: no generator, no `sum`
-            rate += session.limiter.rate
-        return min(self._told, rate)
+        for limiter in self._limiters:  # looked at for each query: no generator, no `sum`
+            rate += limiter.rate
+        return rate if self._told is None else min(self._told.rate, rate)
 
     @property
     def fault(self) -> RequestError | None:
@@ -68,11 +80,11 @@ class SessionPool:
 
     def choose(self, now: float, *, immediate: bool) -> KeySession | None:
         """Return the session with the most room, equal ones in turn; None while none may send."""
-        if now < self._told_next:
+        if self._told is not None and now < self._told.opens_at(now):
             return None
         best = None
         for session in self.sessions:
-            if session.opens_at(immediate=immediate) <= now and (
+            if session.opens_at(now, immediate=immediate) <= now and (
                 best is None
                 or (session.in_flight, session.sent_at) < (best.in_flight, best.sent_at)
             ):
@@ -81,37 +93,37 @@ class SessionPool:
 
     def choose_probing(self, now: float) -> KeySession | None:
         """Return a session that may send a probe."""
-        for session in self.sessions if now >= self._told_next else ():
-            if session.probing and session.opens_at(immediate=False) <= now:
+        for session in self.sessions if now >= self._told_opens_at(now) else ():
+            if session.probing and session.opens_at(now, immediate=False) <= now:
                 return session
         return None
 
     def choose_other(self, refused_by: dict[int, int], now: float) -> KeySession | None:
         """Return the session that has refused an id least often, of those that may send now."""
-        open_ = [one for one in self.sessions if one.opens_at(immediate=False) <= now]
+        open_ = [one for one in self.sessions if one.opens_at(now, immediate=False) <= now]
         return min(open_, key=lambda one: refused_by.get(one.index, 0), default=None)
 
     def choose_for_newcomer(self, now: float) -> KeySession | None:
         """Return a session that may send an id that was never asked, beside its probes."""
-        for session in self.sessions if now >= self._told_next else ():
+        for session in self.sessions if now >= self._told_opens_at(now) else ():
             if session.newcomer_at <= now and session.in_flight < session.room:
                 return session
         return None
 
     def opens_at(self, now: float, *, immediate: bool) -> float:
         """Return when a session may send: `now`, or later."""
-        opens_at = min(session.opens_at(immediate=immediate) for session in self.sessions)
-        return max(opens_at, self._told_next, now)
+        opens_at = min(session.opens_at(now, immediate=immediate) for session in self.sessions)
+        return max(opens_at, self._told_opens_at(now), now)
 
     @property
     def is_probing(self) -> bool:
         """Whether a session sends probes alone."""
         return any(session.probing for session in self.sessions)
 
-    def next_probe_at(self) -> float:
+    def next_probe_at(self, now: float) -> float:
         """Return when a session may send a probe; inf for never."""
         return min(
-            (one.opens_at(immediate=False) for one in self.sessions if one.probing),
+            (one.opens_at(now, immediate=False) for one in self.sessions if one.probing),
             default=math.inf,
         )
 
@@ -122,31 +134,32 @@ class SessionPool:
     def held_until(self, now: float) -> float:
         """Return until when the gateway has asked every key to wait."""
         used = (session for session in self.sessions if session.refusal is None)
-        return max(min((session.limiter.held_until for session in used), default=now), now)
+        return max(min((session.held_until for session in used), default=now), now)
 
     def wait(self, pending: int) -> None:
         """Record that due queries wait for the pace, of so many ids that are pending."""
-        for session in self.sessions:
-            session.limiter.start_at(pending / len(self.sessions))
-            session.limiter.wait()
+        if self._told is not None:
+            self._told.wait(pending)
+        for limiter in self._limiters:
+            limiter.wait(pending)
 
     def sent(self, session: KeySession, now: float, *, immediate: bool) -> None:
         """Record that a query goes out."""
         session.sent(now, immediate=immediate)
-        if self._told < math.inf:
-            self._told_next = now + 1 / self._told
+        if self._told is not None:
+            self._told.sent(now)
 
     def sent_newcomer(self, session: KeySession, now: float) -> None:
         """Record that an id that was never asked goes out beside the probes."""
         session.sent_newcomer(now)
-        if self._told < math.inf:
-            self._told_next = now + 1 / self._told
+        if self._told is not None:
+            self._told.sent(now)
 
     def replayed(self, index: int, now: float) -> None:
         """Count a query that went out once more on another connection, in its turn."""
         self.sessions[index].replayed(now)
-        if self._told < math.inf:
-            self._told_next = max(self._told_next, now) + 1 / self._told
+        if self._told is not None:
+            self._told.sent(now)
 
     def note(
         self,
@@ -164,7 +177,7 @@ class SessionPool:
         self, session: KeySession, error: RequestError, asked: float, now: float, *, is_known: bool
     ) -> None:
         """Record a refusal that was charged to the rate of a key."""
-        if session.throttled(error, asked, now, is_known=is_known) and len(self.sessions) > 1:
+        if session.throttled(error, asked, now, is_known=is_known) and len(self._limiters) > 1:
             self._spread(session, now)
 
     def is_outage(self, now: float) -> bool:
@@ -217,12 +230,24 @@ class SessionPool:
     def hold(self, index: int, seconds: float, now: float) -> None:
         """Hold a session for a refusal that another process with its limit has had."""
         session = self.sessions[index]
-        session.limiter.is_shared(math.inf)
         session.follow(now + seconds, now)
 
     def statistics(self, now: float) -> tuple[SessionStatistics, ...]:
         """Return the figures of each session, in the order of the keys."""
         return tuple(session.statistics(now) for session in self.sessions)
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Call back whenever a limiter has changed by itself: see `update`."""
+        for limiter in self._limiters:
+            limiter.subscribe(changed)
+
+    def update(self, now: float) -> None:
+        """Look at the sessions anew: a limiter that others share has changed."""
+        for session in self.sessions:
+            session.update(now)
+
+    def _told_opens_at(self, now: float) -> float:
+        return -math.inf if self._told is None else self._told.opens_at(now)
 
     def _changed(self, session: KeySession, former: SessionState, now: float) -> None:
         """Log that a session has come into another state, and let the hooks know."""
@@ -245,9 +270,7 @@ class SessionPool:
     def _spread(self, session: KeySession, now: float) -> None:
         """Let a refusal count for all sessions, where they seem to share the limit."""
         self._sharing.refused(session.index, now)
-        for one in self.sessions:
-            one.limiter.is_shared(math.inf if self._sharing.shared else LUCKY_RUN_OF_MANY)
         if self._sharing.shared:
             for other in self.sessions:
                 if other is not session:
-                    other.follow(session.limiter.held_until, now)
+                    other.follow(session.held_until, now)

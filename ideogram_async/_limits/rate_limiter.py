@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 from ideogram_async._limits.chance import ChanceDetector
+from ideogram_async._limits.limiter import LimitSource
 
+LUCKY_RUN_OF_MANY = 24
+"""Where several keys may share a limit one's refusals are bad luck less soon, and where they do,
+never: what it sends itself does not tell how much of the limit is used."""
 GENTLE_RATE = 20.0
 GENTLE_SPAN = 10.0
 """What the schedule sends starts at 20 queries a second, or at all pending ids in 10 s …"""
@@ -44,16 +49,17 @@ LUCKY_GROWTH_MOST = 0.05
 class RateLimiter:
     """When one session may send, by what the gateway has accepted and refused."""
 
-    def __init__(self, *, gentle: bool) -> None:
+    def __init__(self, *, gentle: bool, keys: int = 1) -> None:
         self.rate: float = GENTLE_RATE if gentle else math.inf
-        self.limited: bool = False
+        self.source: LimitSource = "none"
         """Whether a refusal has shown that there is a limit."""
         self.next_at: float = -math.inf
         """When the pace allows the next query."""
         self.held_until: float = -math.inf
         """Until when nothing goes out."""
-        self.probing: bool = False
+        self.is_probing: bool = False
         """Whether one query alone may find out if the gateway accepts again."""
+        self._keys = keys
         self._pause = PAUSE
         self._cut_at = -math.inf
         self._since = math.inf
@@ -61,34 +67,35 @@ class RateLimiter:
         self._accepted_before = 0
         self.luck: ChanceDetector = ChanceDetector()
         """What tells a limit from bad luck."""
+        if keys > 1:
+            self.luck.run = LUCKY_RUN_OF_MANY
         self._last_sent = -math.inf
         self._waited = False
 
-    def start_at(self, pending: float) -> None:
-        """Start no lower than all pending ids in 10 s, as long as no limit has shown."""
-        if not self.limited:
-            self.rate = max(self.rate, pending / GENTLE_SPAN)
+    def opens_at(self, now: float) -> float:  # noqa: ARG002 - the protocol's
+        """Return when the pace allows the next query."""
+        return max(self.next_at, self.held_until)
 
-    def release(self, now: float) -> None:
-        """End a hold."""
-        self.held_until = min(self.held_until, now)
+    def wait(self, pending: float) -> None:
+        """Record that a due query waits for the pace: the rate may grow.
 
-    def is_shared(self, run: float) -> None:
-        """Set how many accepted queries make a refusal chance; inf for never."""
-        self.luck.run = run
-
-    def wait(self) -> None:
-        """Note that a due query waits for the pace: the rate may grow."""
+        As long as no limit has shown it starts no lower than all pending ids in 10 s.
+        """
         self._waited = True
+        if self.source == "none":
+            self.rate = max(self.rate, pending / self._keys / GENTLE_SPAN)
 
-    def sent(self, now: float, *, paced: bool) -> None:
-        """Note a query."""
-        if now - self._last_sent > IDLE and not self.probing:
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Do nothing: it never opens sooner than it said."""
+
+    def sent(self, now: float, *, paced: bool = True) -> None:
+        """Record a query."""
+        if now - self._last_sent > IDLE and not self.is_probing:
             self._measure(now)
-            if not self.limited:
+            if self.source == "none":
                 self._grown_from = now
         if paced and self.rate < math.inf:
-            if self._waited and not self.probing:
+            if self._waited and not self.is_probing:
                 self._grow(now)
             self.next_at = max(self.next_at, now - MADE_UP) + 1 / self.rate
         self._waited = False
@@ -97,15 +104,15 @@ class RateLimiter:
     def accepted(self, asked: float, now: float) -> None:
         """Note a query that was let through: a probe's tells the rate."""
         self.luck.accepted += 1
-        if self.probing and asked >= self._cut_at:
+        if self.is_probing and asked >= self._cut_at:
             self._cut(now)
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
         """Note a query that was throttled: hold everything, then probe. Tell whether it counts."""
-        if self.probing and asked >= self._cut_at:
+        if self.is_probing and asked >= self._cut_at:
             self._pause = min(2 * self._pause, PAUSE_CAP)
-        elif self.probing or asked < self._cut_at:  # sent before the cut: it tells nothing new
-            self.hold(retry_after or 0.0, now)
+        elif self.is_probing or asked < self._cut_at:  # sent before the cut: it tells nothing new
+            self._pause_for(retry_after or 0.0, now)
             return False
         elif self.luck.strikes(self.rate) and retry_after is None:
             self.rate = self.luck.restored(self.rate)
@@ -113,17 +120,18 @@ class RateLimiter:
                 self._measure(now)
             return False
         self._cut_at = now
-        self.probing = True
-        self.hold(max(retry_after or 0.0, self._pause), now)
+        self.is_probing = True
+        self._pause_for(max(retry_after or 0.0, self._pause), now)
         return True
 
-    def follow(self, until: float, now: float) -> None:
-        """Hold and cut for a refusal that another session of the same limit has had."""
-        if not self.probing and now > self._since:
+    def hold(self, until: float, now: float) -> None:
+        """Hold and cut for a refusal that another user of the same limit has had."""
+        self.luck.run = math.inf
+        if not self.is_probing and now > self._since:
             self._cut(now)
         self.held_until = max(self.held_until, until)
 
-    def hold(self, seconds: float, now: float) -> None:
+    def _pause_for(self, seconds: float, now: float) -> None:
         """Send nothing for so long."""
         # Jittered, so that the clients of one gateway do not wake as a herd.
         jitter = random.uniform(1.0, 1.1)  # noqa: S311 - no secret
@@ -141,7 +149,7 @@ class RateLimiter:
         else:
             rate = KEPT * accepted / max(elapsed, 1e-3)
         before, self.rate = self.rate, max(min(self.rate, rate), FLOOR)
-        self.limited, self.probing = True, False
+        self.source, self.is_probing = "found", False
         self._pause = PAUSE
         self._measure(now)
         self._grown_from = now
@@ -150,7 +158,9 @@ class RateLimiter:
 
     def _grow(self, now: float) -> None:
         seconds = min(now - self._last_sent, 1.0)
-        first, span = (GROWTH, GROWTH_SPAN) if self.limited else (GENTLE_GROWTH, GENTLE_GROWTH_SPAN)
+        first, span = (
+            (GENTLE_GROWTH, GENTLE_GROWTH_SPAN) if self.source == "none" else (GROWTH, GROWTH_SPAN)
+        )
         growth = first * (1 + (now - self._grown_from) / span)
         if self.luck.proven:  # it seems that there is no limit
             growth = max(growth, min(LUCKY_GROWTH_MOST, LUCKY_GROWTH * self.rate))

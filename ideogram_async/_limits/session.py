@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 from collections.abc import Callable
 
 from ideogram_async._errors import RequestError
+from ideogram_async._limiter import Limiter
 from ideogram_async._limits.circuit_breaker import CircuitBreaker
-from ideogram_async._limits.rate_limiter import RateLimiter
 from ideogram_async._statistics import SessionState, SessionStatistics
 
 _log = logging.getLogger("ideogram_async")
@@ -54,8 +55,8 @@ class KeySession:
     def __init__(
         self,
         index: int,
+        limiter: Limiter,
         *,
-        gentle: bool,
         changed: Callable[[KeySession, SessionState, float], None],
     ) -> None:
         self.index = index
@@ -70,7 +71,7 @@ class KeySession:
         """Why the key is out of use."""
         self.refused_at: float = -math.inf
         self.suspicion: Suspicion | None = None
-        self.limiter: RateLimiter = RateLimiter(gentle=gentle)
+        self.limiter: Limiter = limiter
         self.breaker: CircuitBreaker = CircuitBreaker()
         self.fault: RequestError | None = None
         """The last fault that was charged to the key or the gateway."""
@@ -83,30 +84,36 @@ class KeySession:
         self._refused_asked = -math.inf
         self._retry_at = -math.inf
         self._probe_asked: float | None = None
-        self._unproven_accepted = math.inf
+        self._unproven_until = -math.inf
+        self._unproven_accepted = 0
         self._changed = changed
 
-    def opens_at(self, *, immediate: bool) -> float:
+    def opens_at(self, now: float, *, immediate: bool) -> float:
         """Return when it may send the next query; an immediate one has no pace yet."""
         if self.in_flight >= self.room:
             return math.inf
-        if immediate and not self.limiter.limited:
+        if immediate and self.limiter.source == "none":
             return self.closed_until
-        return max(self.closed_until, self.limiter.next_at)
+        return max(self.closed_until, self.limiter.opens_at(now))
 
     @property
     def newcomer_at(self) -> float:
         """When an id that was never asked may be sent before the next probe; inf for never."""
         if self.breaker.newcomer_at == math.inf or self.refusal or self.suspicion:
             return math.inf
-        return max(self.breaker.newcomer_at, self.limiter.held_until)
+        return max(self.breaker.newcomer_at, self.held_until)
+
+    @property
+    def held_until(self) -> float:
+        """Until when a refusal, or a `Retry-After`, holds it."""
+        return max(self.limiter.held_until, self._unproven_until)
 
     def sent(self, now: float, *, immediate: bool) -> None:
         """Record that a query goes out."""
         self.in_flight += 1
         self.sent_at = now
         self.queries += 1
-        self.limiter.sent(now, paced=not immediate or self.limiter.limited)
+        self.limiter.sent(now, paced=not immediate or self.limiter.source != "none")
         if self.probing:
             self._probe_asked = now
             self.closed_until = math.inf
@@ -136,10 +143,10 @@ class KeySession:
         self.limiter.accepted(asked, now)
         if self.breaker.succeeded(asked):
             self.room = FIRST_ROOM  # many wait for a gateway that has just come back
-        if self._unproven_accepted < UNPROVEN_HOLD_ACCEPTED:
+        if self._unproven_until > now:
             self._unproven_accepted += 1
             if self._unproven_accepted == UNPROVEN_HOLD_ACCEPTED:
-                self.limiter.release(now)
+                self._unproven_until = now
         if self.probing or self.state != "open":
             self._clear_refusal(asked)
             self._ended(asked, now)
@@ -170,8 +177,9 @@ class KeySession:
         self.breaker.succeeded(asked)
         wait = error.retry_after
         if wait is not None and not is_known:
-            wait = min(wait, UNPROVEN_HOLD_SECONDS)
-            self._unproven_accepted = 0
+            until = now + min(wait, UNPROVEN_HOLD_SECONDS) * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
+            self._unproven_until = max(self._unproven_until, until)
+            self._unproven_accepted, wait = 0, None
         holds = self.limiter.refused(asked, wait, now)
         self._ended(asked, now)
         return holds
@@ -216,13 +224,13 @@ class KeySession:
 
     def follow(self, until: float, now: float) -> None:
         """Hold for another session's refusal, which holds that one so long, and for its probe."""
-        self.limiter.follow(until + FOLLOW_SECONDS, now)
-        self._update(now)
+        self.limiter.hold(until + FOLLOW_SECONDS, now)
+        self.update(now)
 
     def retry(self, now: float) -> None:
         """Let one query try a refused key again."""
         self._retry_at = min(self._retry_at, now)
-        self._update(now)
+        self.update(now)
 
     def statistics(self, now: float) -> SessionStatistics:
         """Return its figures."""
@@ -230,9 +238,9 @@ class KeySession:
             queries=self.queries,
             in_flight=self.in_flight,
             refused=self.refused,
-            rate=self.limiter.rate if self.limiter.limited else None,
+            rate=None if self.limiter.source == "none" else self.limiter.rate,
             state=self._state(now),
-            held=max(self.limiter.held_until - now, 0.0),
+            held=max(self.held_until - now, 0.0),
             next_try=self._next_try(now),
             reason=self.reason,
         )
@@ -275,9 +283,9 @@ class KeySession:
         """Let the next probe go where this was the outcome of the last one."""
         if self._probe_asked == asked:
             self._probe_asked = None
-        self._update(now)
+        self.update(now)
 
-    def _update(self, now: float) -> None:
+    def update(self, now: float) -> None:
         """Look at its health anew: a good answer changes nothing of it, most of the time."""
         self._close()
         former, self.state = self.state, self._state(now)
@@ -288,14 +296,14 @@ class KeySession:
         self.probing = (
             self.refusal is not None
             or self.suspicion is not None
-            or self.limiter.probing
+            or self.limiter.is_probing
             or self.breaker.probing
         )
         is_checked = self.suspicion is not None and self.in_flight > 0  # by what is under way
         if is_checked or (self.probing and self._probe_asked is not None):
             self.closed_until = math.inf
             return
-        self.closed_until = max(self.limiter.held_until, self.breaker.open_until)
+        self.closed_until = max(self.held_until, self.breaker.open_until)
         if self.refusal is not None:
             self.closed_until = max(self.closed_until, self._retry_at)
 
@@ -304,6 +312,6 @@ class KeySession:
             return "refused"
         if self.breaker.probing:
             return "broken"
-        if self.limiter.probing or self.limiter.held_until > now:
+        if self.limiter.is_probing or self.held_until > now:
             return "throttled"
         return "open"

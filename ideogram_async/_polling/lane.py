@@ -18,6 +18,13 @@ RELEASED_AT_ONCE = 512
 """Jobs that are released in one go: more of them would stall the event loop."""
 
 
+REMOVED_KEPT = 100
+"""Removed jobs that a lane may hold, whatever its length."""
+LONGEST_REBUILT = 50_000
+"""Jobs of a lane up to which removed ones are taken out of it: a longer one would stall the loop
+for more than some tens of milliseconds."""
+
+
 class Lane:
     """The waiting jobs of one run, or of all calls for one id.
 
@@ -29,6 +36,8 @@ class Lane:
         "__weakref__",
         "_asleep",
         "_last",
+        "_rebuild_at",
+        "_removed",
         "alarm",
         "immediate",
         "in_immediate_turn",
@@ -50,6 +59,11 @@ class Lane:
         self.ready: ReadyQueue = ReadyQueue()
         self.immediate: ReadyQueue = ReadyQueue()
         self._asleep = CalendarQueue()
+        self._removed, self._rebuild_at = 0, REMOVED_KEPT
+
+    def __len__(self) -> int:
+        """Return how many jobs stand here, removed ones among them."""
+        return len(self.ready) + len(self.immediate) + len(self._asleep)
 
     @property
     def wakes_at(self) -> float:
@@ -125,9 +139,13 @@ class Lane:
 
     def expect(self, job: Job) -> None:
         """Record when the time of a job that waits here is up."""
-        expires = job.first_expiry() if job.shared_with else job.expires
-        if expires < self.soonest and job.owner is not None:
-            self.soonest = expires
+        if job.owner is not None:
+            expires = job.first_expiry() if job.shared_with else job.expires
+            self.soonest = min(self.soonest, expires)
+
+    def expect_by(self, expires: float) -> None:
+        """Record that the time of a job is up at a moment."""
+        self.soonest = min(self.soonest, expires)
 
     def jobs(self) -> list[Job]:
         """Return all jobs that wait here."""
@@ -137,6 +155,29 @@ class Lane:
     def ready_jobs(self) -> list[Job]:
         """Return the jobs that may be asked now."""
         return [job for job in chain(self.immediate, self.ready) if job.owner is not None]
+
+    def mark_removed(self) -> None:
+        """Record that a job here is about to lose its owner; take such out where they are many.
+
+        Each is dropped when it comes up, but that may be in an hour.
+        """
+        self._removed += 1
+        if self._removed <= self._rebuild_at:
+            return
+        waiting = len(self)
+        if waiting <= min(2 * self._removed, LONGEST_REBUILT):
+            self._rebuild()
+        else:
+            self._rebuild_at = max(self._removed + REMOVED_KEPT, waiting // 2)
+
+    def _rebuild(self) -> None:
+        ready = self.ready_jobs()
+        asleep = [job for job in self._asleep if job.owner is not None]
+        self._begin()
+        for job in ready:
+            self._admit(job)
+        for job in asleep:
+            self._asleep.add(job)
 
     def clear(self) -> list[Jobs]:
         """Remove all jobs; return them, removed ones among them."""

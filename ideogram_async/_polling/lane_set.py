@@ -61,6 +61,18 @@ class LaneSet:
         lane.add(job, now)
         self._attend(lane)
 
+    def expect(self, job: Job, expires: float) -> None:
+        """Record when the time of a job that waits here is up, for one of its subscribers."""
+        if job.owner is not None:
+            self.lane_of(job.owner).expect_by(expires)
+
+    def mark_removed(self, job: Job) -> None:
+        """Record that a job which waits here is about to lose its owner."""
+        if job.owner is not None:
+            lane = self.urgent if job.owner.urgent else self._lanes.get(job.owner)
+            if lane is not None:
+                lane.mark_removed()
+
     def pop(self, now: float, *, immediate: bool = False, spare_urgent: bool = False) -> Job | None:
         """Remove and return the job to ask now, of all or of the immediate ones, or None.
 

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 import typer
@@ -16,6 +17,7 @@ import typer
 from ideogram_async import IdeogramClient, SamplingRequest, SamplingResponse
 from ideogram_async.cli import app
 from ideogram_async.cli._check import run_check, state_of
+from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._results import Stream
 from ideogram_async.testing import PATH, Gateway
 from tests.support.commands import Served, environment_for, run, start
@@ -32,7 +34,7 @@ def served() -> Iterator[Served]:
 
 
 @pytest.mark.anyio
-async def test_one_query_an_id_and_a_table_in_their_order(
+async def test_one_query_an_id_and_a_row_for_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever their state, each id costs one query and is one plain line, those unknown too."""
@@ -51,12 +53,40 @@ async def test_one_query_an_id_and_a_table_in_their_order(
     assert ended.value.exit_code == 1
     table, told = capsys.readouterr()
     rows = table.splitlines()
-    assert [row.split()[0] for row in rows] == ids
+    assert sorted(row.split()[0] for row in rows) == sorted(ids)
+    rows.sort(key=lambda row: ids.index(row.split()[0]))
     states = ["complete  ", "RequestNotFound", "50 %", "complete, no images", "failed", "queued"]
     assert all(state in row for state, row in zip(states, rows, strict=True))
     assert all(row.isprintable() for row in rows)
     assert "gnp.exe" in rows[0]
     assert told.splitlines()[-1] == "5 of 6 answered, 1 failed, 6 queries, in 0 s"
+
+
+@pytest.mark.anyio
+async def test_rows_are_printed_as_the_answers_come(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was answered stands in the table while the rest is still asked for."""
+    async with Gateway() as gateway, anyio.create_task_group() as tasks:
+        ids = [gateway.submit(duration=0) for _ in range(30)]
+        client = IdeogramClient(gateway.url, max_rate=1)
+        tasks.start_soon(run_check, client, ids, None, None)
+        await anyio.sleep(10)
+        early = capsys.readouterr().out.splitlines()
+        assert 0 < len(early) == client.statistics().completed < 30
+    assert len(early) + len(capsys.readouterr().out.splitlines()) == 30
+
+
+@pytest.mark.anyio
+async def test_a_bulk_takes_its_time_unless_a_timeout_is_given() -> None:
+    """No list is too long for the default; a timeout says how far it came."""
+    async with Gateway() as gateway:
+        ids = [gateway.submit(duration=0) for _ in range(1_200)]
+        with pytest.raises(CommandError, match=r"^\d\d of 1,200 answered within 30 s$") as ended:
+            await run_check(IdeogramClient(gateway.url, max_rate=1), [*ids, ids[0]], 30.0, None)
+        assert ended.value.code == Code.ENDED
+        gateway.queries.clear()
+        await run_check(IdeogramClient(gateway.url, max_rate=20), ids, None, None)
+        assert len(gateway.queries) == 1_200
+        assert gateway.queries[-1].at > 60
 
 
 @pytest.mark.anyio

@@ -196,7 +196,7 @@ def test_no_answers_ever_stop_a_throttle(
     for kind, seconds, retry_after in events:
         now += seconds
         if kind == "send":
-            throttle.wait()
+            throttle.wait(10)
             throttle.sent(now, paced=True)
             asked.append(now)
         elif kind == "accept":

@@ -29,7 +29,7 @@ PACKAGE = Path(ideogram_async.__file__).parent
 ROOT = Path(__file__).parents[2]
 
 FLOORS = [
-    {"_models", "_statistics", "_logging", "_version"},
+    {"_limiter", "_models", "_statistics", "_logging", "_version"},
     {"_errors"},
     {"_protocol", "_schedules"},
     {"_hooks", "_validation"},
