@@ -55,7 +55,20 @@ def _prepare(
         ),
     ] = False,
 ) -> None:
-    r"""Poll many image requests at once, and get each as it completes.
+    """Poll many image requests at once, and get each as it completes.
+
+    Examples, without a gateway:
+
+    \b
+    ideogram-async demo
+    ideogram-async serve > ids.txt
+
+    Then, in another terminal:
+
+    \b
+    export IDEOGRAM_BASE_URL=http://127.0.0.1:8000
+    ideogram-async watch --from ids.txt --output finished.jsonl --download images
+    ideogram-async check --from ids.txt
 
     Examples, without a gateway:
 
@@ -71,5 +84,5 @@ def _prepare(
     ideogram-async check --from ids.txt
 
     IDEOGRAM_LOG=debug (or info, warning, error) in the environment logs to standard error.
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     log_to_stderr(os.environ)

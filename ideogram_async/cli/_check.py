@@ -47,9 +47,10 @@ def check(
     token: Token = None,  # noqa: ARG001 - its callback acts
     access_token: AccessToken = None,  # noqa: ARG001 - its callback acts
 ) -> None:
-    r"""Ask once for the state of each request: the library's `retrieve_many`.
+    """Ask once for the state of each request.
 
-    A table goes to standard output, a row for each answer as it comes: id, state, model and prompt.
+    This is the library's `retrieve_many`. A table goes to standard output, a row for each answer as
+    it comes: id, state, model and prompt.
 
     For example:
 
@@ -59,7 +60,7 @@ def check(
 
     Exit code: 0 all answered, 1 some were not, 2 wrong usage, 3 the run was ended, 130 interrupted,
     141 standard output was closed.
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     with opened(origin) as file, results_to(None) as results:
         source = gather(ids or (), file)
         with usage_errors():

@@ -35,6 +35,8 @@ async def deliver(
         if isinstance(result, RequestError):
             display.ended(result.request_id)
             display.say(("failed: ", "red"), printable(_reason(result)))
+            if saver is not None:
+                saver.add_failure(result, _reason(result))
         elif not result.is_complete:
             display.update(result)
         else:

@@ -37,9 +37,9 @@ PICTURE_SECONDS = 8.5
 KEYS = ("demo-key-1", "demo-key-2")
 """Made up. The gateways accept the first one only."""
 NEXT_STEPS = (
-    ".venv/bin/ideogram-async serve > ids.txt       # in another terminal, until Ctrl-C",
+    "ideogram-async serve > ids.txt",
     "export IDEOGRAM_BASE_URL=http://127.0.0.1:8000",
-    ".venv/bin/ideogram-async watch --from ids.txt --output finished.jsonl --download images",
+    "ideogram-async watch --from ids.txt --output finished.jsonl --download images",
 )
 
 
@@ -50,18 +50,18 @@ def demo(
         Path | None, typer.Option(hidden=True, help="Write a picture of it, in no time.")
     ] = None,
 ) -> None:
-    r"""Show a loop and this library side by side, on this machine alone, in 15 seconds.
+    """Show a loop and this library side by side.
 
-    Two gateways on loopback get the same requests, and allow 10 queries per second each. One is
-    polled by a loop that asks and sleeps, the other one by this library. One request fails, and
-    one of the library's two keys is refused.
+    It takes 15 seconds, on this machine alone. Two gateways on loopback get the same requests, and
+    allow 10 queries per second each. One is polled by a loop that asks and sleeps, the other one by
+    this library. One request fails, and one of the library's two keys is refused.
 
     For example:
 
     \b
     ideogram-async demo
     ideogram-async demo --count 100 --seed 7
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     if svg is None:
         asyncio.run(run_demo(Console(), count, seed))
         return
@@ -202,17 +202,17 @@ class _Demo:
                 self._console.say(line)
         self._console.print(self._frame.comparison())
         self._console.say(_verdict(self._loop, self._library))
-        self._console.say(("Try next:", "bold"))
+        self._console.say(("Try next, the first line in a terminal of its own:", "bold"))
         for line in NEXT_STEPS:
-            self._console.say(f"  {line}")
+            self._console.say(line)
 
 
 def _verdict(loop: Side, library: Side) -> str:
     """Return the comparison in one sentence."""
     share = len(library.gateway.queries) / max(len(loop.gateway.queries), 1)
-    told = f"The library sent {share:.0%} of the loop's queries"
+    told = f"The library sent {share:.0%} of the queries"
     if library.lags and loop.lags:
         difference = fmean(loop.lags) - fmean(library.lags)
         word = "sooner" if difference >= 0 else "later"
-        told += f", and knew of each end {abs(difference):.1f} s {word} on average"
+        told += f", and knew of an end {abs(difference):.1f} s {word}"
     return f"{told}."

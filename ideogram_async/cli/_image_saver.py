@@ -7,7 +7,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from ideogram_async import DownloadError, Downloads, IdeogramClient, SamplingRequest
+from ideogram_async import (
+    DownloadError,
+    Downloads,
+    IdeogramClient,
+    RequestError,
+    SamplingRequest,
+)
 from ideogram_async._validation import is_loopback
 from ideogram_async.cli._console import counted
 from ideogram_async.cli._contact_sheet import NAME, ContactSheet
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 
     from ideogram_async.cli._options import QualityName
 
+NO_IMAGES = "complete, without images: it was moderated, probably"
 WORKERS = 16
 """Requests whose images are being saved or waited for; the client bounds the downloads."""
 
@@ -45,6 +52,7 @@ class ImageSaver:
         *,
         complain: Callable[[str], object],
         former: Iterable[SamplingRequest] = (),
+        order: Iterable[str] = (),
     ) -> None:
         self.saved = 0
         """Images in the directory."""
@@ -63,7 +71,7 @@ class ImageSaver:
         self._queue: deque[SamplingRequest] = deque()
         self._more = asyncio.Event()
         self._ended = False
-        self._sheet = ContactSheet(directory)
+        self._sheet = ContactSheet(directory, base_url=client.base_url, order=order)
         self._tasks: list[asyncio.Task[None]] = []
 
     def add(self, request: SamplingRequest) -> None:
@@ -71,6 +79,10 @@ class ImageSaver:
         self._count(request)
         self._queue.append(request)
         self._more.set()
+
+    def add_failure(self, error: RequestError, reason: str) -> None:
+        """Show on the page that a request has failed, and why."""
+        self._sheet.add(error.request, error.request_id or "", (), reason)
 
     def describe(self) -> str:
         """Return the figures in words."""
@@ -134,16 +146,17 @@ class ImageSaver:
 
     async def _work(self) -> None:
         while (request := await self._next()) is not None:
+            reason = "" if request.responses else NO_IMAGES
             try:
                 client = self._client_for(request)
                 paths = await client.download(request, self._directory, quality=self._quality)
             except DownloadError as error:
                 self.failures += 1
                 self._complain(f"{error} (of request {error.request_id!r})")
-                paths = error.saved
+                paths, reason = error.saved, str(error)
             self.waiting -= 1
             self.saved += len(paths)
-            self._sheet.add(request, paths)
+            self._sheet.add(request, request.request_id or "", paths, reason)
 
     async def _next(self) -> SamplingRequest | None:
         """Return a new request first, then one of former calls; None at the end of both."""

@@ -40,11 +40,12 @@ def serve(
     fail: Annotated[int, typer.Option(min=0, help="Requests among them that fail.")] = 0,
     seed: Annotated[int, typer.Option(help="Of what is submitted.")] = 0,
 ) -> None:
-    r"""Run a gateway on this machine, until Ctrl-C: the library's `testing.Gateway`.
+    """Run a gateway on this machine, until Ctrl-C.
 
-    The ids of its requests are printed on standard output, one a line, ready for `watch --from`.
-    They begin when it starts, and a new one comes each second. Their images are served, too. Where
-    IDEOGRAM_TOKEN or IDEOGRAM_ACCESS_TOKEN is set, it takes that key alone.
+    This is the library's `testing.Gateway`. The ids of its requests are printed on standard output,
+    one a line, ready for `watch --from`. They begin when it starts, and a new one comes each
+    second. Their images are served, too. Where IDEOGRAM_TOKEN or IDEOGRAM_ACCESS_TOKEN is set, it
+    takes that key alone.
 
     For example:
 
@@ -52,7 +53,7 @@ def serve(
     ideogram-async serve > ids.txt
     ideogram-async serve --count 500 --duration 60 --limit 20 --fail 5 > ids.txt
     ideogram-async serve | IDEOGRAM_BASE_URL=http://127.0.0.1:8000 ideogram-async watch --from -
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(port, Samples(seed, duration), count, fail, limit))
 

@@ -1,6 +1,7 @@
 """`ideogram-async watch`: ids in, one line of JSON out for each as it completes."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,7 +76,9 @@ def watch(
     token: Token = None,  # noqa: ARG001 - its callback acts
     access_token: AccessToken = None,  # noqa: ARG001 - its callback acts
 ) -> None:
-    r"""Poll requests until all are complete: the library's `as_completed`.
+    """Poll requests until all are complete.
+
+    This is the library's `as_completed`.
 
     Each finished request is one line of JSON on standard output, or in the file of --output;
     progress and failures go to standard error. Whatever ended it, the same call with the same
@@ -94,7 +97,7 @@ def watch(
     Exit code: 0 all complete, 1 some failed or their images did, 2 wrong usage, 3 the run was
     ended (keys refused, wrong address, timeout, output full), 130 interrupted, 141 standard output
     was closed.
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     with opened(origin) as file, results_to(output) as results:
         source = gather(ids or (), file)
         check_directory(download)
@@ -148,9 +151,10 @@ async def run_watch(
 ) -> None:
     """Poll the ids that the results do not hold, and save images if there is a directory."""
     console = Console(stderr=True)
+    order = ids if isinstance(ids, list) else ()
     ids, known = without(ids, results.known)
     async with client:
-        saver = _saver(client, directory, quality, console, results)
+        saver = _saver(client, directory, quality, console, results, order=order)
         bars = _bars(console, ids)
         run = _run(sharded or client, ids, timeout, each=bool(bars))
         shown = Shown(
@@ -197,6 +201,8 @@ def _saver(
     quality: QualityName,
     console: Console,
     results: Results,
+    *,
+    order: Iterable[str],
 ) -> ImageSaver | None:
     if directory is None:
         return None
@@ -204,7 +210,9 @@ def _saver(
     def told(message: str) -> None:
         console.say(("failed: ", "red"), printable(message))
 
-    return ImageSaver(client, directory, quality, complain=told, former=results.records())
+    return ImageSaver(
+        client, directory, quality, complain=told, former=results.records(), order=order
+    )
 
 
 def _conclude(

@@ -28,15 +28,17 @@ from ideogram_async.cli import app
 from ideogram_async.cli._console import Console, json_line
 from ideogram_async.cli._demo import run_demo
 from ideogram_async.cli._exit_codes import CommandError
-from ideogram_async.cli._ids import IdStream
+from ideogram_async.cli._ids import IdStream, gather, opened
 from ideogram_async.cli._log import log_to_stderr
 from ideogram_async.cli._results import Stream
 from ideogram_async.cli._streams import read_some, write_all
 from ideogram_async.cli._watch import run_watch
 from ideogram_async.testing import Gateway, relay_error
 from tests.support.commands import (
+    HOSTILE,
     ROOT,
     Served,
+    check_sane,
     environment_for,
     run,
     run_in_terminal,
@@ -48,9 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 T = TypeVar("T")
-HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f \u202egnp.exe\u2066\u200b\U000e0041"
-SANE = re.compile(r"\x1b\[(\?25[hl]|[0-9;]*m|2K|1A)")
-"""Escape codes of a bar: the cursor hidden and shown, colours, a line cleared, one line up."""
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +65,6 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the environment's own settings out."""
     for name in ("BASE_URL", "TOKEN", "ACCESS_TOKEN", "LOG"):
         monkeypatch.delenv(f"IDEOGRAM_{name}", raising=False)
-
-
-def _check_sane(text: str) -> None:
-    """Check that nothing moves the terminal but the bar's own codes, and the cursor is shown."""
-    assert text.rfind("\x1b[?25h") >= text.rfind("\x1b[?25l")
-    rest = SANE.sub("", text).translate({ord("\r"): None, ord("\n"): None})
-    assert rest.isprintable(), ascii(rest)
 
 
 def _call(*arguments: str) -> int | str | None:
@@ -165,7 +157,7 @@ def test_watch_in_a_terminal_shows_no_hostile_text(served: Served) -> None:
     request_id = served.submit(duration=0, prompt=HOSTILE)
     code, output = run_in_terminal(served, "-m", "ideogram_async", "watch", "--", request_id)
     assert code == 0
-    _check_sane(output)
+    check_sane(output)
     assert "0 of 1" in output
     assert "\x1b[2K{" in output, "the bar was not taken away"
     (line,) = re.findall(r"\{.*\}", output)
@@ -358,6 +350,16 @@ async def test_a_reader_that_stalls_does_not_stop_the_loop() -> None:
         (("--from", HOSTILE), "gnp.exe : No such file"),
         (("--from", "empty"), "no ids"),
         (("--from", "latin"), "latin: line 2 is not UTF-8"),
+        (("--from", "commented"), "commented: line 2 is a comment: expected one id per line"),
+        (("--from", "table.csv"), "table.csv: line 1 holds a comma: expected one id per line"),
+        (("--from", "quoted"), "quoted: line 3 holds a quotation mark"),
+        (("--from", "words"), "words: line 1 holds a blank"),
+        (
+            ("--token", "canary", "x"),
+            "a key is no option, for every process can see it: set IDEOGRAM_",
+        ),
+        (("--access-token", "canary", "x"), "IDEOGRAM_ACCESS_TOKEN"),
+        (("x", "--download", "latin"), "latin is a file: --download takes a directory"),
         (("",), "empty"),
         (("x",), "IDEOGRAM_BASE_URL"),
         (("x", "--base-url", "http://gateway.example"), "--allow-http"),
@@ -379,6 +381,10 @@ def test_bad_usage_is_one_clear_line(
         monkeypatch.setenv("IDEOGRAM_BASE_URL", "http://127.0.0.1")
     Path("empty").write_bytes(b"\n \r\n")
     Path("latin").write_bytes(b"fine\n\xe9\n")
+    Path("commented").write_text("fine\n  # later: more\n")
+    Path("table.csv").write_text("id,prompt\none,a fox\n")
+    Path("quoted").write_text('fine\n\n"one"\n')
+    Path("words").write_text("one two\n")
     with open(os.devnull, "wb") as null:  # noqa: PTH123 - the device; capsys has no descriptor
         monkeypatch.setattr(sys, "stdout", null)
         assert _call("watch", *arguments) == 2
@@ -386,6 +392,16 @@ def test_bad_usage_is_one_clear_line(
     assert line.startswith("ideogram-async: ")
     assert line.isprintable()
     assert said in line
+    assert "canary" not in line
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-8"])
+def test_files_of_other_systems(encoding: str, tmp_path: Path) -> None:
+    """A file that begins with a byte order mark is read, as some shells of Windows write it."""
+    file = tmp_path / "ids"
+    file.write_bytes("\ufeffone\r\ntwo\r\n".encode(encoding))
+    with opened(str(file)) as ids:
+        assert gather(["given"], ids) == ["given", "one", "two"]
 
 
 def test_closed_standard_streams_are_named() -> None:
@@ -410,13 +426,29 @@ def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == f"{ideogram_async.__version__}\n"
 
 
-def test_help_says_that_keys_come_by_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help names the variables for keys, and no option takes one."""
-    assert _call("watch", "--help") == 0
+@pytest.mark.parametrize(
+    ("command", "call"),
+    [("watch", "as_completed"), ("check", "retrieve_many"), ("serve", "testing.Gateway")],
+)
+def test_help(command: str, call: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help names the library's call, has examples that fit a line, and offers no key."""
+    assert _call(command, "-h") == 0
     told = capsys.readouterr().out
-    assert "IDEOGRAM_TOKEN" in told
-    assert "IDEOGRAM_ACCESS_TOKEN" in told
+    assert f"library's `{call}`" in told
+    examples = re.findall(r"^  \S* ?.*ideogram-async .*$", told, re.MULTILINE)
+    assert len(examples) >= 2
+    assert all(f"ideogram-async {command}" in one for one in examples)
     assert "--token" not in told
+
+
+def test_help_of_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the first steps; that of `watch` names the variables for keys."""
+    assert _call("--help") == 0
+    told = capsys.readouterr().out
+    assert "\n  ideogram-async serve > ids.txt\n" in told
+    assert "\n  ideogram-async watch --from ids.txt --output finished.jsonl --" in told
+    assert _call("watch", "--help") == 0
+    assert {"IDEOGRAM_TOKEN", "IDEOGRAM_ACCESS_TOKEN"} <= {*capsys.readouterr().out.split()}
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,6 +210,26 @@ async def test_a_failed_download_loses_no_request(
         assert len(gateway.queries) == queries
     (image,) = directory.glob("*.png")
     assert image.name.endswith(".balanced.png")
+
+
+async def test_the_page_has_all_in_the_order_of_the_ids(tmp_path: Path) -> None:
+    """Requests that failed, or ended without an image, stand among the others with their reason."""
+    directory = tmp_path / "images"
+    async with Gateway() as gateway:
+        ids = [
+            gateway.submit(duration=3, errored=True),
+            gateway.submit(duration=2, images=3),
+            gateway.submit(duration=1, progress="moderated"),
+        ]
+        with pytest.raises(typer.Exit):
+            await watched(gateway, ids, tmp_path / "results.jsonl", directory=directory)
+    page = (directory / "index.html").read_text(encoding="utf-8")
+    sections = re.findall('<section id="(.*?)">(.*)</section>', page)
+    assert [one for one, _ in sections] == ids
+    assert [text.count("<img ") for _, text in sections] == [0, 3, 0]
+    reasons = [re.findall('<p class="reason">(.*?)</p>', text) for _, text in sections]
+    assert "is_errored" in reasons[0][0]
+    assert reasons[1:] == [[], ["complete, without images: it was moderated, probably"]]
 
 
 async def test_images_wait_for_nobody_when_the_run_is_ended(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ async def surface(client: IdeogramClient, ids: list[str], either: bool) -> None:
     """Use every public call as a user would, and say what each gives."""
     async with client as entered:
         assert_type(entered, IdeogramClient)
+    assert_type(client.base_url, str)
     assert_type(client.statistics(), Statistics)
     assert_type(client.statistics().sessions, tuple[SessionStatistics, ...])
     assert_type(await client.close(), None)
