@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def test_a_thousand_requests_look_calm(served: Served, tmp_path: Path) -> None:
     assert any(re.search(r"queries a request, \d+ a second, .* left$", f[-1]) for f in shown)
     (last,) = screen_of(terminal.text)
     assert last.startswith("1100 of 1100 complete, ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_the_cursor_shown(
+    served: Served, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A process that is told to end shows the cursor, which bars hide, and ends by the signal."""
+    terminal = Terminal(served, *arguments(tmp_path, served.open(1)))
+    terminal.read_until(lambda text: "50 %" in text)
+    terminal.process.send_signal(number)
+    assert terminal.read_all() == -number
+    shown = re.findall(r"\x1b\[\?25([hl])", terminal.text)
+    assert (shown[0], shown[-1]) == ("l", "h")
 
 
 @pytest.mark.parametrize("columns", [20, 200])
