@@ -15,6 +15,7 @@ from ideogram_async.cli._demo import demo
 from ideogram_async.cli._exit_codes import CommandGroup, flushed_streams
 from ideogram_async.cli._log import log_to_stderr
 from ideogram_async.cli._serve import serve
+from ideogram_async.cli._signals import show_cursor_at_the_end
 from ideogram_async.cli._watch import watch
 
 app: typer.Typer = typer.Typer(
@@ -36,6 +37,7 @@ def main() -> None:
     bytearray(1 << 20)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no encoding ends a run
+    show_cursor_at_the_end()
     with flushed_streams():
         app(prog_name="ideogram-async")
 
