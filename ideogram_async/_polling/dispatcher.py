@@ -22,7 +22,7 @@ from ideogram_async._errors import APITimeoutError, ClientClosed
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._limits.session import KeySession
 from ideogram_async._polling.job import Job
-from ideogram_async._polling.task_group import TaskGroup
+from ideogram_async._polling.task_group import TaskGroup, start_later
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 
@@ -95,8 +95,11 @@ class Dispatcher:
         pool.subscribe(self._limiter_changed)
         self._expire_at = self._grace_until = self._loop.time()
         self._expire_later()
-        self._supervisor = self._loop.create_task(
-            self._supervise(), name="ideogram_async dispatcher", context=self._context
+        self._supervisor = start_later(
+            self._supervise(),
+            self._loop,
+            name="ideogram_async dispatcher",
+            context=self._context,
         )
 
     def spawn(self, function: Task, name: str) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from ideogram_async._polling.attribution import FaultHistory
 from ideogram_async._protocol.answers import record_of
+from ideogram_async._protocol.outcome import Answer
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -83,8 +84,8 @@ class Job(msgspec.Struct, order=True, gc=False):
     expires: float = math.inf
     """When the id's time is up for its owner: set by the first query."""
     stage: int = NEW
-    last_body: bytes | None = None
-    """The body of the last good answer."""
+    last_seen: bytes | int | None = None
+    """The body of the last good answer, or the digest of its record, to tell a change by."""
     fault_history: FaultHistory | None = None
     shared_with: dict[Subscriber, float] | None = None
     """The subscribers beside its owner, and when the id's time is up for each."""
@@ -92,7 +93,13 @@ class Job(msgspec.Struct, order=True, gc=False):
     @property
     def record(self) -> SamplingRequest | None:
         """The last record seen, decoded anew at each look: few look at it."""
-        return None if self.last_body is None else record_of(self.request_id, self.last_body)
+        seen = self.last_seen
+        return record_of(self.request_id, seen) if isinstance(seen, bytes) else None
+
+    def differs(self, answer: Answer) -> bool:
+        """Return whether an answer tells another state than the last one, as far as is known."""
+        seen = self.last_seen
+        return answer.digest() != seen if isinstance(seen, int) else answer.record != self.record
 
     @property
     def is_troubled(self) -> bool:
@@ -154,4 +161,4 @@ class Job(msgspec.Struct, order=True, gc=False):
     def clear(self) -> None:
         """Let a removed entry hold nothing: it may stand in the queue for long."""
         self.owner = self.shared_with = self.fault_history = None
-        self.state = self.last_body = None
+        self.state = self.last_seen = None

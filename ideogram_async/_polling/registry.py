@@ -247,8 +247,12 @@ class JobRegistry:
         owner = job.owner
         if owner is None or job.is_awaited_by(subscriber):
             return
-        if subscriber.wants_changes and job.record is not None:
-            subscriber.changed(job.request_id, job.record)
+        if subscriber.wants_changes:
+            record = job.record
+            if record is None:
+                job.last_seen = None  # so that the next answer is a change, whatever it says
+            else:
+                subscriber.changed(job.request_id, record)
         expires = math.inf if job.stage == NEW else expiry_from(subscriber, now)
         if job.shared_with is None:
             job.shared_with = {}

@@ -6,8 +6,10 @@ is entered leaves exactly once: completed, failed, or handed back to the call th
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
+import math
 import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -60,13 +62,16 @@ EXPECTED_SWEEPS = 1.75
 LAST_CALL_SECONDS = 30.0
 """Seconds that an id whose time is up may wait for its last query."""
 BODIES_KEPT = 100_000
-"""Pending ids up to which each keeps its last body: beyond it, memory goes first."""
+"""Pending ids up to which each keeps its last body. Beyond it memory goes first: an id that is
+watched keeps a digest of its last record, and others nothing."""
 REFUSED_NEWCOMER_SECONDS = 3.0
 """Seconds after which an id that was refused (429, 503) and never answered is asked again, at the
 soonest, while sound ids are pending: by then some of them will have shown whose fault it is."""
 FAILING_AT = 3
 """Faults of an id in a row at which the hooks are told."""
 
+_FOREIGN = (Exception, asyncio.CancelledError)
+"""What a user's schedule may raise. No cancellation of a worker arrives while it decides."""
 _UNREAD = frozenset({FaultKind.UNKNOWN_ID, FaultKind.MALFORMED})
 """Faults that an answer of a working gateway may be: its key and rate are not in doubt."""
 _DOUBTFUL = frozenset({FaultKind.DOUBTFUL_ADDRESS, FaultKind.UNKNOWN_HOST})
@@ -97,7 +102,6 @@ class JobTracker:
         self.failed: int = 0
         self.registry: JobRegistry = JobRegistry(pool, schedule)
         self.evidence: Evidence = Evidence(len(pool.sessions))
-        self.subscribe = self.registry.subscribe
         self.leave = self.registry.leave
         self.open_ids = self.registry.open_ids
         self._pool = pool
@@ -111,6 +115,19 @@ class JobTracker:
         if subscriber.is_one_shot and held_until > subscriber.times_out_at:
             raise _held(held_until - now, subscriber)
         self.registry.subscribers.add(subscriber)
+
+    def subscribe(
+        self, subscriber: Subscriber, request_id: str, now: float, *, just_submitted: bool = False
+    ) -> None:
+        """Add an id for a subscriber; where the user's schedule fails, the id does."""
+        try:
+            self.registry.subscribe(subscriber, request_id, now, just_submitted=just_submitted)
+        except _FOREIGN as error:
+            self.failed += 1
+            failure = _unexpected(error, request_id)
+            subscriber.failed(request_id, failure)
+            if self._pool.hooks is not None:
+                self._pool.hooks.failed(request_id, copied(failure))
 
     def end_all(self, error: IdeogramError) -> None:
         """End every call: none can go on."""
@@ -135,13 +152,11 @@ class JobTracker:
                 session.answered(asked, now)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
-        except Exception as error:  # noqa: BLE001 - a user's schedule may raise anything
-            failure = RequestError(f"unexpected {type(error).__name__}: {error}")
-            failure.__cause__ = error
+        except _FOREIGN as error:
             if job.owner is None:
                 _log.exception("the schedule failed after the end of a request")
             else:
-                self._fail(job, failure)
+                self._fail(job, _unexpected(error, job.request_id))
         finally:
             self.registry.mark_returned(job)
 
@@ -184,7 +199,7 @@ class JobTracker:
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:
-            job.last_body = answer.kept()
+            job.last_seen = answer.kept()
             self._fail(job, RequestFailed("the gateway says that it failed (is_errored)"))
         else:
             late = asked - job.release
@@ -198,13 +213,15 @@ class JobTracker:
                 self._running(job, owner, seen, answer)
 
     def _running(self, job: Job, owner: Subscriber, seen: Observation, answer: Answer) -> None:
-        record = seen.record
-        if (owner.wants_changes or job.shared_with) and record != job.record:
+        record, is_watched = seen.record, owner.wants_changes or bool(job.shared_with)
+        if is_watched and job.differs(answer):
             for subscriber in job.subscribers():
                 if subscriber.wants_changes:
                     subscriber.changed(job.request_id, record)
         if len(self.registry) <= BODIES_KEPT:
-            job.last_body = answer.kept()
+            job.last_seen = answer.kept()
+        else:
+            job.last_seen = answer.digest() if is_watched else None
         if self._give_up(job, seen.asked, seen.answered, record):
             delay = checked_delay(self._schedule.next_delay(job.state, seen), self._schedule)
             if answer.retry_after is not None:
@@ -490,6 +507,8 @@ class JobTracker:
         end = self._schedule.expected_end(job.state)
         if end is None:
             return job.release + sweep
+        if math.isnan(end):
+            raise ValueError(f"{self._schedule!r} gave an expected end of {end!r}")
         return min(job.release + EXPECTED_SWEEPS * sweep, max(end, job.release))
 
 
@@ -518,6 +537,14 @@ def copied(error: IdeogramError) -> Any:
     twin.__cause__ = error.__cause__
     twin.__suppress_context__ = True
     return twin
+
+
+def _unexpected(error: BaseException, request_id: str) -> RequestError:
+    """Return the error of an id for which the user's schedule failed."""
+    words = f"unexpected {type(error).__name__}: {error}".removesuffix(": ")
+    failure = RequestError(words, request_id=request_id)
+    failure.__cause__ = error
+    return failure
 
 
 def _about(job: Job, error: RequestError) -> RequestError:

@@ -75,13 +75,8 @@ class LocalBackend:
         self._tracker.enter(self, self._loop.time())
 
     def poll(self, request_id: str, now: float) -> None:
-        """Subscribe the run to an id; where the user's schedule fails, the id does."""
-        try:
-            self._tracker.subscribe(self, request_id, now, just_submitted=self._just_submitted)
-        except Exception as error:  # noqa: BLE001 - a user's schedule may raise anything
-            failure = RequestError(f"unexpected {type(error).__name__}: {error}")
-            failure.request_id, failure.__cause__ = request_id, error
-            self.failed(request_id, failure)
+        """Subscribe the run to an id."""
+        self._tracker.subscribe(self, request_id, now, just_submitted=self._just_submitted)
 
     def wake(self) -> None:
         """Let the client's workers ask for what is due."""

@@ -22,7 +22,8 @@ from ideogram_async import (
     RequestNotFound,
     SamplingRequest,
 )
-from ideogram_async.testing import Gateway, Reply, json_reply
+from ideogram_async._polling import tracker
+from ideogram_async.testing import Gateway, Progress, Reply, json_reply
 
 pytestmark = pytest.mark.anyio
 
@@ -306,6 +307,29 @@ async def test_watch_tells_every_change_and_the_end() -> None:
         request_id = gateway.submit(duration=8, progress="steps")
         told = [r.completion_percentage async for r in client.watch([request_id])]
         assert told == [0, 25, 50, 75, 100]
+
+
+async def test_watch_tells_changes_alone_where_no_record_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beyond the pending ids whose records are kept, a poll without a change yields nothing."""
+    monkeypatch.setattr(tracker, "BODIES_KEPT", 0)
+    async with Gateway() as gateway, _client(gateway) as client:
+        request_id = gateway.submit(duration=8, progress="steps")
+        told = [r.completion_percentage async for r in client.watch([request_id])]
+        assert told == [0, 25, 50, 75, 100]
+        request_id = gateway.submit(progress=lambda *_: Progress(50))
+        async with client.watch([request_id]) as first, client.watch([request_id]) as second:
+            await anext(first)
+            await anext(second)
+            await anyio.sleep(5)
+            async with client.watch([request_id]) as late:
+                with anyio.fail_after(2):
+                    assert (await anext(late)).completion_percentage == 50
+            for run in (first, second):
+                with anyio.move_on_after(100):
+                    await anext(run)  # told once more, for the sake of the late one
+                    pytest.fail(f"a state that had not changed: {await anext(run)}")
 
 
 async def test_watch_latest_wins() -> None:
