@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ideogram_async")
 
-TOLD_SHARE = 0.98
+TOLD_SHARE = 0.99
 """The part of the told rate that is used: each member's even pace has its own beat, and in a window
 some queries more than on the average fall together."""
 REPORT_SECONDS = 0.25
@@ -273,7 +273,7 @@ class RedisLimiter:
         if heard.leader is None:
             state = State(heard.rate, heard.source, heard.held, heard.probing)
             self._set(state, asyncio.get_running_loop().time())
-        elif heard.leader == self._id:
+        elif heard.leader in {self._id, "*"}:
             self._report_soon(is_urgent=False)
 
     def _set(self, state: State, now: float) -> None:
