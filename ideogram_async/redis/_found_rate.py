@@ -33,12 +33,16 @@ class FoundRate:
     def feed(self, reply: Reply, now: float) -> None:
         """Record what all have done since the last reply, in the order in which it can have been.
 
-        Times are on this loop's clock, as if the reply had been made right now.
+        Times are on this loop's clock, as if the reply had been made right now. Where a member has
+        come back that was cut off, and sent what the others did not know of, refusals before that
+        say nothing of a rate that was told.
         """
         last, since, limiter = self._last, self._heard_at, self._limiter
         self._last, self._heard_at = reply, now
         if last is None:
             return
+        if reply.returned > last.returned and self._told < math.inf:
+            self._limiter = limiter = RateLimiter(gentle=False)
         count = reply.sent - last.sent
         for place in range(count):
             if reply.pending:

@@ -93,6 +93,7 @@ class RedisLimiter:
         self._share, self._prospect = 0.0, 1.0
         self._all = self.rate
         self._pace = ToldRate(LOWEST_RATE)
+        self._held_alone = -math.inf
         self._may_probe = False
         self._probe_asked = math.inf
         self._id = secrets.token_hex(8)
@@ -154,7 +155,7 @@ class RedisLimiter:
             if now >= self.held_until:
                 self._all *= ALONE_KEPT
                 self._keep_share(now)
-            self.held_until = max(self.held_until, now + seconds)
+            self.hold(now + seconds, now)
         else:
             self._refusals.append((asked, -1.0 if retry_after is None else retry_after))
             self._report_soon()
@@ -162,6 +163,7 @@ class RedisLimiter:
 
     def hold(self, until: float, now: float) -> None:  # noqa: ARG002 - the protocol's
         """Send nothing from this member until then."""
+        self._held_alone = max(self._held_alone, until)
         self.held_until = max(self.held_until, until)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
@@ -191,9 +193,11 @@ class RedisLimiter:
                     self._lose(errors.exceptions[0])
                 await anyio.sleep(RETRY_SECONDS)
         finally:
-            self._is_running = False
             with anyio.move_on_after(LEAVE_SECONDS, shield=True):
                 await self._leave(link)
+            self._share, self._prospect = 0.0, 1.0
+            self._is_running, self._is_away, self._leads = False, None, False
+            self._found.forget()
 
     async def _stay(self, link: Link) -> None:
         """Report again and again, and hear the news, until Redis fails."""
@@ -281,7 +285,8 @@ class RedisLimiter:
         if state.probing != self.is_probing:
             self._may_probe, self._probe_asked = False, math.inf
         self.is_probing, self._source = state.probing, state.source
-        self.held_until = state.held + self._behind if state.held else -math.inf
+        held = state.held + self._behind if state.held else -math.inf
+        self.held_until = max(held, self._held_alone)
         if state.rate:  # nobody has decided yet
             told = math.inf if self._told is None else self._told
             self._all = min(state.queries_per_second, told)
