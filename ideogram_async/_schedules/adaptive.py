@@ -68,7 +68,7 @@ POINTS_OF_A_LINE = 2
 LARGEST_SHARE = 0.9
 """Of its duration that a request is expected to wait: the rest is its pace, and must not be 0."""
 DOUBT = 1.3
-"""How much wider the end of a line is taken that has one point: where progress turns crooked, such a
+"""How much wider the end of a line with one point is taken: where progress turns crooked, such a
 line costs most, and shows least."""
 CURIOSITY = 0.5
 """Of the price, where a query also shows the first points of a line: the value of information."""
