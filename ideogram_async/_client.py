@@ -153,7 +153,8 @@ class IdeogramClient:
             prefix: The start of each file's name.
 
         Raises:
-            DownloadError: An image could not be saved; `saved` lists the request's other files.
+            DownloadError: The request is not complete, or an image could not be saved; `saved`
+                lists the request's other files.
             ClientClosed: The client was closed.
             ValueError: The quality is unknown, or the prefix could lead out of the directory.
             TypeError: `image` is neither a request nor a response.
@@ -351,6 +352,11 @@ class IdeogramClient:
     def __repr__(self) -> str:
         settings = getattr(self, "_settings", None)
         return f"<IdeogramClient {'unmade' if settings is None else settings.base_url}>"
+
+    @property
+    def base_url(self) -> str:
+        """The gateway's address, without a slash at its end."""
+        return self._settings.base_url
 
     def statistics(self) -> Statistics:
         """Return the client's figures; after `close`, those of its end."""

@@ -26,6 +26,8 @@ class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     refused: the key was refused."""
     held: float = 0.0
     """Seconds that a throttle or a `Retry-After` still holds the session."""
+    next_try: float = 0.0
+    """Seconds until it sends the next test query, where it is not open; 0 while one is sent."""
     reason: str | None = None
     """Why it is not open: what the gateway said, or why it cannot be reached."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ideogram_async._config import Settings
 from ideogram_async._errors import BaseURLError, IdeogramError, RequestError
 from ideogram_async._hooks import Hooks, hooks_of
-from ideogram_async._limits.limiter import Limiter
+from ideogram_async._limiter import Limiter
 from ideogram_async._limits.rate_limiter import RateLimiter
 from ideogram_async._limits.session import KeySession
 from ideogram_async._limits.shared_limit import SharedLimitDetector
@@ -39,16 +39,20 @@ class SessionPool:
     finds its key's limit, or the one that was passed in, which all sessions then use.
     """
 
-    def __init__(self, settings: Settings, limiter: Limiter | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         told, keys = settings.max_rate, len(settings.credentials)
         self.hooks: Hooks | None = hooks_of(settings.hooks, settings.url)
         self.sessions: tuple[KeySession, ...] = tuple(
             KeySession(
                 index,
-                limiter or RateLimiter(gentle=told is None, keys=keys),
+                settings.limiter or RateLimiter(gentle=told is None, keys=keys),
                 changed=self._changed,
             )
             for index in range(keys)
+        )
+        one = settings.limiter
+        self._limiters: tuple[Limiter, ...] = (
+            tuple(session.limiter for session in self.sessions) if one is None else (one,)
         )
         is_finite = told is not None and told < math.inf
         self._told = ToldRate(TOLD_SHARE * told) if told is not None and is_finite else None
@@ -64,8 +68,8 @@ class SessionPool:
     def rate(self) -> float:
         """Queries per second that may be sent now; inf where nothing limits them."""
         rate = 0.0
-        for session in self.sessions:  # looked at for each query: no generator, no `sum`
-            rate += session.limiter.rate
+        for limiter in self._limiters:  # looked at for each query: no generator, no `sum`
+            rate += limiter.rate
         return rate if self._told is None else min(self._told.rate, rate)
 
     @property
@@ -136,8 +140,8 @@ class SessionPool:
         """Record that due queries wait for the pace, of so many ids that are pending."""
         if self._told is not None:
             self._told.wait(pending)
-        for session in self.sessions:
-            session.limiter.wait(pending)
+        for limiter in self._limiters:
+            limiter.wait(pending)
 
     def sent(self, session: KeySession, now: float, *, immediate: bool) -> None:
         """Record that a query goes out."""
@@ -173,7 +177,7 @@ class SessionPool:
         self, session: KeySession, error: RequestError, asked: float, now: float, *, is_known: bool
     ) -> None:
         """Record a refusal that was charged to the rate of a key."""
-        if session.throttled(error, asked, now, is_known=is_known) and len(self.sessions) > 1:
+        if session.throttled(error, asked, now, is_known=is_known) and len(self._limiters) > 1:
             self._spread(session, now)
 
     def is_outage(self, now: float) -> bool:
@@ -234,7 +238,7 @@ class SessionPool:
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call back whenever a limiter has changed by itself: see `update`."""
-        for limiter in {id(session.limiter): session.limiter for session in self.sessions}.values():
+        for limiter in self._limiters:
             limiter.subscribe(changed)
 
     def update(self, now: float) -> None:

@@ -12,8 +12,8 @@ import random
 from collections.abc import Callable
 
 from ideogram_async._errors import RequestError
+from ideogram_async._limiter import Limiter
 from ideogram_async._limits.circuit_breaker import CircuitBreaker
-from ideogram_async._limits.limiter import Limiter
 from ideogram_async._statistics import SessionState, SessionStatistics
 
 _log = logging.getLogger("ideogram_async")
@@ -241,8 +241,15 @@ class KeySession:
             rate=None if self.limiter.source == "none" else self.limiter.rate,
             state=self._state(now),
             held=max(self.held_until - now, 0.0),
+            next_try=self._next_try(now),
             reason=self.reason,
         )
+
+    def _next_try(self, now: float) -> float:
+        """Return the seconds until the next test query; 0 where it is open, or one is sent."""
+        if self._state(now) == "open" or self.closed_until == math.inf:
+            return 0.0
+        return max(self.closed_until - now, 0.0)
 
     @property
     def blame(self) -> RequestError | None:

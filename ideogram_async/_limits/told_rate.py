@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ideogram_async._limits.limiter import LimitSource
+from ideogram_async._limiter import LimitSource
 
 MADE_UP_SECONDS = 0.05
 """Lateness of a timer, or of the loop, that is made up while due queries wait: so many seconds'

@@ -33,6 +33,7 @@ from ideogram_async._schedules.progress_line import (
 )
 from ideogram_async._schedules.rent_or_buy import LONGEST, interval
 from ideogram_async._schedules.request_state import (
+    BASIS,
     CROOKED,
     DURATION,
     FRESH,
@@ -68,8 +69,8 @@ POINTS_OF_A_LINE = 2
 LARGEST_SHARE = 0.9
 """Of its duration that a request is expected to wait: the rest is its pace, and must not be 0."""
 DOUBT = 1.3
-"""How much wider the end of a line with one point is taken: where progress turns crooked, such a
-line costs most, and shows least."""
+"""How much wider the end of a line is taken that has one point: where progress turns crooked, such
+a line costs most, and shows least."""
 CURIOSITY = 0.5
 """Of the price, where a query also shows the first points of a line: the value of information."""
 LAST_BAND = band_of(EDGES[-1])
@@ -187,6 +188,14 @@ class AdaptiveSchedule:
         if job.basis == LINE:
             end = max(end, job.t0 + median * (1 + job.sg))
         return end if end > job.last else 2 * job.last - end
+
+    def is_sure(self, state: JobState) -> bool:
+        """Return whether the expected end is that of a line which is believed.
+
+        While a rate limits the queries, such a request goes before all others once its end has
+        passed: then it is complete, more than four times of five.
+        """
+        return state.packed[BASIS] == LINE
 
     def _progress(self, job: RequestState, pool: BandPool, told: float, asked: float) -> None:
         """Record a percentage: x = ln( time since the anchor · what is left / what was done ).

@@ -8,19 +8,20 @@ import typer
 
 from ideogram_async import IdeogramClient, RequestError, Run, SamplingRequest, WaitTimeout
 from ideogram_async._protocol.sanitize import printable
-from ideogram_async.cli._console import Screen, shortened
+from ideogram_async.cli._console import Console, shortened
 from ideogram_async.cli._exit_codes import Code, CommandError, usage_errors
-from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
+from ideogram_async.cli._ids import IdStream, gather, no_ids, number_of, opened
 from ideogram_async.cli._options import (
-    EVERY,
+    AccessToken,
     AllowHTTP,
     BaseURL,
     MaxInFlight,
     MaxRate,
     Origin,
     RequestIds,
+    Token,
 )
-from ideogram_async.cli._progress_display import ProgressDisplay
+from ideogram_async.cli._progress_display import ProgressDisplay, Shown
 from ideogram_async.cli._results import Results, results_to
 
 ID_WIDTH = 22
@@ -43,14 +44,23 @@ def check(
     max_in_flight: MaxInFlight = 20,
     max_rate: MaxRate = None,
     allow_http: AllowHTTP = False,
+    token: Token = None,  # noqa: ARG001 - its callback acts
+    access_token: AccessToken = None,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Ask once for the state of each request.
 
-    A table goes to standard output, a row for each answer as it comes: id, state, model and prompt.
+    This is the library's `retrieve_many`. A table goes to standard output, a row for each answer as
+    it comes: id, state, model and prompt.
+
+    For example:
+
+    \b
+    ideogram-async check --from ids.txt
+    ideogram-async check --json --from ids.txt > states.jsonl
 
     Exit code: 0 all answered, 1 some were not, 2 wrong usage, 3 the run was ended, 130 interrupted,
     141 standard output was closed.
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     with opened(origin) as file, results_to(None) as results:
         source = gather(ids or (), file)
         with usage_errors():
@@ -70,32 +80,34 @@ async def run_check(
     async with client:
         with usage_errors():
             run = client.retrieve_many(ids, timeout=timeout, return_exceptions=True)
-        screen = Screen(stderr=True)
+        console = Console(stderr=True)
         async with run:
+            shown = Shown(client.base_url, done="answered", total=number_of(ids))
+            table = _Table(ids if isinstance(ids, list) else ())
             try:
-                with ProgressDisplay(screen, client, run, every=EVERY, done="answered") as meter:
-                    await _take(run, meter, results, _Table(ids if isinstance(ids, list) else ()))
+                with ProgressDisplay(console, client, run, shown) as display:
+                    await _take(run, display, results, table)
             except WaitTimeout as error:
                 raise _late(run, ids, timeout, error) from None
             if not run.statistics().taken:
                 raise no_ids()
-            screen.say(meter.describe())
+            console.say(display.summary())
             if run.statistics().failed:
                 raise typer.Exit(Code.FAILED)
 
 
 async def _take(
     run: Run[SamplingRequest | RequestError],
-    meter: ProgressDisplay,
+    display: ProgressDisplay,
     results: Results | None,
     table: "_Table",
 ) -> None:
     async for result in run:
         on_terminal = table.on_terminal if results is None else results.on_terminal
         if isinstance(result, RequestError):
-            meter.say(("failed: ", "red"), printable(str(result)))
+            display.say(("failed: ", "red"), printable(str(result)))
         if on_terminal:
-            meter.hide()
+            display.hide()
         if results is None:
             table.add(result)
         elif isinstance(result, SamplingRequest):
@@ -131,9 +143,9 @@ class _Table:
     """Rows of aligned columns, the prompt last: on a terminal it is cut, elsewhere it is whole."""
 
     def __init__(self, ids: Iterable[str]) -> None:
-        self._screen = Screen()
+        self._console = Console()
         self._id_width = max((len(printable(one)) for one in ids), default=ID_WIDTH)
-        self.on_terminal: bool = self._screen.is_terminal
+        self.on_terminal: bool = self._console.is_terminal
 
     def add(self, result: SamplingRequest | RequestError) -> None:
         """Print a row."""
@@ -142,7 +154,7 @@ class _Table:
             state = state_of(result)
             model = shortened(result.model_version or "", 16)
             prompt = shortened(result.user_prompt or "", 200)
-        self._screen.say_cut(
+        self._console.say_cut(
             (f"{printable(result.request_id or ''):{self._id_width}}", "cyan"),
             f"  {state:{STATE_WIDTH}}  {model:16}  {prompt}".rstrip(),
         )

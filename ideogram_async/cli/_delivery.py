@@ -28,22 +28,24 @@ if TYPE_CHECKING:
 
 
 async def deliver(
-    run: Stream, meter: ProgressDisplay, results: Results, album: ImageSaver | None
+    run: Stream, display: ProgressDisplay, results: Results, saver: ImageSaver | None
 ) -> None:
     """Write each finished request, tell of each failure, and show the others' progress."""
     async for result in run:
         if isinstance(result, RequestError):
-            meter.ended(result.request_id)
-            meter.say(("failed: ", "red"), printable(_reason(result)))
+            display.ended(result.request_id)
+            display.say(("failed: ", "red"), printable(_reason(result)))
+            if saver is not None:
+                saver.add_failure(result, _reason(result))
         elif not result.is_complete:
-            meter.note(result)
+            display.update(result)
         else:
-            meter.ended(result.request_id)
+            display.ended(result.request_id)
             if results.on_terminal:
-                meter.hide()
+                display.hide()
             await results.add(result)
-            if album is not None:
-                album.add(result)
+            if saver is not None:
+                saver.add(result)
 
 
 @contextmanager

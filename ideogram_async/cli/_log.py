@@ -15,16 +15,23 @@ if TYPE_CHECKING:
 
 
 def log_to_stderr(environ: Mapping[str, str]) -> None:
-    """Set the log up as the environment asks."""
+    """Set the log up as the environment asks; by default errors alone are shown.
+
+    What the client warns of, the commands say in their own words.
+    """
     try:
         level = requested_level(environ)
     except ValueError as error:
         raise CommandError(str(error), Code.USAGE) from None
-    if level is not None:
-        handler = _Handler()
-        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = _Handler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    if level is None:
+        handler.setLevel(logging.ERROR)
+    else:
         logger.setLevel(level)
-        logger.addHandler(handler)
+    for former in [one for one in logger.handlers if isinstance(one, _Handler)]:
+        logger.removeHandler(former)
+    logger.addHandler(handler)
 
 
 class _Handler(logging.Handler):

@@ -31,11 +31,11 @@ class RateEstimate:
         return ends / seconds
 
 
-def rate_in_words(rate: float) -> str:
+def rate_in_words(rate: float, what: str) -> str:
     """Return a rate in words: in whole numbers, if it is at least 1."""
     if rate >= 1:
-        return f"{rate:.0f} a second"
-    return f"{60 * rate:.0f} a minute"
+        return f"{rate:.0f} {what} per second"
+    return f"{60 * rate:.0f} {what} per minute"
 
 
 def left_in_words(seconds: float) -> str:
@@ -45,3 +45,12 @@ def left_in_words(seconds: float) -> str:
             count = -int(-seconds // size)
             return f"about {count} {unit}s left"
     return "less than a minute left"
+
+
+def elapsed_in_words(seconds: float) -> str:
+    """Return a time that has passed, to the second: 7 s, 1:07, 1:00:07."""
+    minutes, rest = divmod(int(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -42,7 +42,7 @@ class Shards(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What a meter reads of a client, of all shards."""
+    """What a display reads of a client, of all shards."""
 
     run: Any
     """A `RayRun`."""

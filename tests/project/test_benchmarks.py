@@ -45,7 +45,7 @@ def test_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = _written(tmp_path, "throughput")
     assert [row["client"] for row in written["rows"]] == clients
     assert all(row["costs"][0] > 0 for row in written["rows"])
-    assert [goal["limit"] for goal in written["goals"]] == [1.15, 1.4]
+    assert [goal["limit"] for goal in written["goals"]] == [0.48, 0.6]
     assert "x aiohttp, tuned" in capsys.readouterr().out
 
 
