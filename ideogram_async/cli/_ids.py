@@ -42,7 +42,7 @@ def gather(arguments: Iterable[str], file: FileIO | None) -> list[str] | IdStrea
     """Return the ids of the arguments and of a file; those of a pipe as they come."""
     given = [argument.strip() for argument in arguments]
     for name in given if file is None else ():
-        if Path(name).suffix and Path(name).is_file():
+        if Path(name).suffix and os.path.isfile(name):  # noqa: PTH113 - it takes any text
             raise CommandError(f"{name} is a file of ids? Give it by --from {name}", Code.USAGE)
     if file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return IdStream(given, file)
