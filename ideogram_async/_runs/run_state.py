@@ -188,7 +188,7 @@ class RunState(Generic[T]):
 
     def _time_out(self) -> None:
         fault, figures = self._backend.last_fault(), self.statistics()
-        words = "" if fault is None else f"; the last answer: {fault.args[0]}"
+        words = "" if fault is None else f"; the last fault: {fault.args[0]}"
         error = WaitTimeout(
             f"{figures.completed} of {figures.taken} complete within the timeout{words}"
         )

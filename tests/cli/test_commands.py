@@ -383,13 +383,20 @@ async def test_a_reader_that_stalls_does_not_stop_the_loop() -> None:
             "a key is no option, for every process can see it: set IDEOGRAM_",
         ),
         (("--access-token", "canary", "x"), "IDEOGRAM_ACCESS_TOKEN"),
+        (("table.csv",), "table.csv is a file of ids? Give it by --from table.csv"),
         (("x", "--download", "latin"), "latin is a file: --download takes a directory"),
         (("",), "empty"),
         (("x",), "IDEOGRAM_BASE_URL"),
         (("x", "--base-url", "http://gateway.example"), "--allow-http"),
-        (("x", "--base-url", "http://127.0.0.1", "--timeout", "nan"), "timeout is nan"),
-        (("x", "--base-url", "http://127.0.0.1", "--deadline", "-1"), "deadline is -1"),
-        (("x", "--base-url", "http://127.0.0.1", "--max-in-flight", "0"), "max_in_flight is 0"),
+        (
+            ("x", "--base-url", "http://127.0.0.1", "--timeout", "nan"),
+            "--timeout is nan: expected seconds > 0 and finite",
+        ),
+        (("x", "--base-url", "http://127.0.0.1", "--deadline", "-1"), "--deadline is -1"),
+        (
+            ("x", "--base-url", "http://127.0.0.1", "--max-in-flight", "0"),
+            "--max-in-flight is 0: expected at least 1",
+        ),
     ],
 )
 def test_bad_usage_is_one_clear_line(

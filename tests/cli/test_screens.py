@@ -138,7 +138,7 @@ async def test_bars_at_each_size(
     assert counts[0].endswith(" 0 of 14")
     assert any(re.search(r"━ +[3-6]\d % *", line) for frame in early for line in frame)
     assert any(re.match(r"\d s, \d+ running, \d+ queued", line) for line in early[8])
-    assert any(re.search(r"\d queries, \d+\.\d per request", line) for line in early[-1])
+    assert any(re.search(r"^\d+ queries(, \d+ queries per second)?$", line) for line in early[-1])
     (summary,) = last
     assert re.fullmatch(r"14 of 14 complete, \d+ queries, in \d+ s"[:columns], summary)
 
@@ -373,8 +373,9 @@ def test_a_time_left_in_words(seconds: float, told: str) -> None:
 
 def test_a_rate_in_words() -> None:
     """Slow ones are per minute."""
-    assert rate_in_words(42.4, "queries") == "42 queries per second"
-    assert rate_in_words(0.25, "requests") == "15 requests per minute"
+    assert rate_in_words(42.4, "query", "queries") == "42 queries per second"
+    assert rate_in_words(1.2, "query", "queries") == "1 query per second"
+    assert rate_in_words(0.25, "request", "requests") == "15 requests per minute"
 
 
 @pytest.mark.parametrize(
