@@ -240,6 +240,25 @@ async def test_a_wait_for_an_id_of_a_long_run_goes_first() -> None:
 
 
 @pytest.mark.anyio
+async def test_waits_leave_a_fifth_of_the_rate_to_runs() -> None:
+    """Under a rate that waits alone would fill, a run still has one of each five queries."""
+    async with (
+        Gateway(latency=0.05) as gateway,
+        IdeogramClient(gateway.url, max_rate=5, schedule=FixedInterval(1.0)) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(20):
+            tasks.start_soon(client.wait, gateway.submit(progress="never"))
+        await anyio.sleep(10)
+        ids = [gateway.submit(duration=0) for _ in range(50)]
+        with anyio.fail_after(75):
+            assert len([request async for request in client.as_completed(ids)]) == 50
+        asked = [query.request_id in ids for query in gateway.queries if query.at > 10]
+        assert 0.19 < sum(asked) / len(asked) < 0.25
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
 async def test_a_wait_and_a_small_run_are_not_held_up_by_20_000_ids() -> None:
     """With 20,000 ids polled at 100 queries a second a wait is late by < 8 s, 20 ids by < 20 s."""
     async with (
