@@ -215,6 +215,7 @@ box.value = "LightHouse"; box.dispatchEvent(new d.defaultView.Event("input"));
 document.title = JSON.stringify({
   title: d.title, sections: all.length, loaded,
   ran: [d.title, document.title].includes("1"), scripts: d.scripts.length,
+  width: d.documentElement.clientWidth,
   overflow: d.documentElement.scrollWidth - d.documentElement.clientWidth,
   widths: [...new Set(all.map(s => Math.round(s.getBoundingClientRect().width)))].length,
   directions: [1, 3].map(n => d.defaultView.getComputedStyle(one(n)).direction),
@@ -252,6 +253,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
     assert seen["title"] == "200 images of 200 requests"
     assert (seen["sections"], seen["scripts"], seen["ran"]) == (200, 1, False)
     assert seen["loaded"] >= 4
+    assert seen["width"] <= 390
     assert seen["overflow"] == 0
     assert seen["directions"] == ["rtl", "ltr"]
     assert seen["names"][3:6] == [PROMPTS[3][:12], "👩\u200d🎨 paints", "no prompt"]
