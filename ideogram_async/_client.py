@@ -153,7 +153,8 @@ class IdeogramClient:
             prefix: The start of each file's name.
 
         Raises:
-            DownloadError: An image could not be saved; `saved` lists the request's other files.
+            DownloadError: The request is not complete, or an image could not be saved; `saved`
+                lists the request's other files.
             ClientClosed: The client was closed.
             ValueError: The quality is unknown, or the prefix could lead out of the directory.
             TypeError: `image` is neither a request nor a response.

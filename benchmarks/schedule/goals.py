@@ -12,8 +12,9 @@ from benchmarks._report import Goal, goal
 from benchmarks.schedule.simulation import MEAN_ROUND_TRIP_SECONDS, Curve, simulate
 from benchmarks.schedule.workloads import DURATION_LAW, PROGRESS, WORKLOADS, Workload, workload
 from ideogram_async._models import SamplingRequest
-from ideogram_async._schedules.adaptive import AdaptiveSchedule, JobState
+from ideogram_async._schedules.adaptive import AdaptiveSchedule
 from ideogram_async._schedules.base import Observation
+from ideogram_async._schedules.request_state import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

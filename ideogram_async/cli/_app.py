@@ -15,6 +15,7 @@ from ideogram_async.cli._demo import demo
 from ideogram_async.cli._exit_codes import CommandGroup, flushed_streams
 from ideogram_async.cli._log import log_to_stderr
 from ideogram_async.cli._serve import serve
+from ideogram_async.cli._signals import show_cursor_at_the_end
 from ideogram_async.cli._watch import watch
 
 app: typer.Typer = typer.Typer(
@@ -36,6 +37,7 @@ def main() -> None:
     bytearray(1 << 20)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no encoding ends a run
+    show_cursor_at_the_end()
     with flushed_streams():
         app(prog_name="ideogram-async")
 
@@ -56,19 +58,6 @@ def _prepare(
     ] = False,
 ) -> None:
     """Poll many image requests at once, and get each as it completes.
-
-    Examples, without a gateway:
-
-    \b
-    ideogram-async demo
-    ideogram-async serve > ids.txt
-
-    Then, in another terminal:
-
-    \b
-    export IDEOGRAM_BASE_URL=http://127.0.0.1:8000
-    ideogram-async watch --from ids.txt --output finished.jsonl --download images
-    ideogram-async check --from ids.txt
 
     Examples, without a gateway:
 

@@ -1,4 +1,4 @@
-"""`ideogram-async check`: one query an id, and the states as a table, or as lines of JSON."""
+"""`ideogram-async check`: one query per id, and the states as a table, or as lines of JSON."""
 
 import asyncio
 from collections.abc import Iterable

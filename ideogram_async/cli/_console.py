@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import msgspec
 from rich import console as rich_console
@@ -63,6 +64,15 @@ class Console(rich_console.Console):
             self.print(Text.assemble(*parts), no_wrap=True, overflow="ellipsis")
         else:
             self.say(*parts)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; messages that a full disk does not take are dropped, and nothing else ends."""
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            if not self.stderr:
+                raise
+            self.quiet = True
 
     def on_broken_pipe(self) -> None:
         """End the command where its output has no reader; without its messages it goes on."""

@@ -83,7 +83,7 @@ class CommandGroup(TyperGroup):
 
 @contextmanager
 def flushed_streams() -> Iterator[None]:
-    """Flush both streams at the end of the process, and drop what nobody reads.
+    """Flush both streams at the end of the process, and drop what nobody takes.
 
     Python's own flush at exit would end with 120 and "Exception ignored".
     """
@@ -92,24 +92,25 @@ def flushed_streams() -> Iterator[None]:
         yield
     except SystemExit as ended:
         code = ended.code
-    if _flush(sys.stdout) and code in {None, 0, Code.FAILED}:
-        code = Code.READER_GONE
+    error = _flush(sys.stdout)
+    if error is not None and code in {None, 0, Code.FAILED}:
+        code = Code.READER_GONE if isinstance(error, BrokenPipeError) else Code.ENDED
     _flush(sys.stderr)
     sys.exit(code)
 
 
-def _flush(stream: TextIO | None) -> bool:
-    """Flush a stream; return whether its reader is gone, and drop the text where it is."""
+def _flush(stream: TextIO | None) -> OSError | None:
+    """Flush a stream; return why it does not take the text, and drop the text then."""
     if stream is None:  # closed by whoever started the process
-        return False
+        return None
     try:
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, stream.fileno())
         os.close(devnull)
-        return True
-    return False
+        return error
+    return None
 
 
 _NAMES = {

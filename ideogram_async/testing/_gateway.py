@@ -255,6 +255,8 @@ class Gateway:
     ) -> None:
         """Answer the next `times` queries with a fault; only those of one id or key, if given.
 
+        `times` is at least 1, or `math.inf`.
+
         Several calls form a line: the first fault that fits a query is used.
         """
         self._script.add(fault, times, request_id, key)

@@ -8,6 +8,7 @@ import random
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from ._progress import KINDS
 from ._submissions import ASSETS_URL, Submission, make_id
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class Requests:
         assets_url: str = ASSETS_URL,
     ) -> str:
         """Add a request, and return its id."""
+        if not callable(progress) and progress not in KINDS:
+            kinds = ", ".join(KINDS)
+            raise ValueError(f"progress is {progress!r}: expected a function, or one of {kinds}")
         request_type = request_type or ("SUPER_RES" if progress == "stuck" else "TEXT_TO_IMAGE")
         since = self._loop.time() if submitted is None else submitted
         drawn = self._typical(request_type, sampling_speed)

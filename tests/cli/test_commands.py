@@ -27,7 +27,7 @@ from ideogram_async import IdeogramClient, SamplingRequest, __main__
 from ideogram_async.cli import app
 from ideogram_async.cli._console import Console, json_line
 from ideogram_async.cli._demo import run_demo
-from ideogram_async.cli._exit_codes import CommandError
+from ideogram_async.cli._exit_codes import CommandError, flushed_streams
 from ideogram_async.cli._ids import IdStream, gather, opened
 from ideogram_async.cli._log import log_to_stderr
 from ideogram_async.cli._results import Stream
@@ -272,6 +272,30 @@ async def test_a_full_disk_ends_the_run() -> None:
             await run_watch(client, [gateway.submit(duration=0)], Stream(output))
         os.close(output)
     assert ended.value.code == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(("more", "code"), [([], 0), (["unknown"], 1)])
+async def test_a_full_disk_behind_the_messages_ends_nothing(
+    more: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failures and figures that cannot be written are dropped; exit codes say what they say."""
+    source, output = os.pipe()
+    async with Gateway() as gateway:
+        ids = [*more, *(gateway.submit(duration=20 + n) for n in range(3))]
+        with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: ASYNC230, PTH123 - a device
+            monkeypatch.setattr(sys, "stderr", full)
+            with pytest.raises(SystemExit) as ended, flushed_streams():
+                try:
+                    await run_watch(IdeogramClient(gateway.url), ids, Stream(output))
+                except typer.Exit as error:
+                    sys.exit(error.exit_code)
+            monkeypatch.undo()
+    os.close(output)
+    with open(source, "rb") as file:  # noqa: ASYNC230, PTH123 - a pipe that has ended
+        assert file.read().count(b"\n") == 3
+    assert ended.value.code == code
 
 
 @pytest.mark.anyio

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -272,6 +273,19 @@ def test_a_gateway_that_answers_with_errors_is_named() -> None:
 
 
 # In a process of its own, on a terminal
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_the_cursor_shown(
+    served: Served, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A process that is told to end shows the cursor, which bars hide, and ends by the signal."""
+    terminal = Terminal(served, *arguments(tmp_path, served.open(1)))
+    terminal.read_until(lambda text: "50 %" in text)
+    terminal.process.send_signal(number)
+    assert terminal.read_all() == -number
+    shown = re.findall(r"\x1b\[\?25([hl])", terminal.text)
+    assert (shown[0], shown[-1]) == ("l", "h")
 
 
 def test_a_resize_leaves_no_stale_lines(served: Served, tmp_path: Path) -> None:

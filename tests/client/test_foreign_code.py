@@ -194,9 +194,9 @@ class _FailingSchedule(FixedInterval):
     def fail(self, place: str, request_id: str) -> float:
         if place != self.place or request_id not in self.sick:
             return 1.0
-        if isinstance(self.failure, float):
-            return self.failure
-        raise self.failure
+        if isinstance(self.failure, BaseException):
+            raise self.failure
+        return self.failure
 
     def start(self, now: float, *, just_submitted: bool) -> tuple[Any, float]:  # noqa: ARG002
         self.started += 1

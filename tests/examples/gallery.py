@@ -18,7 +18,7 @@ class Gallery:
                 self.failed.append(result.request_id or "")
             else:
                 images = [image.url for image in result.responses if image.url]
-                self.images[result.request_id or ""] = images
+                self.images[result.request_id] = images
 
 
 @pytest.mark.asyncio

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ideogram_async import FixedInterval, IdeogramClient
 from ideogram_async._polling.calendar_queue import CalendarQueue
-from ideogram_async._polling.job import Job
+from ideogram_async._polling.job import EXPECTED, IMMEDIATE, ORDINARY, Job
 from ideogram_async._polling.job_queue import JobQueue
 from ideogram_async._polling.lane import Lane
 from ideogram_async._polling.ready_queue import ReadyQueue
@@ -37,7 +37,20 @@ class _Owner:
 
 def _job(owner: Any, number: int, release: float, order: float | None = None) -> Job:
     rank = release if order is None else order
-    return Job(rank, f"id-{number}", number, owner, None, release, is_immediate=True)
+    return Job(rank, f"id-{number}", number, owner, None, release, IMMEDIATE)
+
+
+def test_one_whose_end_is_sure_and_has_passed_goes_first() -> None:
+    """Before its end it has its place by the deadline; after it, it goes before all others."""
+    owner, lane = _Owner(), Lane()
+    for number, (order, precedence) in enumerate(
+        [(3.0, ORDINARY), (1.0, ORDINARY), (2.0, IMMEDIATE), (5.0, EXPECTED), (4.0, EXPECTED)]
+    ):
+        job = _job(owner, number, 0.0, order)
+        job.precedence = precedence
+        lane.add(job, 1.0)
+    popped = [lane.pop(now) for now in (1.0, 4.5, 4.5, 5.5, 5.5, 5.5)]
+    assert [None if job is None else job.order for job in popped] == [1.0, 4.0, 2.0, 5.0, 3.0, None]
 
 
 def _drain(job_queue: JobQueue, now: float) -> list[Job]:

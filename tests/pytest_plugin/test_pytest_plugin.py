@@ -161,3 +161,47 @@ def test_settings_of_pytest_asyncio(ini: str, tmp_path: Path) -> None:
     assert run(tmp_path, {"test_it.py": used("asyncio", "asyncio", ini)}, "asyncio", ini) == (
         USED_WELL
     )
+
+
+MISTAKEN = """
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.anyio
+async def test_in_real_time(ideogram_gateway):
+    pass
+"""
+UNNAMED = """
+import asyncio
+import pytest
+from ideogram_async.testing import VirtualTimeLoop
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+@pytest.mark.anyio
+@pytest.mark.ideogram_gateway("key")
+async def test_of_a_key(ideogram_gateway):
+    pass
+
+@pytest.mark.anyio
+async def test_on_virtual_time(ideogram_gateway):
+    await asyncio.sleep(3600)
+"""
+
+
+def test_what_would_be_ignored_is_an_error(tmp_path: Path) -> None:
+    """A mark's unnamed argument, and a module's loop in real time, are told, with what to do."""
+    files = {"test_mistaken.py": MISTAKEN, "test_unnamed.py": UNNAMED}
+    assert run(tmp_path, files, "anyio", VIRTUAL) == {
+        "test_in_real_time": "ERROR",
+        "test_of_a_key": "ERROR",
+        "test_on_virtual_time": "PASSED",
+    }
+    output = (tmp_path / "output").read_text()
+    assert "the fixture anyio_backend of test_mistaken.py would turn it off" in output
+    assert "by their names, as in ideogram_gateway(tokens=['key']): what is 'key'?" in output
