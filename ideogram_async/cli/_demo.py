@@ -37,9 +37,9 @@ PICTURE_SECONDS = 8.5
 KEYS = ("demo-key-1", "demo-key-2")
 """Made up. The gateways accept the first one only."""
 NEXT_STEPS = (
-    "ideogram-async serve > ids.txt",
+    "{program} serve > ids.txt",
     "export IDEOGRAM_BASE_URL=http://127.0.0.1:8000",
-    "ideogram-async watch --from ids.txt --output finished.jsonl --download images",
+    "{program} watch --from ids.txt --output finished.jsonl --download images",
 )
 
 
@@ -204,7 +204,13 @@ class _Demo:
         self._console.say(_verdict(self._loop, self._library))
         self._console.say(("Try next, the first line in a terminal of its own:", "bold"))
         for line in NEXT_STEPS:
-            self._console.say(line)
+            self._console.say(line.format(program=_program()))
+
+
+def _program() -> str:
+    """Return how the command was called, where that is a path to type again."""
+    called = Path(sys.argv[0])
+    return "ideogram-async" if called.is_absolute() else str(called)
 
 
 def _verdict(loop: Side, library: Side) -> str:
