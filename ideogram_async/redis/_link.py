@@ -15,6 +15,8 @@ from ideogram_async.redis._script import SCRIPT
 
 ANSWER_SECONDS = 1.0
 """Seconds that Redis has for an answer."""
+LISTEN_SECONDS = 10.0
+"""Seconds for which the channel is read at once; what a user's client is set to does not count."""
 
 _encode = msgspec.json.Encoder().encode
 _read_reply = msgspec.json.Decoder(Reply).decode
@@ -49,8 +51,10 @@ class Link:
         """Pass on what is published, until cancelled."""
         async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(self._key)
-            async for message in channel.listen():
-                hear(_read_announcement(message["data"]))
+            while True:
+                message = await channel.get_message(timeout=LISTEN_SECONDS)
+                if message is not None:
+                    hear(_read_announcement(message["data"]))
 
     async def _run(self, report: Report) -> str | bytes:
         async with asyncio.timeout(ANSWER_SECONDS):
