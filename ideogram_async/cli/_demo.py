@@ -36,6 +36,7 @@ PICTURE_SECONDS = 8.5
 """The moment that `--svg` shows."""
 KEYS = ("demo-key-1", "demo-key-2")
 """Made up. The gateways accept the first one only."""
+PROGRAM = "ideogram-async"
 NEXT_STEPS = (
     "{program} serve > ids.txt",
     "export IDEOGRAM_BASE_URL=http://127.0.0.1:8000",
@@ -210,7 +211,8 @@ class _Demo:
 def _program() -> str:
     """Return how the command was called, where that is a path to type again."""
     called = Path(sys.argv[0])
-    return "ideogram-async" if called.is_absolute() else str(called)
+    typed = called.name == PROGRAM and not called.is_absolute()
+    return str(called) if typed else PROGRAM
 
 
 def _verdict(loop: Side, library: Side) -> str:
