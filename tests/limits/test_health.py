@@ -17,6 +17,7 @@ from ideogram_async import (
     Credential,
     FixedInterval,
     IdeogramClient,
+    RateLimitError,
 )
 from ideogram_async._limits.circuit_breaker import (
     FIRST_OPEN_SECONDS,
@@ -182,6 +183,23 @@ async def test_a_key_that_was_refused_a_while_ago_is_tried_before_a_run_ends() -
         await anyio.sleep(20)
         gateway.revoke(keys[1])
         assert sorted(await polling) == sorted(ids)
+
+
+async def test_a_hold_that_outlasts_a_call_in_line_ends_it_at_once() -> None:
+    """A call for one answer, in line for the only place, hears of the hold as soon as it begins."""
+    async with (
+        Gateway(latency=1.0) as gateway,
+        IdeogramClient(gateway.url, max_in_flight=1, schedule=FixedInterval(0.1)) as client,
+    ):
+        polled, other = gateway.submit(progress="never"), gateway.submit()
+        polling = asyncio.create_task(client.wait(polled))
+        await anyio.sleep(1.5)
+        gateway.on_query = lambda _: Reply(429, {"Retry-After": "60"})
+        await anyio.sleep(1.0)
+        with anyio.fail_after(3), pytest.raises(RateLimitError, match="asked to wait"):
+            await client.retrieve(other, timeout=30)
+        polling.cancel()
+    assert [query for query in gateway.queries if query.request_id == other] == []
 
 
 async def test_keys_take_turns_where_one_query_is_enough() -> None:
