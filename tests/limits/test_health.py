@@ -185,6 +185,32 @@ async def test_a_key_that_was_refused_a_while_ago_is_tried_before_a_run_ends() -
         assert sorted(await polling) == sorted(ids)
 
 
+async def test_the_clock_of_an_id_starts_when_the_gateway_can_be_reached() -> None:
+    """Tries that made no connection are no queries: the id has its whole deadline after them."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url, deadline=60) as client:
+        request_id = gateway.submit(duration=80)
+        async with gateway.down():
+            waiting = asyncio.create_task(client.wait(request_id))
+            await anyio.sleep(20)
+        assert (await waiting).is_complete
+
+
+async def test_sound_ids_behind_sick_ones_have_their_turn() -> None:
+    """Where a batch begins with 150 sick ids, the next new one is not simply the next in line."""
+    async with Gateway(latency=0.1) as gateway, IdeogramClient(gateway.url) as client:
+        sick = [gateway.submit() for _ in range(150)]
+        sound = [gateway.submit(duration=1) for _ in range(15)]
+        gateway.on_query = lambda query: Reply(500) if query.request_id in sick else None
+        ended = []
+        with anyio.fail_after(7):
+            async with client.as_completed([*sick, *sound]) as run:
+                async for request in run:
+                    ended.append(request.request_id)
+                    if len(ended) == len(sound):
+                        break
+    assert sorted(ended) == sorted(sound)
+
+
 async def test_a_hold_that_outlasts_a_call_in_line_ends_it_at_once() -> None:
     """A call for one answer, in line for the only place, hears of the hold as soon as it begins."""
     async with (
