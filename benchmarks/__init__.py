@@ -7,5 +7,5 @@ benchmarks.throughput` runs `speed/throughput.py`, and `python -m benchmarks.soa
 
 from pathlib import Path
 
-FOLDERS = ("cli", "schedule", "soak", "speed")
+FOLDERS = ("cli", "limits", "schedule", "soak", "speed")
 __path__ += [str(Path(__file__).with_name(folder)) for folder in FOLDERS]

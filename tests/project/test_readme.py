@@ -102,7 +102,12 @@ def test_examples_in_docstrings(name: str) -> None:
 
 def test_every_example_is_run() -> None:
     """Each example is named by a test that runs it."""
-    files = ("project/test_readme", "pytest_plugin/test_pytest_plugin", "ray/test_run")
+    files = (
+        "project/test_readme",
+        "pytest_plugin/test_pytest_plugin",
+        "ray/test_run",
+        "redis/test_examples",
+    )
     tests = "".join(
         (ROOT / f"tests/{file}.py").read_text(encoding="utf-8")
         for file in (*files, "client/test_service")
