@@ -289,10 +289,19 @@ def test_a_signal_leaves_the_cursor_shown(
 
 
 def test_a_resize_leaves_no_stale_lines(served: Served, tmp_path: Path) -> None:
-    """Made narrower in the middle, the terminal shows the summary alone at the end."""
+    """At each size a frame has what fits; made narrow, it leaves the summary alone at the end."""
     ids, columns = served.open(6), 20
-    terminal = Terminal(served, *arguments(tmp_path, ids))
-    terminal.read_until(lambda text: "50 %" in text)
+    terminal = Terminal(served, *arguments(tmp_path, ids), rows=24, columns=80)
+    terminal.read_until(lambda text: text.count("50 %") >= 6)
+    for size in ((24, 80), (40, 120), (12, 50), (24, 120)):
+        terminal.resize(*size)
+        begin = len(terminal.text)
+        terminal.read_until(lambda text, begin=begin: text[begin:].count("0 of 6") > 3)  # type: ignore[misc]
+        frame = frames(terminal.text[begin:], *size)[-1]
+        assert max(map(len, frame)) < size[1]
+        assert sum(bool(re.search(r"━ +50 %", line)) for line in frame) == 6
+        assert any(line.endswith(" 0 of 6") for line in frame)
+        assert any(re.fullmatch(r"\d+ s, 6 running, 0 queued", line) for line in frame)
     terminal.resize(24, columns)
     resized = len(terminal.text)
     terminal.read_until(lambda text: len(text) > 2 * resized)
