@@ -303,17 +303,17 @@ def test_a_resize_leaves_no_stale_lines(served: Served, tmp_path: Path) -> None:
         assert any(line.endswith(" 0 of 6") for line in frame)
         assert any(re.fullmatch(r"\d+ s, 6 running, 0 queued", line) for line in frame)
     terminal.resize(24, columns)
-    resized = len(terminal.text)
-    terminal.read_until(lambda text: len(text) > 2 * resized)
+    narrowed, cut = len(terminal.text), f"{ids[0][:5]}…"
+    terminal.read_until(lambda text: text[narrowed:].count(cut) > 2)
     served.end(*ids[:3])
     terminal.read_until(lambda text: "3 of 6" in text)
     served.end(*ids[3:])
     assert terminal.read_all() == 0
     # Resized between two frames: the next is the first with ids cut short.
-    resized = terminal.text.rindex("\r\x1b[2K", 0, terminal.text.index(f"{ids[0][:5]}…"))
+    resized = terminal.text.rindex("\r\x1b[2K", 0, terminal.text.index(cut, narrowed))
     screen = pyte.Screen(120, 24)
     stream = pyte.Stream(screen)
-    stream.feed(terminal.text[:resized])
+    stream.feed(terminal.text[begin:resized])
     screen.resize(24, columns)
     stream.feed(terminal.text[resized:])
     lines = [line.rstrip() for line in screen.display if line.strip()]
