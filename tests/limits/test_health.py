@@ -157,6 +157,33 @@ async def test_a_refused_key_comes_back() -> None:
             assert last.count("b") >= 10
 
 
+async def test_a_key_that_was_refused_a_while_ago_is_tried_before_a_run_ends() -> None:
+    """One of two keys is refused for 10 s, the other one 20 s later: the run goes on."""
+    keys = ["key-one", "key-two"]
+    async with (
+        Gateway(tokens=keys) as gateway,
+        IdeogramClient(
+            gateway.url,
+            credentials=[Credential(token=key) for key in keys],
+            schedule=FixedInterval(1.0),
+        ) as client,
+    ):
+        ids = [gateway.submit(duration=60) for _ in range(20)]
+
+        async def poll() -> list[str]:
+            return [request.request_id async for request in client.as_completed(ids)]
+
+        polling = asyncio.create_task(poll())
+        await anyio.sleep(10)
+        gateway.revoke(keys[0])
+        await anyio.sleep(10)
+        assert client.statistics().sessions[0].state == "refused"
+        gateway.accept(keys[0])
+        await anyio.sleep(20)
+        gateway.revoke(keys[1])
+        assert sorted(await polling) == sorted(ids)
+
+
 async def test_keys_take_turns_where_one_query_is_enough() -> None:
     """Under the lightest load, too, every key is used, so that a refused one is tried again."""
     credentials = [Credential(token="a"), Credential(token="b")]

@@ -420,3 +420,27 @@ async def test_queries_that_hang_lose_their_places_to_due_ids() -> None:
                 if len(done) == len(sound):
                     break
     assert sorted(done) == sorted(sound)
+
+
+@pytest.mark.anyio
+async def test_an_id_that_one_key_refuses_is_asked_with_the_other() -> None:
+    """After the first refusal of an id by one key, its queries have the other one."""
+    keys = ["key-one", "key-two"]
+    told = {"Content-Type": "application/json"}, b'{"error":{"message":"not with this key"}}'
+    async with (
+        Gateway(tokens=keys, latency=0.05) as gateway,
+        IdeogramClient(
+            gateway.url,
+            credentials=[Credential(token=key) for key in keys],
+            schedule=FixedInterval(0.5),
+        ) as client,
+    ):
+        ids = [gateway.submit(duration=60) for _ in range(20)]
+        gateway.on_query = lambda query: (
+            Reply(403, *told) if query.request_id == ids[0] and query.key == keys[0] else None
+        )
+        done = [one.request_id async for one in client.as_completed(ids)]
+        assert {session.state for session in client.statistics().sessions} == {"open"}
+    assert sorted(done) == sorted(ids)
+    asked = [query.key for query in gateway.queries if query.request_id == ids[0]]
+    assert (asked.count(keys[0]), asked.count(keys[1]) > 5) == (1, True)
