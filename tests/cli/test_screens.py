@@ -125,7 +125,7 @@ async def test_bars_at_each_size(
     screen = Screen(monkeypatch, rows, columns)
     async with Gateway() as gateway:
         ids = [
-            gateway.submit(duration=2 + n / 2, queue=n % 2, progress="linear") for n in range(14)
+            gateway.submit(duration=1.5 + n / 4, queue=n % 2, progress="linear") for n in range(14)
         ]
         await watched(gateway, ids, tmp_path)
     *early, last = screen.frames()
