@@ -196,13 +196,13 @@ async def test_the_clock_of_an_id_starts_when_the_gateway_can_be_reached() -> No
 
 
 async def test_sound_ids_behind_sick_ones_have_their_turn() -> None:
-    """Where a batch begins with 150 sick ids, the next new one is not simply the next in line."""
+    """Where a batch begins with 300 sick ids, the next new one is not simply the next in line."""
     async with Gateway(latency=0.1) as gateway, IdeogramClient(gateway.url) as client:
-        sick = [gateway.submit() for _ in range(150)]
-        sound = [gateway.submit(duration=1) for _ in range(15)]
+        sick = [gateway.submit() for _ in range(300)]
+        sound = [gateway.submit(duration=1) for _ in range(60)]
         gateway.on_query = lambda query: Reply(500) if query.request_id in sick else None
         ended = []
-        with anyio.fail_after(7):
+        with anyio.fail_after(10):
             async with client.as_completed([*sick, *sound]) as run:
                 async for request in run:
                     ended.append(request.request_id)
