@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 NEW, ASKED, ANSWERED = range(3)
 """How far an id has come: never asked, asked, answered well at least once."""
 
+ORDINARY, EXPECTED, IMMEDIATE = range(3)
+"""Why an id is asked: the schedule says so; its end is sure, and `order` is when it will have
+passed; a caller asked for it now."""
+
 
 class Subscriber(Protocol):
     """A call that awaits ids: a run of many, or a call for one."""
@@ -79,8 +83,8 @@ class Job(msgspec.Struct, order=True, gc=False):
     """The schedule's state of this request."""
     release: float
     """When it may be asked next, on the loop's clock."""
-    is_immediate: bool
-    """Whether a caller asked for this query now, rather than the schedule."""
+    precedence: int
+    """Why it is asked, one of the three above."""
     expires: float = math.inf
     """When the id's time is up for its owner: set by the first query."""
     stage: int = NEW
@@ -89,6 +93,11 @@ class Job(msgspec.Struct, order=True, gc=False):
     fault_history: FaultHistory | None = None
     shared_with: dict[Subscriber, float] | None = None
     """The subscribers beside its owner, and when the id's time is up for each."""
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether a caller asked for this query now, rather than the schedule."""
+        return self.precedence == IMMEDIATE
 
     @property
     def record(self) -> SamplingRequest | None:

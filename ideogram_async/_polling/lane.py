@@ -29,7 +29,7 @@ class Lane:
     """The waiting jobs of one run, or of all calls for one id.
 
     Immediate jobs, which a caller asked for now, stand apart: they may be sent before the pace
-    allows others.
+    allows others. So do those whose end is sure: once it has passed, they go before all others.
     """
 
     __slots__ = (
@@ -39,9 +39,11 @@ class Lane:
         "_rebuild_at",
         "_removed",
         "alarm",
+        "expected",
         "immediate",
         "in_immediate_turn",
         "in_turn",
+        "queues",
         "ready",
         "soonest",
     )
@@ -57,13 +59,16 @@ class Lane:
 
     def _begin(self) -> None:
         self.ready: ReadyQueue = ReadyQueue()
+        self.expected: ReadyQueue = ReadyQueue()
         self.immediate: ReadyQueue = ReadyQueue()
+        self.queues: tuple[ReadyQueue, ...] = (self.ready, self.expected, self.immediate)
+        """The jobs that may be asked now, by precedence."""
         self._asleep = CalendarQueue()
         self._removed, self._rebuild_at = 0, REMOVED_KEPT
 
     def __len__(self) -> int:
         """Return how many jobs stand here, removed ones among them."""
-        return len(self.ready) + len(self.immediate) + len(self._asleep)
+        return sum(map(len, self.queues)) + len(self._asleep)
 
     @property
     def wakes_at(self) -> float:
@@ -73,7 +78,11 @@ class Lane:
     @property
     def is_ready(self) -> bool:
         """Whether a job may be asked now."""
-        return self.ready.first < math.inf or self.immediate.first < math.inf
+        return (
+            self.ready.first < math.inf
+            or self.immediate.first < math.inf
+            or self.expected.first < math.inf
+        )
 
     def in_line(self, release: float) -> float:
         """Return the rank of a new job: those of one release are asked in the order they came."""
@@ -99,12 +108,20 @@ class Lane:
             if job.owner is not None:
                 self._admit(job)
 
-    def pop(self, *, immediate: bool = False) -> Job | None:
-        """Remove and return the ready job whose deadline comes first, of all or the immediate."""
+    def pop(self, now: float, *, immediate: bool = False) -> Job | None:
+        """Remove and return a ready job, of all or the immediate.
+
+        1. The end of one was sure, and has passed: the first of these, before all others.
+        2. The one whose deadline comes first.
+        """
         while True:
             queue = self.immediate
-            if not immediate and self.ready.first < queue.first:
-                queue = self.ready
+            if not immediate:
+                if self.ready.first < queue.first:
+                    queue = self.ready
+                end = self.expected.first
+                if end <= now or end < queue.first:
+                    queue = self.expected
             if queue.first == math.inf:
                 return None
             job = queue.pop()
@@ -126,7 +143,7 @@ class Lane:
         """
         if self.soonest > before:
             return
-        waiting = (*self.immediate, *self.ready)
+        waiting = tuple(chain(*self.queues))
         self.soonest = math.inf
         for start in range(0, len(waiting), RELEASED_AT_ONCE):
             late = []
@@ -149,12 +166,12 @@ class Lane:
 
     def jobs(self) -> list[Job]:
         """Return all jobs that wait here."""
-        waiting = chain(self.immediate, self.ready, self._asleep)
+        waiting = chain(*self.queues, self._asleep)
         return [job for job in waiting if job.owner is not None]
 
     def ready_jobs(self) -> list[Job]:
         """Return the jobs that may be asked now."""
-        return [job for job in chain(self.immediate, self.ready) if job.owner is not None]
+        return [job for job in chain(*self.queues) if job.owner is not None]
 
     def mark_removed(self) -> None:
         """Record that a job here is about to lose its owner; take such out where they are many.
@@ -181,10 +198,12 @@ class Lane:
 
     def clear(self) -> list[Jobs]:
         """Remove all jobs; return them, removed ones among them."""
-        parts: list[Jobs] = [*self._asleep.parts(), *self.ready.parts(), *self.immediate.parts()]
+        parts: list[Jobs] = [*self._asleep.parts()]
+        for queue in self.queues:
+            parts += queue.parts()
         self._begin()
         return parts
 
     def _admit(self, job: Job) -> None:
-        (self.immediate if job.is_immediate else self.ready).add(job)
+        self.queues[job.precedence].add(job)
         self.expect(job)

@@ -12,7 +12,15 @@ from itertools import count
 from typing import Any
 
 from ideogram_async._limits.pool import SessionPool
-from ideogram_async._polling.job import ASKED, NEW, Job, Subscriber, expiry_from
+from ideogram_async._polling.job import (
+    ASKED,
+    IMMEDIATE,
+    NEW,
+    ORDINARY,
+    Job,
+    Subscriber,
+    expiry_from,
+)
 from ideogram_async._polling.job_queue import JobQueue
 from ideogram_async._polling.lane import Jobs
 from ideogram_async._schedules.base import Schedule
@@ -53,7 +61,7 @@ class JobRegistry:
         tie_breaker = next(self._tie_breakers) if subscriber.urgent else 0
         if subscriber.is_one_shot:
             order = lane.in_line(now)
-            job = Job(order, request_id, tie_breaker, subscriber, None, now, is_immediate=True)
+            job = Job(order, request_id, tie_breaker, subscriber, None, now, IMMEDIATE)
             if subscriber.urgent:
                 self._singles[subscriber] = job
         elif (shared := self._job_of(request_id, now)) is not None:
@@ -64,10 +72,11 @@ class JobRegistry:
             release, sweep = now, self.sweep_seconds()
             if delay != 0:
                 release = self._first_release(now, checked_delay(delay, self._schedule))
-            order, immediate = lane.in_line(release + sweep), not just_submitted
-            job = Job(
-                order, request_id, tie_breaker, subscriber, state, release, is_immediate=immediate
+            order, precedence = (
+                lane.in_line(release + sweep),
+                ORDINARY if just_submitted else IMMEDIATE,
             )
+            job = Job(order, request_id, tie_breaker, subscriber, state, release, precedence)
             self._jobs[request_id] = job
         self.pending += 1
         self._unasked += 1

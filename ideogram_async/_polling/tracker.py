@@ -11,7 +11,7 @@ import copy
 import logging
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ideogram_async._errors import (
@@ -32,7 +32,7 @@ from ideogram_async._polling.attribution import (
     attribute,
     is_passing,
 )
-from ideogram_async._polling.job import ANSWERED, Job, Subscriber
+from ideogram_async._polling.job import ANSWERED, EXPECTED, ORDINARY, Job, Subscriber
 from ideogram_async._polling.registry import REMOVED_AT_ONCE, JobRegistry, checked_delay
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._schedules.base import Observation, Schedule
@@ -106,6 +106,7 @@ class JobTracker:
         self.open_ids = self.registry.open_ids
         self._pool = pool
         self._schedule = schedule
+        self._is_sure: Callable[[Any], bool] | None = getattr(schedule, "is_sure", None)
         self._max_faults = max_faults
 
     def enter(self, subscriber: Subscriber, now: float) -> None:
@@ -479,7 +480,7 @@ class JobTracker:
             why = "its turn did not come" if fault is None else fault.args[0]
             words = f", and was never asked: {why}"
         elif fault is not None:
-            words = f"; the last answer: {fault.args[0]}"
+            words = f"; the last fault: {fault.args[0]}"
         error = DeadlineExceeded(f"not complete within {subscriber.deadline:g} s{words}")
         error.__cause__ = fault
         return error
@@ -487,29 +488,39 @@ class JobTracker:
     def _reschedule(self, job: Job, delay: float, now: float) -> None:
         release, expires = now + delay, job.first_expiry() if job.shared_with else job.expires
         job.release = release if release < expires else max(expires, now)
-        job.order = self._order(job)
-        job.is_immediate = False
+        self._set_order(job)
         self.registry.queue.add(job, now)
 
     def _requeue(self, job: Job, now: float) -> None:
         """Let a job keep its place."""
         job.release = now
-        job.is_immediate = False
+        if job.is_immediate:
+            job.precedence = ORDINARY
         self.registry.queue.add(job, now)
 
-    def _order(self, job: Job) -> float:
-        """Return by when to ask: a sweep after the release, or when the job may be done."""
+    def _set_order(self, job: Job) -> None:
+        """Set by when to ask, and whether the end is sure.
+
+        1. Nothing limits the rate: at the release.
+        2. A sweep of all ids after it.
+        3. Its end is expected: when it may be done, after some sweeps at latest.
+        """
         sweep = self.registry.sweep_seconds()
+        job.precedence = ORDINARY
+        job.order = job.release  # the same object: 32 bytes less for each of a million
         if not sweep:
-            return job.release  # the same object: 32 bytes less for each of a million
-        if job.owner is None or job.owner.is_one_shot:
-            return job.release + sweep
-        end = self._schedule.expected_end(job.state)
+            return
+        end = None
+        if job.owner is not None and not job.owner.is_one_shot:
+            end = self._schedule.expected_end(job.state)
         if end is None:
-            return job.release + sweep
+            job.order += sweep
+            return
         if math.isnan(end):
             raise ValueError(f"{self._schedule!r} gave an expected end of {end!r}")
-        return min(job.release + EXPECTED_SWEEPS * sweep, max(end, job.release))
+        job.order = min(job.release + EXPECTED_SWEEPS * sweep, max(end, job.release))
+        if self._is_sure is not None and self._is_sure(job.state):
+            job.precedence = EXPECTED
 
 
 def _delay(scope: Scope, failure: _Failure) -> float:

@@ -68,6 +68,8 @@ class RequestState(msgspec.Struct, gc=False):
 _LAYOUT = struct.Struct("d11f5B")
 _LINE = struct.Struct("5fB")
 _AFTER = _LAYOUT.size
+BASIS = _AFTER - 1
+"""Where the basis stands in the packed state."""
 
 
 def pack(job: RequestState) -> bytes:

@@ -120,6 +120,13 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= LONGEST_README
 
 
+def test_links_lead_somewhere() -> None:
+    """Each link of a README to a file of the repository leads to one."""
+    for readme in _readmes():
+        for target in re.findall(r"\]\(([^):]+)\)", readme.read_text(encoding="utf-8")):
+            assert (readme.parent / target).exists(), f"{readme}: {target}"
+
+
 def test_the_first_script() -> None:
     """The first block is a complete script; `cli/test_first_hour.py` runs it."""
     first = f"```python\n{EXAMPLES['first']}```"
