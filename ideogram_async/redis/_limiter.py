@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from ideogram_async._limiter import LimitSource
 from ideogram_async._limits.told_rate import ToldRate
 from ideogram_async._validation import check_rate
-from ideogram_async.redis._found_rate import FoundRate
+from ideogram_async.redis._fleet_rate import FleetRate
 from ideogram_async.redis._link import Link
 from ideogram_async.redis._messages import Announcement, Reply, Report, State
 
@@ -88,7 +88,7 @@ class RedisLimiter:
         self._redis = redis
         self._name = name
         self._told = told
-        self._found = FoundRate(told)
+        self._found = FleetRate(told)
         self._source: LimitSource = "none"
         self._share, self._prospect = 0.0, 1.0
         self._all = self.rate

@@ -80,8 +80,6 @@ class Reply(State, kw_only=True):
     """When the youngest query was sent of those that were accepted."""
     refused: int
     """The number of the last refusal."""
-    returned: int
-    """How often a member has come back that was cut off."""
     refusals: list[tuple[float, float]] = []
     """Those that it has not heard of: when each was sent, and its `Retry-After`; -1 for none."""
 

@@ -12,7 +12,7 @@ local text = redis.call('GET', KEYS[1])
 local fleet = text and cjson.decode(text) or {
   born = now, joined = 0, members = {}, sent = 0, accepted = 0, newest = 0, refused = 0,
   refusals = {}, rate = 0, source = 'none', held = 0,
-  probing = false, prober = '', probed = 0, nudged = 0, returned = 0}
+  probing = false, prober = '', probed = 0, nudged = 0}
 
 local function save()
   redis.call('SET', KEYS[1], cjson.encode(fleet), 'EX', KEPT)
@@ -37,7 +37,6 @@ if not me then
     used = 0, pending = 0, waited = 0}
   -- It had a share: it was cut off, or Redis was restarted, and others may come, too.
   me.returns = report.share > 0
-  if me.returns then fleet.returned = fleet.returned + 1 end
   fleet.members[report.id] = me
 end
 local since = math.max(now - me.seen, 1e-3)
@@ -122,7 +121,7 @@ local reply = {
   rate = fleet.rate, source = fleet.source, held = fleet.held,
   probing = fleet.probing, probe = probe, leads = leader == report.id, pending = pending,
   sent = fleet.sent, accepted = fleet.accepted, newest = fleet.newest,
-  refused = fleet.refused, returned = fleet.returned}
+  refused = fleet.refused}
 local new = {}
 for _, one in ipairs(fleet.refusals) do
   if one[1] > report.refused then table.insert(new, {one[2], one[3]}) end

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("redis", reason="the extra is not installed")
 
 from ideogram_async.redis import RedisLimiter
-from ideogram_async.redis._found_rate import FoundRate
+from ideogram_async.redis._fleet_rate import FleetRate
 from ideogram_async.redis._messages import Reply
 
 SERVER = 1.7e9
@@ -21,7 +21,7 @@ def reply(now: float = 0.0, **what: Any) -> Reply:
     """Make a reply to the only member of a fleet."""
     usual = {"rate": 20.0, "source": "found", "held": 0.0, "probing": False, "share": 1.0}
     usual |= {"prospect": 1.0, "probe": False, "leads": False, "pending": 0.0, "sent": 0}
-    usual |= {"accepted": 0, "newest": 0.0, "refused": 0, "returned": 0, "now": SERVER + now}
+    usual |= {"accepted": 0, "newest": 0.0, "refused": 0, "now": SERVER + now}
     return Reply(**{**usual, **what})
 
 
@@ -60,7 +60,7 @@ def test_a_rate_is_reckoned_with_what_a_member_will_have() -> None:
 
 def test_who_leads_next_knows_what_was_known() -> None:
     """Members that have heard the same come to the same rate, and stop for the same refusal."""
-    first, second = FoundRate(None), FoundRate(None)
+    first, second = FleetRate(None), FleetRate(None)
     what: dict[str, Any] = {"pending": 40.0, "sent": 0, "accepted": 0}
     for step in range(41):
         what |= {"sent": 5 * step, "accepted": 5 * step, "newest": SERVER + step / 4}
@@ -74,14 +74,3 @@ def test_who_leads_next_knows_what_was_known() -> None:
         assert one.decision(10.1).probing
         assert one.decision(10.1).held >= 30
         assert one.refused == 1
-
-
-def test_refusals_because_of_a_lost_member_are_forgotten() -> None:
-    """When a member returns that was cut off, the told rate is believed again."""
-    found = FoundRate(20.0)
-    found.feed(reply(), 0.0)
-    found.feed(reply(1, sent=20, refused=1, refusals=[(SERVER + 0.5, -1.0)]), 1.0)
-    found.feed(reply(3, sent=20, accepted=19, newest=SERVER + 2.9, refused=1), 3.0)
-    assert found.decision(3.0).rate < 20
-    found.feed(reply(4, sent=20, accepted=19, newest=SERVER + 2.9, refused=1, returned=1), 4.0)
-    assert found.decision(4.0).rate == 20

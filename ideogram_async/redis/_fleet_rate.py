@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 
-from ideogram_async._limits import found_rate
+from ideogram_async._limits.found_rate import FoundRate
 from ideogram_async.redis._messages import NO_LIMIT, Decision, Reply
 
 
-class FoundRate:
+class FleetRate:
     """The rate limiter of all members together, as this one sees it."""
 
     def __init__(self, told: float | None) -> None:
-        self._limiter = found_rate.FoundRate(is_gentle=told is None)
+        self._limiter = FoundRate(is_gentle=told is None)
         self._told = math.inf if told is None else told
         self._last: Reply | None = None
         self._heard_at = 0.0
@@ -33,16 +33,12 @@ class FoundRate:
     def feed(self, reply: Reply, now: float) -> None:
         """Record what all have done since the last reply, in the order in which it can have been.
 
-        Times are on this loop's clock, as if the reply had been made right now. Where a member has
-        come back that was cut off, and sent what the others did not know of, refusals before that
-        say nothing of a rate that was told.
+        Times are on this loop's clock, as if the reply had been made right now.
         """
         last, since, limiter = self._last, self._heard_at, self._limiter
         self._last, self._heard_at = reply, now
         if last is None:
             return
-        if reply.returned > last.returned and self._told < math.inf:
-            self._limiter = limiter = RateLimiter(gentle=False)
         count = reply.sent - last.sent
         for place in range(count):
             if reply.pending:
@@ -59,7 +55,7 @@ class FoundRate:
     def decision(self, now: float) -> Decision:
         """Return what follows from it for all."""
         limiter = self._limiter
-        rate = min(limiter.rate, self._told)
+        rate = min(limiter.pace, self._told)
         return Decision(
             rate=NO_LIMIT if rate == math.inf else rate,
             source=limiter.source,
