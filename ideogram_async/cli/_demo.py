@@ -5,7 +5,6 @@ import random
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -219,8 +218,8 @@ def _verdict(loop: Side, library: Side) -> str:
     """Return the comparison in one sentence."""
     share = len(library.gateway.queries) / max(len(loop.gateway.queries), 1)
     told = f"The library sent {share:.0%} of the queries"
-    if library.lags and loop.lags:
-        difference = fmean(loop.lags) - fmean(library.lags)
-        word = "sooner" if difference >= 0 else "later"
-        told += f", and knew of an end {abs(difference):.1f} s {word}"
+    lags = loop.mean_lag(), library.mean_lag()
+    if lags[0] is not None and lags[1] is not None:
+        word = "sooner" if lags[0] >= lags[1] else "later"
+        told += f", and knew of an end {abs(lags[0] - lags[1]):.1f} s {word}"
     return f"{told}."

@@ -49,7 +49,9 @@ def _serving(folder: Path) -> Iterator[str]:
     ):
         assert server.stderr is not None
         try:
-            yield server.stderr.readline().decode().strip().removeprefix("IDEOGRAM_BASE_URL=")
+            yield (
+                server.stderr.readline().decode().strip().removeprefix("export IDEOGRAM_BASE_URL=")
+            )
         finally:
             server.send_signal(signal.SIGINT)
             assert server.wait(10) == 0
