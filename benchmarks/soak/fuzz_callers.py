@@ -21,6 +21,8 @@ Begun = tuple[Run[Any], Account]
 LATEST_START_SECONDS = 15.0
 LATEST_END_SECONDS = 40.0
 """After so long a caller leaves or cancels its call at the latest, where it does."""
+LONGEST_WAIT_SECONDS = 1000.0
+"""The timeout of a call for one id that is to end by itself."""
 AT_THE_CALL = 500
 """Ids of an iterable that the call itself checks."""
 CROWD = 3_000
@@ -212,11 +214,18 @@ class Callers:
         await self._cancel(asyncio.ensure_future(self._ask(self._rng.choice(self._ids))))
 
     async def _ask(self, request_id: str) -> SamplingRequest:
-        timeout = self._rng.choice([None, self._moment()])
-        if self._rng.random() < 0.3:
-            return await self._client.retrieve(request_id, timeout=timeout)
-        deadline = self._rng.choice([5.0, 60.0])
-        return await self._client.wait(request_id, timeout=timeout, deadline=deadline)
+        """Make a call for an id, which must end by its timeout."""
+        timeout = self._rng.choice([LONGEST_WAIT_SECONDS, self._moment()])
+        time = asyncio.get_running_loop().time
+        began = time()
+        try:
+            if self._rng.random() < 0.3:
+                return await self._client.retrieve(request_id, timeout=timeout)
+            deadline = self._rng.choice([5.0, 60.0])
+            return await self._client.wait(request_id, timeout=timeout, deadline=deadline)
+        finally:
+            if time() > began + timeout + 1e-6:
+                self.problems.append(f"a call has taken {time() - began} s, and its timeout passed")
 
     # What is drawn
 

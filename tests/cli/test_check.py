@@ -71,7 +71,7 @@ async def test_rows_are_printed_as_the_answers_come(capsys: pytest.CaptureFixtur
         client = IdeogramClient(gateway.url, max_rate=1)
         tasks.start_soon(run_check, client, ids, None, None)
         await anyio.sleep(10)
-        early = capsys.readouterr().out.splitlines()
+        early += capsys.readouterr().out.splitlines()
         assert 0 < len(early) == client.statistics().completed < 30
     assert len(early) + len(capsys.readouterr().out.splitlines()) == 30
 
