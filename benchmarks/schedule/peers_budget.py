@@ -120,7 +120,7 @@ ROWS: dict[str, tuple[Run, dict[str, float]]] = {
     ),
     "no max_rate": (
         lambda seed: budget(seed, rate=None),
-        {"mean": 2.6, "p95": 6.1, "refused": 1.8},
+        {"mean": 2.6, "p95": 6.1, "refused": 2.2},
     ),
     "max_rate=20, progress absent": (
         lambda seed: budget(seed, rate=20, progress="absent"),

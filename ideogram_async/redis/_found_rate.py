@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ideogram_async._limits.rate_limiter import RateLimiter
+from ideogram_async._limits import found_rate
 from ideogram_async.redis._messages import NO_LIMIT, Decision, Reply
 
 
@@ -16,7 +16,7 @@ class FoundRate:
     """The rate limiter of all members together, as this one sees it."""
 
     def __init__(self, told: float | None) -> None:
-        self._limiter = RateLimiter(gentle=told is None)
+        self._limiter = found_rate.FoundRate(is_gentle=told is None)
         self._told = math.inf if told is None else told
         self._last: Reply | None = None
         self._heard_at = 0.0
