@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ideogram_async.testing import Gateway
 
 LATENCY = (0.02, 0.1)
-QUERIES_PER_SECOND = 10
+QUERIES_PER_SECOND = 6
 """What each of the two gateways allows; neither the loop nor the library is told."""
 LONGEST_SECONDS = 14.0
 """After which what is not complete yet is counted as open."""
@@ -53,7 +53,7 @@ def demo(
     """Show a loop and this library side by side.
 
     It takes 15 seconds, on this machine alone. Two gateways on loopback get the same requests, and
-    allow 10 queries per second each. One is polled by a loop that asks and sleeps, the other one by
+    allow 6 queries per second each. One is polled by a loop that asks and sleeps, the other one by
     this library. One request fails, and one of the library's two keys is refused.
 
     For example:
@@ -100,7 +100,10 @@ class _Demo:
         self._bars = RequestBars(ids)
         self._loop = Side("gather, sleep(2)", loops)
         self._library = Side("this library", librarys)
-        self._frame = DemoFrame((self._loop, self._library), len(ids), self._bars)
+        heading = (
+            f"{len(ids)} requests at a gateway that allows {QUERIES_PER_SECOND} queries per second"
+        )
+        self._frame = DemoFrame(heading, (self._loop, self._library), len(ids), self._bars)
         self._client = IdeogramClient(
             librarys.url,
             credentials=[Credential(token=key) for key in KEYS],

@@ -67,9 +67,11 @@ class Side:
 class DemoFrame:
     """The screen at one time."""
 
-    def __init__(self, sides: tuple[Side, Side], total: int, bars: RequestBars) -> None:
+    def __init__(
+        self, heading: str, sides: tuple[Side, Side], total: int, bars: RequestBars
+    ) -> None:
         self.events: list[str] = []
-        self.heading = f"{total} requests at a gateway that allows 10 queries per second"
+        self.heading = heading
         self._sides = sides
         self._total = total
         self._bars = bars
