@@ -25,6 +25,8 @@ _PRIOR_N, _MEMORY = 2, 64
 _STRAY_MEMORY, _FAILED_MEMORY = 32, 5
 """Samples. A line that was wholly wrong counts six times as much as another, so that a change to
 crooked progress is seen after two or three such; of straight ones hardly any is that wrong."""
+TELLING = 0.5
+"""Of the variance of what was expected, up to which a line shows when it began."""
 STRAY_BELIEVED = 2.0
 """Squared, in variances: up to it, lines are believed. Straight ones have 1 on average."""
 _WIDEST = 40.0  # beyond any log residual of such ages
@@ -155,13 +157,14 @@ class BandPool:
         """Teach how straight lines are, and when progress begins.
 
         A line that was given up may have begun at any time, so the band widens towards its prior.
+        One that hardly shows when it began teaches nothing of it, or the band would stay as it is.
         """
         if sample.stray is not None:
             memory = _FAILED_MEMORY if sample.stray >= STRAY_MOST else _STRAY_MEMORY
             self.stray = self.stray.taught(sample.stray, memory=memory)
         if sample.begun is None:
             self.begun = self.begun.taught(self.begun.mean, uncertainty=BEGUN_PRIOR.var)
-        else:
+        elif sample.begun_variance < TELLING * self.begun.var:
             self.begun = self.begun.taught(sample.begun, uncertainty=sample.begun_variance)
 
 

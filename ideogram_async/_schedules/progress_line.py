@@ -112,6 +112,16 @@ class ProgressLine(msgspec.Struct, gc=False):
         self.begun += hp_begun * error / s
         self.var_begun -= hp_begun * hp_begun / s
 
+    def begun_given(self, end: float, width: float) -> tuple[float, float]:
+        """Return when progress began, and the variance, by all points and the real end.
+
+        The end is one more point, of 100 %, which is known to lie within `width` seconds.
+        """
+        hp_begun = self.var_begun + 100 * self.covariance
+        expected, variance = self.end()
+        gain = hp_begun / (variance + width * width / 12)
+        return self.begun + gain * (end - expected), max(self.var_begun - gain * hp_begun, 0.0)
+
     @property
     def is_given_up(self) -> bool:
         """Whether a point was beyond the gate."""

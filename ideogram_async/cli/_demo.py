@@ -130,7 +130,7 @@ class _Demo:
             if task not in late:
                 task.result()
         self._sum_up()
-        return self._picture
+        return self._picture or svg_of(self._frame)
 
     def _take_picture(self) -> None:
         self._picture = svg_of(self._frame)

@@ -107,7 +107,7 @@ async def test_demo_shows_the_gain(seed: int, capsys: pytest.CaptureFixture[str]
 def test_the_picture_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's picture is made by the command, in no time, and loads nothing from elsewhere."""
     monkeypatch.chdir(tmp_path)
-    assert _call("demo", "--svg", "demo.svg") == 0
+    assert _call("demo", "--count", "12", "--svg", "demo.svg") == 0
     made = Path("demo.svg").read_text(encoding="utf-8")
     for picture in (made, (ROOT / ".github/demo.svg").read_text(encoding="utf-8")):
         assert all(word in picture for word in ("sleep(2)", "library", "refused", "401", "failed"))

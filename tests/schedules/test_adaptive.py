@@ -276,7 +276,7 @@ def test_the_line_names_the_end() -> None:
     assert 3.5 < delay < 5.5
     end = schedule.expected_end(state)
     assert end is not None
-    assert end == pytest.approx(7 + 1.25 * 5, abs=0.8)
+    assert end == pytest.approx(12.4, abs=0.5)
 
 
 def test_lines_have_to_prove_straight() -> None:
