@@ -268,7 +268,8 @@ class IdeogramClient:
         Args:
             ids: Request ids.
             timeout: Seconds that the whole call may take.
-            deadline: Seconds from an id's first query until it fails. Default: the client's.
+            deadline: Seconds until an id fails: from its first query, or from this call where it is
+                polled already. Default: the client's.
             return_exceptions: Yield each `RequestError` like a result as soon as it is known,
                 instead of raising one `PollingFailed` with all of them at the end.
             max_pending: Ids that are read from an async iterable and not yet yielded, at most.

@@ -6,6 +6,7 @@ check in `Settings`. The client's signature and Ray's options are derived from t
 
 from __future__ import annotations
 
+import difflib
 import hmac
 import inspect
 import os
@@ -45,6 +46,17 @@ _OWN_HEADERS = {
     *(style.header.lower() for style in STYLES.values()),
 }
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OTHER_NAMES = {
+    "api_key": "token",
+    "api_token": "token",
+    "concurrency": "max_in_flight",
+    "key": "token",
+    "max_concurrency": "max_in_flight",
+    "rate_limit": "max_rate",
+    "timeout": "attempt_timeout",
+    "verify": "ssl",
+}
+"""What other clients call a setting."""
 _SCHEDULE_METHODS = ("start", "next_delay", "completed", "expected_end")
 
 
@@ -232,7 +244,10 @@ def signature_of_client(call: inspect.Signature) -> inspect.Signature:
 def _check_names(options: dict[str, Any]) -> None:
     for name in options:
         if name not in ClientOptions.__annotations__:
-            raise TypeError(f"IdeogramClient() got an unexpected keyword argument {name!r}")
+            message = f"IdeogramClient() got an unexpected keyword argument {name!r}"
+            near = difflib.get_close_matches(name, ClientOptions.__annotations__, 1)
+            meant = _OTHER_NAMES.get(name) or next(iter(near), None)
+            raise TypeError(f"{message}: did you mean {meant!r}?" if meant else message)
 
 
 def _limit(name: str, value: float) -> float:

@@ -133,7 +133,7 @@ class Callers:
             failed = [one.request_id for one in error.exceptions]
         except IdeogramError as error:
             pending = error.pending
-            failed = [one.request_id for one in run.failures]
+            failed += [one.request_id for one in run.failures]  # those that were not yielded
         self.balance.record(ids, self._shown_complete, done=done, failed=failed, pending=pending)
 
     async def _leave_early(self, ids: list[str]) -> None:

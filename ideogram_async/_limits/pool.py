@@ -54,6 +54,9 @@ class SessionPool:
         self._limiters: tuple[Limiter, ...] = (
             tuple(session.limiter for session in self.sessions) if one is None else (one,)
         )
+        self._on_change: Callable[[], None] = lambda: None
+        for limiter in self._limiters:
+            limiter.subscribe(self._limiter_changed)
         is_finite = told is not None and told < math.inf
         self._told = ToldRate(TOLD_SHARE * told) if told is not None and is_finite else None
         self._settings = settings
@@ -238,8 +241,10 @@ class SessionPool:
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call back whenever a limiter has changed by itself: see `update`."""
-        for limiter in self._limiters:
-            limiter.subscribe(changed)
+        self._on_change = changed
+
+    def _limiter_changed(self) -> None:
+        self._on_change()
 
     def update(self, now: float) -> None:
         """Look at the sessions anew: a limiter that others share has changed."""

@@ -44,6 +44,14 @@ class ToldRate:
         self._next = max(self._next, now - made_up) + 1 / self.rate
         self._soonest = max(self._soonest, now - late) + 1 / (MADE_UP_AT * self.rate)
 
+    def change_rate(self, rate: float, now: float) -> None:
+        """Go on at another rate; what was sent too soon for it is made up for at that rate."""
+        if rate != self.rate:
+            slower = self.rate / rate
+            self._next = min(self._next, now) + max(self._next - now, 0.0) * slower
+            self._soonest = min(self._soonest, now) + max(self._soonest - now, 0.0) * slower
+            self.rate = rate
+
     def accepted(self, asked: float, now: float) -> None:
         """Do nothing: what the gateway answers changes no rate that was told."""
 

@@ -480,7 +480,7 @@ class JobTracker:
             why = "its turn did not come" if fault is None else fault.args[0]
             words = f", and was never asked: {why}"
         elif fault is not None:
-            words = f"; the last answer: {fault.args[0]}"
+            words = f"; the last fault: {fault.args[0]}"
         error = DeadlineExceeded(f"not complete within {subscriber.deadline:g} s{words}")
         error.__cause__ = fault
         return error

@@ -37,7 +37,8 @@ def local_run(
         deadline=deadline,
         just_submitted=just_submitted,
     )
-    return RunState(ids, backend, wants_changes=wants_changes, **settings)
+    done = "answered" if is_one_shot else "complete"
+    return RunState(ids, backend, wants_changes=wants_changes, ended_well=done, **settings)
 
 
 class LocalBackend:

@@ -74,7 +74,7 @@ class SingleCall:
 
     def _time_out(self) -> None:
         fault = self._last_fault(self)
-        words = "" if fault is None else f"; the last answer: {fault.args[0]}"
+        words = "" if fault is None else f"; the last fault: {fault.args[0]}"
         error = WaitTimeout(f"request {self.request_id!r} has not ended within the timeout{words}")
         error.__cause__ = fault
         self.end(error)

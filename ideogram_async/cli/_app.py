@@ -72,19 +72,6 @@ def _prepare(
     ideogram-async watch --from ids.txt --output finished.jsonl --download images
     ideogram-async check --from ids.txt
 
-    Examples, without a gateway:
-
-    \b
-    ideogram-async demo
-    ideogram-async serve > ids.txt
-
-    Then, in another terminal:
-
-    \b
-    export IDEOGRAM_BASE_URL=http://127.0.0.1:8000
-    ideogram-async watch --from ids.txt --output finished.jsonl --download images
-    ideogram-async check --from ids.txt
-
     IDEOGRAM_LOG=debug (or info, warning, error) in the environment logs to standard error.
     """  # noqa: D301 - typer keeps the lines of what follows that sign
     log_to_stderr(os.environ)

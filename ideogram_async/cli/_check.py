@@ -1,4 +1,4 @@
-"""`ideogram-async check`: one query an id, and the states as a table, or as lines of JSON."""
+"""`ideogram-async check`: one query per id, and the states as a table, or as lines of JSON."""
 
 import asyncio
 from collections.abc import Iterable
@@ -123,7 +123,7 @@ def _late(
     figures = run.statistics()
     asked = len(set(ids)) if isinstance(ids, list) else figures.taken
     fault = error.__cause__
-    words = f"; the last answer: {fault.args[0]}" if isinstance(fault, RequestError) else ""
+    words = f"; the last fault: {fault.args[0]}" if isinstance(fault, RequestError) else ""
     told = f"{figures.completed:,} of {asked:,} answered within {timeout:g} s{words}"
     return CommandError(told, Code.ENDED)
 

@@ -36,10 +36,11 @@ PICTURE_SECONDS = 8.5
 """The moment that `--svg` shows."""
 KEYS = ("demo-key-1", "demo-key-2")
 """Made up. The gateways accept the first one only."""
+PROGRAM = "ideogram-async"
 NEXT_STEPS = (
-    "ideogram-async serve > ids.txt",
+    "{program} serve > ids.txt",
     "export IDEOGRAM_BASE_URL=http://127.0.0.1:8000",
-    "ideogram-async watch --from ids.txt --output finished.jsonl --download images",
+    "{program} watch --from ids.txt --output finished.jsonl --download images",
 )
 
 
@@ -129,7 +130,7 @@ class _Demo:
             if task not in late:
                 task.result()
         self._sum_up()
-        return self._picture
+        return self._picture or svg_of(self._frame)
 
     def _take_picture(self) -> None:
         self._picture = svg_of(self._frame)
@@ -204,7 +205,14 @@ class _Demo:
         self._console.say(_verdict(self._loop, self._library))
         self._console.say(("Try next, the first line in a terminal of its own:", "bold"))
         for line in NEXT_STEPS:
-            self._console.say(line)
+            self._console.say(line.format(program=_program()))
+
+
+def _program() -> str:
+    """Return how the command was called, where that is a path to type again."""
+    called = Path(sys.argv[0])
+    typed = called.name == PROGRAM and not called.is_absolute()
+    return str(called) if typed else PROGRAM
 
 
 def _verdict(loop: Side, library: Side) -> str:

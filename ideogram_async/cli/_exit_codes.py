@@ -113,11 +113,23 @@ def _flush(stream: TextIO | None) -> OSError | None:
     return None
 
 
+_NAMES = {
+    "access_token": "IDEOGRAM_ACCESS_TOKEN",
+    "deadline": "--deadline",
+    "max_in_flight": "--max-in-flight",
+    "max_rate": "--max-rate",
+    "timeout": "--timeout",
+    "token": "IDEOGRAM_TOKEN",
+}
+"""How a user of the command line gives a setting."""
+
+
 @contextmanager
 def usage_errors() -> Iterator[None]:
     """Turn the error of a setting into one line and the exit code of wrong usage."""
     try:
         yield
     except ValueError as error:
-        message = str(error).replace("allow_http=True", "--allow-http")
-        raise CommandError(message, Code.USAGE) from None
+        name, blank, words = str(error).partition(" ")
+        words = words.replace("allow_http=True", "--allow-http").removesuffix(", or None")
+        raise CommandError(_NAMES.get(name, name) + blank + words, Code.USAGE) from None

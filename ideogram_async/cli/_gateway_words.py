@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LEAST_SECONDS_BETWEEN_LINES = 5.0
 """A gateway that comes and goes would fill a log otherwise."""
+NOT_THROTTLED = "queries go out again"
 _NO_ANSWER = re.compile(r"no answer from (\S+): (.*)", re.DOTALL)
 
 
@@ -65,17 +66,18 @@ class TroubleLines:
         """Return the line to print now, or an empty one."""
         if why == self._shown or now - self._shown_at < LEAST_SECONDS_BETWEEN_LINES:
             return ""
-        line = why + when if why else f"{_subject(self._shown)} again"
+        line = why + when if why else _end_of(self._shown)
         self._shown, self._shown_at = why, now
         return line
 
 
-def _subject(former: str) -> str:
-    """Return who is well again, by what was wrong."""
-    host, found, _ = former.partition(" cannot be reached")
-    if found:
-        return f"{host} can be reached"
-    host, found, _ = former.partition(" answers with errors")
-    if found:
-        return f"{host} answers"
-    return "queries go out"
+def _end_of(former: str) -> str:
+    """Return what is well again, by what was wrong."""
+    for sign, words in (
+        (" cannot be reached", "can be reached"),
+        (" answers with", "answers well"),
+    ):
+        host, found, _ = former.partition(sign)
+        if found:
+            return f"{host} {words} again"
+    return NOT_THROTTLED

@@ -20,7 +20,7 @@ AllowHTTP = Annotated[
 MaxInFlight = Annotated[int, typer.Option(help="Queries in flight at once.")]
 MaxRate = Annotated[
     float | None,
-    typer.Option(help="Queries a second; default: found out by itself.", show_default=False),
+    typer.Option(help="Queries per second; default: found by itself.", show_default=False),
 ]
 QualityName = Literal["lossless", "balanced"]
 Quality = Annotated[
@@ -49,7 +49,7 @@ Origin = Annotated[
     typer.Option(
         "--from",
         metavar="FILE",
-        help="A file with one id a line; - reads standard input as it comes.",
+        help="A file with one id per line; - reads standard input as it comes.",
         show_default=False,
     ),
 ]

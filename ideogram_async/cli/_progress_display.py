@@ -10,7 +10,7 @@ from rich.live import Live
 
 from ideogram_async.cli._bars import Frame, RequestBars, Total
 from ideogram_async.cli._console import counted
-from ideogram_async.cli._gateway_words import TroubleLines, trouble_in_words
+from ideogram_async.cli._gateway_words import NOT_THROTTLED, TroubleLines, trouble_in_words
 from ideogram_async.cli._rate_estimate import (
     RateEstimate,
     elapsed_in_words,
@@ -134,7 +134,8 @@ class ProgressDisplay:
         now, figures = self._loop.time(), self._client.statistics()
         why, when = trouble_in_words(self._shown.base_url, figures)
         line = self._trouble.next_line(now, why, when)
-        if line and (self._live is None or not why):  # the bars show what is wrong, and not the end
+        is_back = not why and line != NOT_THROTTLED  # the bars show why it waits, and not the end
+        if line and (self._live is None or is_back):
             self.say(line)
         if self._live is not None:
             self._draw(self._live)
@@ -147,7 +148,7 @@ class ProgressDisplay:
         figures, saver = self._run.statistics(), self._shown.saver
         ended, total = figures.completed + figures.failed, self._total()
         self._frame.totals = [Total(ended, total, f"{ended:,} of {total:,}{self._known()}")]
-        if saver is not None:
+        if saver is not None and saver.expected:
             words = f"{saver.saved:,} of {counted(saver.expected, 'image', 'images')}"
             self._frame.totals.append(Total(saver.saved, saver.expected, words))
         self._frame.texts = self._texts()
@@ -162,11 +163,9 @@ class ProgressDisplay:
         if self._shown.states is not None:
             going.append(self._shown.states.describe(figures.pending))
         costs = [counted(queries, "query", "queries")]
-        if figures.completed:
-            costs.append(f"{queries / figures.completed:.1f} per request")
         rate = self._queries.look(now, queries)
         if rate is not None:
-            costs.append(rate_in_words(rate, "queries"))
+            costs.append(rate_in_words(rate, "query", "queries"))
         if figures.failed:
             costs.append(f"{figures.failed:,} failed")
         texts = [", ".join([*going, *self._outlook()]), ", ".join(costs)]
@@ -180,7 +179,7 @@ class ProgressDisplay:
         rate = self._ends.look(self._loop.time(), ended)
         if rate is None:
             return []
-        words = [rate_in_words(rate, "requests")]
+        words = [rate_in_words(rate, "request", "requests")]
         if total is not None and total > ended:
             words.append(left_in_words((total - ended) / rate))
         return words

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from ideogram_async.cli._console import counted
+
 WINDOW = 60.0
 """Seconds that are looked back on."""
 ENOUGH_TIME = 3.0
@@ -31,11 +33,11 @@ class RateEstimate:
         return ends / seconds
 
 
-def rate_in_words(rate: float, what: str) -> str:
-    """Return a rate in words: in whole numbers, if it is at least 1."""
+def rate_in_words(rate: float, one: str, many: str) -> str:
+    """Return the rate of things in words: in whole numbers, if it is at least 1."""
     if rate >= 1:
-        return f"{rate:.0f} {what} per second"
-    return f"{60 * rate:.0f} {what} per minute"
+        return f"{counted(round(rate), one, many)} per second"
+    return f"{counted(round(60 * rate), one, many)} per minute"
 
 
 def left_in_words(seconds: float) -> str:

@@ -65,12 +65,13 @@ async def test_one_query_an_id_and_a_row_for_each(
 @pytest.mark.anyio
 async def test_rows_are_printed_as_the_answers_come(capsys: pytest.CaptureFixture[str]) -> None:
     """What was answered stands in the table while the rest is still asked for."""
+    early: list[str] = []
     async with Gateway() as gateway, anyio.create_task_group() as tasks:
         ids = [gateway.submit(duration=0) for _ in range(30)]
         client = IdeogramClient(gateway.url, max_rate=1)
         tasks.start_soon(run_check, client, ids, None, None)
         await anyio.sleep(10)
-        early = capsys.readouterr().out.splitlines()
+        early += capsys.readouterr().out.splitlines()
         assert 0 < len(early) == client.statistics().completed < 30
     assert len(early) + len(capsys.readouterr().out.splitlines()) == 30
 

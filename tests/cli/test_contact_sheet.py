@@ -215,6 +215,7 @@ box.value = "LightHouse"; box.dispatchEvent(new d.defaultView.Event("input"));
 document.title = JSON.stringify({
   title: d.title, sections: all.length, loaded,
   ran: [d.title, document.title].includes("1"), scripts: d.scripts.length,
+  width: d.documentElement.clientWidth,
   overflow: d.documentElement.scrollWidth - d.documentElement.clientWidth,
   widths: [...new Set(all.map(s => Math.round(s.getBoundingClientRect().width)))].length,
   directions: [1, 3].map(n => d.defaultView.getComputedStyle(one(n)).direction),
@@ -240,18 +241,15 @@ def test_in_a_browser(tmp_path: Path) -> None:
         request = msgspec.structs.replace(FOREIGN, user_prompt=PROMPTS[number % len(PROMPTS)])
         sheet.add(request, f"{number}", [folder / f"ideogram-{number}.png"], "")
     sheet.finish()
-    narrow = (
-        "--window-size=390,800",
-        "--force-dark-mode",
-        "--blink-settings=preferredColorScheme=0",
-    )
-    written = probe(folder / NAME, tmp_path, PROBE, *narrow)
+    dark = ("--force-dark-mode", "--blink-settings=preferredColorScheme=0")
+    written = probe(folder / NAME, tmp_path, PROBE, *dark, width=390)
     if written is None:
         pytest.skip("no Chromium is installed here")
     seen = json.loads(written)
     assert seen["title"] == "200 images of 200 requests"
     assert (seen["sections"], seen["scripts"], seen["ran"]) == (200, 1, False)
     assert seen["loaded"] >= 4
+    assert 370 <= seen["width"] <= 390
     assert seen["overflow"] == 0
     assert seen["directions"] == ["rtl", "ltr"]
     assert seen["names"][3:6] == [PROMPTS[3][:12], "👩\u200d🎨 paints", "no prompt"]

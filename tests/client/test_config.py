@@ -181,7 +181,14 @@ _WRONG: list[tuple[str, Any, str]] = [
     ("base_url", "https://a..b", "base_url is 'https://a..b': expected a host name"),
     ("base_url", f"https://{'a' * 70}.example", "with 1 to 63 between its dots"),
     ("base_url", f"https://{'a.' * 130}example", "expected a host name of at most 253"),
-    ("max_inflight", 5, "IdeogramClient() got an unexpected keyword argument 'max_inflight'"),
+    (
+        "max_inflight",
+        5,
+        "unexpected keyword argument 'max_inflight': did you mean 'max_in_flight'?",
+    ),
+    ("api_key", "k", "unexpected keyword argument 'api_key': did you mean 'token'?"),
+    ("timeout", 5, "unexpected keyword argument 'timeout': did you mean 'attempt_timeout'?"),
+    ("zzz", 5, "IdeogramClient() got an unexpected keyword argument 'zzz'"),
 ]
 
 

@@ -102,7 +102,12 @@ def test_examples_in_docstrings(name: str) -> None:
 
 def test_every_example_is_run() -> None:
     """Each example is named by a test that runs it."""
-    files = ("project/test_readme", "pytest_plugin/test_pytest_plugin", "ray/test_run")
+    files = (
+        "project/test_readme",
+        "pytest_plugin/test_pytest_plugin",
+        "ray/test_run",
+        "redis/test_examples",
+    )
     tests = "".join(
         (ROOT / f"tests/{file}.py").read_text(encoding="utf-8")
         for file in (*files, "client/test_service")
@@ -113,6 +118,13 @@ def test_every_example_is_run() -> None:
 def test_the_readme_is_short() -> None:
     """It is read in one go: what few need lies in the READMEs of folders."""
     assert len(README.splitlines()) <= LONGEST_README
+
+
+def test_links_lead_somewhere() -> None:
+    """Each link of a README to a file of the repository leads to one."""
+    for readme in _readmes():
+        for target in re.findall(r"\]\(([^):]+)\)", readme.read_text(encoding="utf-8")):
+            assert (readme.parent / target).exists(), f"{readme}: {target}"
 
 
 def test_the_first_script() -> None:

@@ -45,6 +45,7 @@ EDGES: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"_protocol", "_validation", "_logging", "ray", "testing"},
     "pytest_plugin": {"testing"},
+    "redis": {"_limiter", "_limits", "_validation"},
     "ray": {"_config", "_errors", "_protocol", "_runs", "_validation"},
     "telemetry": set(),
     "testing": set(),
@@ -61,6 +62,7 @@ OUTSIDE_OF = {
     "cli": {"anyio", "msgspec", "rich", "typer"},
     "pytest_plugin": {"pytest", "pytest_asyncio"},
     "ray": {"anyio", "msgspec", "ray"},
+    "redis": {"anyio", "msgspec", "redis"},
     "telemetry": {"opentelemetry"},
 }
 TOP_LEVEL = {

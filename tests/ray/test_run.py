@@ -26,7 +26,6 @@ from ideogram_async import (
     WaitTimeout,
 )
 from ideogram_async.testing import Reply
-from tests.examples import on_ray
 from tests.support.commands import Served, environment_for, start
 from tests.support.ray_nodes import nodes, shards
 
@@ -44,6 +43,7 @@ from ideogram_async.ray import (  # noqa: E402 - where it is installed
 )
 from ideogram_async.ray._budget import divide  # noqa: E402 - as above
 from ideogram_async.ray._shard_config import ClusterConfig  # noqa: E402 - as above
+from tests.examples import on_ray  # noqa: E402 - as above
 
 # Processes start and end here, in real time: on a busy machine that takes its time.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]

@@ -21,9 +21,11 @@ from ideogram_async import (
     RequestFailed,
     RequestNotFound,
     SamplingRequest,
+    WaitTimeout,
 )
 from ideogram_async._polling import tracker
 from ideogram_async.testing import Gateway, Progress, Reply, json_reply
+from tests.support.calls import never
 
 pytestmark = pytest.mark.anyio
 
@@ -468,6 +470,16 @@ async def test_a_gateway_that_is_down_ends_a_bulk_of_one_shot_ids() -> None:
         assert {type(result) for result in results} == {APIConnectionError}
         assert {result.request_id for result in results} == set(ids)
         assert 15 <= loop.time() < 90
+
+
+async def test_a_bulk_says_how_many_were_answered_within_its_timeout() -> None:
+    """`retrieve_many` answers, and `as_completed` completes: the words of a timeout say which."""
+    async with Gateway() as gateway, _client(gateway, max_rate=1) as client:
+        ids = never(gateway)
+        with pytest.raises(WaitTimeout, match=r"^\d+ of 30 answered within the timeout"):
+            [request async for request in client.retrieve_many(ids, timeout=3)]
+        with pytest.raises(WaitTimeout, match=r"^0 of 30 complete within the timeout"):
+            [request async for request in client.as_completed(ids, timeout=3)]
 
 
 async def test_a_long_retry_after_is_told_at_once() -> None:

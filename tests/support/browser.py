@@ -11,19 +11,19 @@ from pathlib import Path
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome-headless-shell")
 
 
-def probe(page: Path, folder: Path, script: str, *options: str) -> str | None:
-    """Open a page, run a script on its document `d`, and return the title that it has set.
+def probe(page: Path, folder: Path, script: str, *options: str, width: int = 1000) -> str | None:
+    """Open a page of a width in pixels, run a script on its document `d`, and return its title.
 
-    The script runs in a page around it, since the page itself runs no script but its own. None
-    where there is no Chromium.
+    The script sets the title: that of a page around it, since the page itself runs no script but
+    its own. None where there is no Chromium.
     """
     browser = next(filter(None, map(shutil.which, NAMES)), None)
     if browser is None:
         return None
     outer = folder / "probe.html"
     outer.write_text(
-        f"<!doctype html><iframe id=f src='{page.as_uri()}' style='width:100%;height:900px'>"
-        f"</iframe><script>f.onload = () => {{ const d = f.contentDocument; {script} }}</script>"
+        f"<!doctype html><iframe id=f src='{page.as_uri()}' width={width} height=900></iframe>"
+        f"<script>f.onload = () => {{ const d = f.contentDocument; {script} }}</script>"
     )
     done = subprocess.run(  # noqa: S603 - a browser, and a page of our own
         [

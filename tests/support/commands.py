@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import fcntl
 import os
 import pty
@@ -142,6 +143,7 @@ class Terminal:
         cwd: Path | None = None,
     ) -> None:
         self._master, slave = pty.openpty()
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.text = ""
         self.resize(rows, columns)
         self.process = subprocess.Popen(  # noqa: S603 - our own module
@@ -180,7 +182,7 @@ class Terminal:
         return self.process.wait(10)
 
     def _read(self) -> None:
-        self.text += os.read(self._master, 65536).decode(errors="replace")
+        self.text += self._decoder.decode(os.read(self._master, 65536))
 
 
 def _take_terminal() -> None:
