@@ -60,6 +60,8 @@ NEW_SECONDS = 2.0
 """A request that is no older by the server's clock is taken as fresh."""
 LEAST_SG = 1e-4
 """A line's end is not taken as more precise, of its duration, lest rounding decide."""
+HUNG = 0.13
+"""Of the time beyond two deviations, that a request which hangs is left alone."""
 LATE = 1.25
 """Of what the last percentage predicts to remain, by which the end is expected."""
 LATE_DEVIATIONS = 0.7
@@ -232,26 +234,26 @@ class AdaptiveSchedule:
         2. The band's progress is of use: what remains, by the last percentage.
         3. Neither: how long requests take.
         """
-        asked, answered = seen.asked, seen.answered
-        price = self.price
+        asked, price, has_started = seen.asked, self.price, seen.record.has_started
         age = w = within(0.0, asked - job.t0, EVER)
+        deviations = pool.deviations
         if job.line is not None and pool.is_straight and self._by_line(job, pool, age):
             if job.line.points < POINTS_OF_A_LINE:
                 price *= CURIOSITY
-        elif job.k and pool.bands[job.k].sg <= PROGRESS_BELIEVED:
-            band = pool.bands[job.k]
-            job.mu, job.sg = band.mean + job.x, band.sg
+        elif job.k and deviations[job.k] <= PROGRESS_BELIEVED:
+            job.mu, job.sg = pool.bands[job.k].mean + job.x, deviations[job.k]
             crooked = job.k == LAST_BAND and not pool.is_straight
             job.basis = CROOKED if crooked else PROGRESS
             w = within(0.0, asked - job.since, EVER)
         else:
-            job.mu, job.sg, job.basis = pool.bands[0].mean, pool.bands[0].sg, DURATION
-            if seen.record.has_started is False and pool.is_straight:
+            job.mu, job.sg, job.basis = pool.bands[0].mean, deviations[0], DURATION
+            if has_started is False and pool.is_straight:
                 price *= CURIOSITY
         # The lag counts from the last look, the delay from its answer.
-        delay = interval(job.mu, job.sg, w, price) - within(0.0, answered - asked, EVER)
-        delay = max(delay, 0.13 * (w - exp(job.mu + 2 * job.sg)))
-        if seen.record.has_started is not False:
+        delay = interval(job.mu, job.sg, w, price) - within(0.0, seen.answered - asked, EVER)
+        if delay < HUNG * w:
+            delay = max(delay, HUNG * (w - exp(job.mu + 2 * job.sg)))
+        if delay > age and has_started is not False:
             delay = min(delay, max(1.0, age))
         return within(SHORTEST, delay, max(LONGEST, 0.1 * age))
 
