@@ -108,6 +108,11 @@ class FoundRate:
         """Return when the next query may be sent."""
         return max(self._next, self.held_until)
 
+    @property
+    def pace(self) -> float:
+        """Queries per second that go out now: fewer than `rate` in a trial."""
+        return TRIAL_RATE * self.rate if self._trial else self.rate
+
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate: it may grow."""
         self._waited = True
@@ -125,8 +130,7 @@ class FoundRate:
         if paced and self.rate < math.inf:
             if self._waited and not (self.is_probing or self._trial):
                 self._grow(now - self._last_sent)
-            rate = TRIAL_RATE * self.rate if self._trial else self.rate
-            self._next = max(self._next, now - MADE_UP_SECONDS * self._waited) + 1 / rate
+            self._next = max(self._next, now - MADE_UP_SECONDS * self._waited) + 1 / self.pace
         self._waited = False
         self._last_sent = now
 
