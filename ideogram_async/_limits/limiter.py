@@ -8,10 +8,9 @@ One that shares its permits with other processes is refilled by a task of its ow
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
-LimitSource = Literal["none", "told", "found", "header"]
-"""How a limit came to be known. none: no limit has shown so far."""
+from ideogram_async._statistics import LimitSource
 
 
 class Limiter(Protocol):
@@ -24,6 +23,10 @@ class Limiter(Protocol):
     @property
     def source(self) -> LimitSource:
         """How the limit is known. While it is "none", immediate queries have no pace."""
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the rate is more than an estimate of few queries."""
 
     @property
     def held_until(self) -> float:
@@ -50,6 +53,9 @@ class Limiter(Protocol):
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
         """Record a refusal that was charged to the rate; return whether it holds the session."""
+
+    def announced(self, remaining: float, seconds: float, now: float) -> None:
+        """Record that, by an answer's headers, so many more queries are allowed within a time."""
 
     def hold(self, until: float, now: float) -> None:
         """Send nothing until then: another user of the same limit was refused."""

@@ -232,13 +232,16 @@ class KeySession:
         self._retry_at = min(self._retry_at, now)
         self.update(now)
 
-    def statistics(self, now: float) -> SessionStatistics:
-        """Return its figures."""
+    def statistics(self, now: float, told: Limiter | None) -> SessionStatistics:
+        """Return its figures. A rate that was told counts where none was found."""
+        limiter = told if told is not None and self.limiter.source == "none" else self.limiter
         return SessionStatistics(
             queries=self.queries,
             in_flight=self.in_flight,
             refused=self.refused,
-            rate=None if self.limiter.source == "none" else self.limiter.rate,
+            rate=None if limiter.source == "none" else limiter.rate,
+            limit_source=limiter.source,
+            limit_certain=limiter.is_certain,
             state=self._state(now),
             held=max(self.held_until - now, 0.0),
             reason=self.reason,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ideogram_async._limits.limiter import LimitSource
+from ideogram_async._statistics import LimitSource
 
 MADE_UP_SECONDS = 0.05
 """Lateness of a timer, or of the loop, that is made up while due queries wait: so many seconds'
@@ -20,6 +20,7 @@ class ToldRate:
     """At most `rate` queries per second; no more than rate · (T + 0.05 s) + 1 in any T seconds."""
 
     source: LimitSource = "told"
+    is_certain: bool = True
     held_until: float = -math.inf
     is_probing: bool = False
 
@@ -50,6 +51,9 @@ class ToldRate:
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:  # noqa: ARG002
         """Do nothing: the session finds out how far a told rate is wrong."""
         return False
+
+    def announced(self, remaining: float, seconds: float, now: float) -> None:
+        """Do nothing: the caller knows better."""
 
     def hold(self, until: float, now: float) -> None:  # noqa: ARG002 - the protocol's
         """Send nothing until then."""

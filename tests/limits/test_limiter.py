@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from ideogram_async import IdeogramClient
-from ideogram_async._limits.limiter import LimitSource
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._limits.told_rate import ToldRate
+from ideogram_async._statistics import LimitSource
 from ideogram_async.testing import Gateway
 
 pytestmark = pytest.mark.anyio
