@@ -110,7 +110,10 @@ class FoundRate:
     @property
     def rate(self) -> float:
         """Queries per second: what was found, or what a header allows, if that is less."""
-        return min(self._rate, self._announced.rate)
+        bound = self._announced.rate
+        if bound < self._rate:  # looked at for each query: no `min`
+            return bound
+        return self._rate
 
     @property
     def source(self) -> LimitSource:
@@ -119,7 +122,9 @@ class FoundRate:
 
     def opens_at(self, now: float) -> float:  # noqa: ARG002 - the protocol's
         """Return when the next query may be sent."""
-        return max(self._next, self.held_until)
+        if self._next < self.held_until:
+            return self.held_until
+        return self._next
 
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate: it may grow."""
@@ -129,31 +134,40 @@ class FoundRate:
 
     def sent(self, now: float, *, paced: bool = True) -> None:
         """Record a query."""
+        if now - self._last_sent > IDLE_SECONDS or not self._waited:
+            self._count_idle(now)
+        rate = self._rate
+        if self._trial:
+            rate *= TRIAL_RATE
+        elif self._waited and paced and not self.is_probing and rate < self._announced.rate:
+            self._grow(now - self._last_sent)
+            rate = self._rate
+        if self._announced.rate < math.inf:
+            rate = min(rate, self._announced.bound(now))
+        if paced:
+            late = now - MADE_UP_SECONDS if self._waited else now
+            self._next = max(self._next, late) + 1 / rate
+        self._waited = False
+        self._last_sent = now
+
+    def _count_idle(self, now: float) -> None:
+        """Record how long the pace would have allowed a query, and none was due."""
         idle = now - max(self._last_sent, self._next, self.held_until)
         if idle > IDLE_SECONDS and not self.is_probing:
             self._measure(now)
             self._grown = 0.0
         elif idle > 0 and not self._waited:
             self._idle += idle
-        bound = self._announced.bound(now)
-        if paced and (self._rate < math.inf or bound < math.inf):
-            if self._waited and self._rate < bound and not (self.is_probing or self._trial):
-                self._grow(now - self._last_sent)
-            rate = min(TRIAL_RATE * self._rate if self._trial else self._rate, bound)
-            self._next = max(self._next, now - MADE_UP_SECONDS * self._waited) + 1 / rate
-        self._waited = False
-        self._last_sent = now
 
     def accepted(self, asked: float, now: float) -> None:
         """Record an accepted query."""
         self._accepted += 1
-        self._announced.accepted()
-        self.chance.accepted(is_safe=self._is_safe)
-        if asked < self._alarm_at:
-            return
-        if self.is_probing:
+        if self._announced.rate < math.inf:
+            self._announced.accepted()
+        self.chance.accepted(is_safe=self._trial > 0 or self._rate <= self._safe)
+        if self.is_probing and asked >= self._alarm_at:
             self._reopen(now)
-        elif self._trial:
+        elif self._trial and asked >= self._alarm_at:
             self._trial -= 1
             if not self._trial:
                 self.is_certain = True

@@ -94,7 +94,10 @@ class KeySession:
             return math.inf
         if immediate and self.limiter.source == "none":
             return self.closed_until
-        return max(self.closed_until, self.limiter.opens_at(now))
+        opens_at = self.limiter.opens_at(now)
+        if opens_at < self.closed_until:  # looked at for each query: no `max`
+            return self.closed_until
+        return opens_at
 
     @property
     def newcomer_at(self) -> float:

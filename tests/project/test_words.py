@@ -41,7 +41,6 @@ OLD_NAMES = {
 """Names that the field's terms have replaced. A module's name is without underscores here."""
 
 TO_BE_WRITTEN_ANEW = (
-    "_limits",
     "_polling",
     "_protocol/answers.py",
     "_runs",
