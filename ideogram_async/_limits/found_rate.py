@@ -35,13 +35,10 @@ STEADY_SECONDS = 30.0
 once: an outage looks like that, and a window closes again."""
 MEASURED_QUERIES = 12
 """Accepted queries from which their rate is known to be safe."""
-SUSPICIOUS_SHARE = 0.85
-"""An alarm below this part of the last alarm's rate may be by chance."""
 TRIAL_QUERIES, TRIAL_RATE = 80, 0.85
 """Queries that then go out at this part of the safe rate: a refusal among them is by chance. Of
 chance at 3 %, one in twelve trials passes."""
-GIVEN_BACK = 1.1
-GIVEN_BACK_AT_FIRST = 2.0
+GIVEN_BACK = 1.3
 """The rate, by the safe one, up to which a cut is taken back."""
 CHANCE_SECONDS = 5.0
 """Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
@@ -102,10 +99,9 @@ class FoundRate:
         self._is_told = False
         self._full_holds = 0
         # The last cut
-        self._rate_before = self._rate_of_alarm = self._safe = 0.0
+        self._rate_before = self._safe = 0.0
         self._source_before: LimitSource = "none"
         self._trial = 0
-        self._unhurt = 0.0
 
     @property
     def rate(self) -> float:
@@ -171,7 +167,6 @@ class FoundRate:
             self._trial -= 1
             if not self._trial:
                 self.is_certain = True
-                self._unhurt = self._rate
                 self.chance.pass_trial()
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
@@ -186,7 +181,6 @@ class FoundRate:
         if self._trial and not self.chance.is_known and not self._is_shared:
             self.chance.learn()
             self.is_certain = False
-            self._rate_before = self._unhurt
             is_alarm = False
         if not is_alarm:
             if self._trial or (self.chance.is_known and self._is_safe):
@@ -226,8 +220,7 @@ class FoundRate:
 
     def _take_cut_back(self) -> None:
         self._source, self._trial = self._source_before, 0
-        most = GIVEN_BACK if self._unhurt != self._rate_before else GIVEN_BACK_AT_FIRST
-        self._rate = max(self._rate, min(self._rate_before, most * self._safe))
+        self._rate = max(self._rate, min(self._rate_before, GIVEN_BACK * self._safe))
 
     def _alarm(self, retry_after: float | None, now: float) -> bool:
         if not self.is_probing:
@@ -267,16 +260,14 @@ class FoundRate:
         elapsed = max(until - self._since, 1e-3)
         measured = self._accepted / elapsed
         self._rate_before, self._source_before = before, _ = self._rate, self._source
-        self._unhurt = max(before, self._unhurt)
         rate = CUT ** max(self._closed, 1) * min(before, CEILING)
         if self._idle <= IDLE_SHARE * elapsed:
             rate = min(max(KEPT * measured, rate), before)
             self._source = "found"
             if self._accepted >= MEASURED_QUERIES:
-                is_early = before <= max(self._safe, SUSPICIOUS_SHARE * self._rate_of_alarm)
-                is_early = is_early or not self.is_certain
-                self._safe, self._rate_of_alarm = measured, before
-                is_trial = rate <= measured and (is_early or self.chance.is_known)
+                is_doubtful = before <= self._safe or self.chance.is_known or not self.is_certain
+                self._safe = measured
+                is_trial = is_doubtful and rate <= measured
                 self._trial = TRIAL_QUERIES if is_trial else 0
         self._rate = max(rate, FLOOR)
         self._measure(now)
