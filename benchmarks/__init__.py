@@ -7,4 +7,5 @@ benchmarks.throughput` runs `speed/throughput.py`, and `python -m benchmarks.soa
 
 from pathlib import Path
 
-__path__ += [str(Path(__file__).with_name(folder)) for folder in ("cli", "schedule", "speed")]
+FOLDERS = ("cli", "limits", "schedule", "soak", "speed")
+__path__ += [str(Path(__file__).with_name(folder)) for folder in FOLDERS]

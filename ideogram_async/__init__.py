@@ -75,6 +75,7 @@ from ideogram_async._hooks import (
     RequestFailing,
     SessionChanged,
 )
+from ideogram_async._limiter import BackgroundLimiter, Limiter
 from ideogram_async._models import SamplingRequest, SamplingResponse, User
 from ideogram_async._protocol.credentials import Credential
 from ideogram_async._runs.run import Run
@@ -91,6 +92,7 @@ __all__ = [
     "APITimeoutError",
     "AdaptiveSchedule",
     "AuthenticationError",
+    "BackgroundLimiter",
     "BaseURLError",
     "ClientClosed",
     "ClientOptions",
@@ -106,6 +108,7 @@ __all__ = [
     "InternalServerError",
     "InvalidResponseError",
     "Learned",
+    "Limiter",
     "NotFoundError",
     "Observation",
     "PermissionDeniedError",

@@ -92,7 +92,8 @@ class IdeogramClient:
         Args:
             request_id: The id.
             timeout: Seconds that the call may take.
-            deadline: Seconds from the id's first query until it fails. Default: the client's.
+            deadline: Seconds until it fails: from the id's first query, or from this call where the
+                id is polled already. Default: the client's.
             just_submitted: Whether it was submitted just now. If so, no query is spent on finding
                 out its age.
 
@@ -152,7 +153,8 @@ class IdeogramClient:
             prefix: The start of each file's name.
 
         Raises:
-            DownloadError: An image could not be saved; `saved` lists the request's other files.
+            DownloadError: The request is not complete, or an image could not be saved; `saved`
+                lists the request's other files.
             ClientClosed: The client was closed.
             ValueError: The quality is unknown, or the prefix could lead out of the directory.
             TypeError: `image` is neither a request nor a response.
@@ -174,26 +176,28 @@ class IdeogramClient:
 
     @overload
     def retrieve_many(
-        self, ids: Ids, *, timeout: float | None = 30.0, return_exceptions: Literal[False] = False
+        self, ids: Ids, *, timeout: float | None = None, return_exceptions: Literal[False] = False
     ) -> Run[SamplingRequest]: ...
     @overload
     def retrieve_many(
-        self, ids: Ids, *, timeout: float | None = 30.0, return_exceptions: Literal[True]
+        self, ids: Ids, *, timeout: float | None = None, return_exceptions: Literal[True]
     ) -> Run[SamplingRequest | RequestError]: ...
     @overload
     def retrieve_many(
-        self, ids: Ids, *, timeout: float | None = 30.0, return_exceptions: bool
+        self, ids: Ids, *, timeout: float | None = None, return_exceptions: bool
     ) -> Run[SamplingRequest] | Run[SamplingRequest | RequestError]: ...
     def retrieve_many(
-        self, ids: Ids, *, timeout: float | None = 30.0, return_exceptions: bool = False
+        self, ids: Ids, *, timeout: float | None = None, return_exceptions: bool = False
     ) -> Run[Any]:
         """Query each id once, and yield the answers in the order in which they arrive.
 
-        A transient fault is retried twice per id.
+        A transient fault is retried twice per id. Where the gateway is down, every id fails with
+        its fault after three test queries over at least 15 seconds.
 
         Args:
             ids: Request ids. Each distinct id is queried once.
-            timeout: Seconds that the whole call may take.
+            timeout: Seconds that the whole call may take. Default: no limit, for a limited rate may
+                make a long list take long.
             return_exceptions: Yield each `RequestError` like a result, instead of raising one
                 `PollingFailed` with all of them at the end.
 
@@ -264,7 +268,8 @@ class IdeogramClient:
         Args:
             ids: Request ids.
             timeout: Seconds that the whole call may take.
-            deadline: Seconds from an id's first query until it fails. Default: the client's.
+            deadline: Seconds until an id fails: from its first query, or from this call where it is
+                polled already. Default: the client's.
             return_exceptions: Yield each `RequestError` like a result as soon as it is known,
                 instead of raising one `PollingFailed` with all of them at the end.
             max_pending: Ids that are read from an async iterable and not yet yielded, at most.
@@ -349,6 +354,11 @@ class IdeogramClient:
         settings = getattr(self, "_settings", None)
         return f"<IdeogramClient {'unmade' if settings is None else settings.base_url}>"
 
+    @property
+    def base_url(self) -> str:
+        """The gateway's address, without a slash at its end."""
+        return self._settings.base_url
+
     def statistics(self) -> Statistics:
         """Return the client's figures; after `close`, those of its end."""
         return self._last if self._runtime is None else self._runtime.statistics()
@@ -418,7 +428,7 @@ class IdeogramClient:
     def _started(self) -> Runtime:
         """Return the runtime, which the first call starts; raise if it cannot be used here."""
         if self._closed:
-            raise ClientClosed("the client is closed")
+            raise ClientClosed("the client is closed for good: make another IdeogramClient")
         self._runtime = Runtime.current(self._runtime, self._settings, self._schedule)
         return self._runtime
 

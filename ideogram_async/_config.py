@@ -6,6 +6,8 @@ check in `Settings`. The client's signature and Ray's options are derived from t
 
 from __future__ import annotations
 
+import difflib
+import hmac
 import inspect
 import os
 import re
@@ -17,6 +19,7 @@ from urllib.parse import urlsplit
 
 from ideogram_async._downloads.settings import Downloads
 from ideogram_async._hooks import Hook, check_hooks
+from ideogram_async._limiter import Limiter, check_limiter
 from ideogram_async._protocol.credentials import STYLES, Credential, take_credentials
 from ideogram_async._protocol.query import PATH
 from ideogram_async._schedules.base import Schedule
@@ -43,6 +46,17 @@ _OWN_HEADERS = {
     *(style.header.lower() for style in STYLES.values()),
 }
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OTHER_NAMES = {
+    "api_key": "token",
+    "api_token": "token",
+    "concurrency": "max_in_flight",
+    "key": "token",
+    "max_concurrency": "max_in_flight",
+    "rate_limit": "max_rate",
+    "timeout": "attempt_timeout",
+    "verify": "ssl",
+}
+"""What other clients call a setting."""
 _SCHEDULE_METHODS = ("start", "next_delay", "completed", "expected_end")
 
 
@@ -97,12 +111,15 @@ class ClientOptions(SharedOptions, total=False):
         downloads: The settings of image downloads. Default: `Downloads()`.
         hooks: Functions that are called with each `Event`: queries, ends of requests, changes of
             a session's state.
+        limiter: Decides when queries may be sent, over all keys, instead of the client's own: a
+            `Limiter`, for one client. `max_rate`, if it is given too, limits this client as well.
 
     """
 
     ssl: SSLContext | bool
     downloads: Downloads | None
     hooks: Iterable[Hook]
+    limiter: Limiter | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -125,6 +142,7 @@ class Settings:
     fast_lane: bool | None = None
     downloads: Downloads = field(default_factory=Downloads)
     hooks: tuple[Hook, ...] = ()
+    limiter: Limiter | None = None
 
     def __post_init__(self) -> None:
         self._set(
@@ -141,6 +159,7 @@ class Settings:
             fast_lane=_check_fast_lane(self.fast_lane),
             downloads=_check_downloads(self.downloads),
             hooks=check_hooks(self.hooks),
+            limiter=check_limiter(self.limiter),
         )
 
     def _set(self, **checked: object) -> None:
@@ -162,6 +181,12 @@ class Settings:
     def has_key(self) -> bool:
         """Whether there is a key."""
         return bool(self.secrets)
+
+    @property
+    def budget(self) -> str:
+        """A name of all keys together, from which none of them can be found: a keyed hash."""
+        keys = "\0".join(sorted(self.secrets)).encode()
+        return hmac.new(keys, b"ideogram_async budget", "sha256").hexdigest()[:32]
 
     @property
     def user_agent(self) -> str:
@@ -219,7 +244,10 @@ def signature_of_client(call: inspect.Signature) -> inspect.Signature:
 def _check_names(options: dict[str, Any]) -> None:
     for name in options:
         if name not in ClientOptions.__annotations__:
-            raise TypeError(f"IdeogramClient() got an unexpected keyword argument {name!r}")
+            message = f"IdeogramClient() got an unexpected keyword argument {name!r}"
+            near = difflib.get_close_matches(name, ClientOptions.__annotations__, 1)
+            meant = _OTHER_NAMES.get(name) or next(iter(near), None)
+            raise TypeError(f"{message}: did you mean {meant!r}?" if meant else message)
 
 
 def _limit(name: str, value: float) -> float:

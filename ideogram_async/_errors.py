@@ -184,7 +184,7 @@ class WaitTimeout(IdeogramError, TimeoutError):
 
 
 class DownloadError(IdeogramError):
-    """An image could not be saved. The request is complete and is not affected."""
+    """An image could not be saved. The request is not affected; or it is not complete yet."""
 
     response_id: str | None = None
     """The image's id."""

@@ -92,7 +92,28 @@ class Hook(Protocol):
     """A function that receives events. A client takes a list of them as its `hooks`.
 
     It is called in the event loop, between two queries, so it must be quick and must not block.
-    An exception from it is logged, once per hook, and has no other effect.
+    An exception from it is logged, once per hook, and has no other effect. An object that is called
+    does, too, as `IdeogramClient(base_url, hooks=[Figures()])`::
+
+        from ideogram_async import Event, QueryAnswered, RequestEnded, SessionChanged
+
+
+        class Figures:
+            # Counts what happens, and prints which key is out of use.
+
+            def __init__(self) -> None:
+                self.failed = self.ended = 0
+                self.seconds = 0.0
+
+            def __call__(self, event: Event) -> None:
+                match event:
+                    case QueryAnswered(asked=asked, answered=answered):
+                        self.seconds += answered - asked
+                    case RequestEnded(error=error):
+                        self.ended += 1
+                        self.failed += error is not None
+                    case SessionChanged(state="refused", session=index, reason=reason):
+                        print(f"key {index} is out of use: {reason}")
     """
 
     def __call__(self, event: Event, /) -> None:

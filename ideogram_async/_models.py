@@ -19,7 +19,35 @@ _DONE = 100
 _LARGEST = sys.float_info.max
 
 
-class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class _Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What every record can be made into. Fields with their default value are left out."""
+
+    def to_json(self) -> str:
+        """Return the record as a JSON object, with the names of the wire."""
+        return msgspec.json.encode(self).decode()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as `to_json` does, as a dict of plain values."""
+        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return document
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        """The record as a dict: `vars` and FastAPI look for it."""
+        return self.to_dict()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> dict[str, Any]:
+        """Let pydantic, and so FastAPI, take a record as it is, and write it as a dict."""
+        written = {
+            "type": "function-plain",
+            "function": cls.to_dict,
+            "return_schema": {"type": "dict"},
+        }
+        return {"type": "is-instance", "cls": cls, "serialization": written}
+
+
+class User(_Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The user that submitted a request (documented)."""
 
     user_id: str | None = None
@@ -31,7 +59,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """A string or null (seen)."""
 
 
-class SamplingResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class SamplingResponse(_Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One image of a completed request (documented)."""
 
     response_id: str | None = None
@@ -70,10 +98,11 @@ class SamplingResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
         return f"{ASSETS_URL}/{quality}/response/{name}"
 
 
-class SamplingRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class SamplingRequest(_Record, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The state of one image request, as the gateway answered it (documented, unless marked)."""
 
-    request_id: str | None = None
+    request_id: str = ""
+    """The id. What the client returns has the one that was asked for, and never ""."""
     completion_percentage: int | float | None = None
     """0 to 100. It can fall, and it can stay at 99 for a minute (seen). Use `is_complete`."""
     is_completed: bool | None = None

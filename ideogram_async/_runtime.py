@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
 from ideogram_async._config import CLOSE_SECONDS, Settings
 from ideogram_async._downloads.downloader import Downloader
 from ideogram_async._errors import ClientClosed
+from ideogram_async._limiter import BackgroundLimiter
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._polling.dispatcher import Dispatcher
 from ideogram_async._polling.tracker import JobTracker
 from ideogram_async._schedules.base import Schedule
 from ideogram_async._statistics import Statistics
 from ideogram_async._transport.transport import Transport
+
+_log = logging.getLogger("ideogram_async")
+
+LIMITER_PAUSE_SECONDS = 5.0
+"""Seconds after which a limiter's task is started again, if it has ended."""
 
 
 async def until_done(task: asyncio.Task[None] | None) -> None:
@@ -81,6 +88,19 @@ class Runtime:
             max_in_flight=settings.max_in_flight,
             connect_timeout=settings.connect_timeout,
         )
+        if hasattr(settings.limiter, "run"):
+            self.dispatcher.spawn(self._run_limiter, "ideogram_async limiter")
+
+    async def _run_limiter(self) -> None:
+        """Run the limiter's own task until the dispatcher ends."""
+        limiter = cast("BackgroundLimiter", self._settings.limiter)
+        while True:
+            try:
+                await limiter.run(self._settings.budget)
+                _log.error("the limiter's task has ended")
+            except Exception:  # noqa: BLE001 - of a user, be it what it may
+                _log.exception("the limiter's task has failed")
+            await anyio.sleep(LIMITER_PAUSE_SECONDS)
 
     @property
     def downloader(self) -> Downloader:

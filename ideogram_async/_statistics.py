@@ -7,7 +7,6 @@ from typing import Literal
 import msgspec
 
 SessionState = Literal["open", "throttled", "broken", "refused"]
-LimitSource = Literal["none", "told", "found", "header"]
 TransportLane = Literal["fast", "plain"]
 
 
@@ -22,7 +21,7 @@ class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Queries that were throttled (429, 503), or whose key was refused."""
     rate: float | None = None
     """Queries per second that the session now allows itself. None: no limit was met so far."""
-    limit_source: LimitSource = "none"
+    limit_source: Literal["none", "told", "found", "header"] = "none"
     """How the limit is known. told: by `max_rate`. found: by what was accepted and refused.
     header: by an answer's `RateLimit` or the like. none: no limit has shown."""
     limit_certain: bool = False
@@ -32,6 +31,8 @@ class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     refused: the key was refused."""
     held: float = 0.0
     """Seconds that a throttle or a `Retry-After` still holds the session; `reason` says why."""
+    next_try: float = 0.0
+    """Seconds until it sends the next test query, where it is not open; 0 while one is sent."""
     reason: str | None = None
     """Why it is not open: what the gateway said, or why it cannot be reached."""
 

@@ -68,6 +68,18 @@ class Telemetry:
     A span is named `POST` and the path, and its kind is CLIENT. It has no parent, since one query
     can serve many callers.
 
+    For example::
+
+        from ideogram_async import IdeogramClient
+        from ideogram_async.telemetry import Telemetry
+
+
+        def traced_client(base_url: str) -> IdeogramClient:
+            telemetry = Telemetry()  # or with providers of its own, or spans=False
+            client = IdeogramClient(base_url, hooks=[telemetry])
+            telemetry.observe(client)  # also metrics of what is pending
+            return client
+
     Args:
         tracer_provider: Receives the spans. Default: the global provider.
         meter_provider: Receives the metrics. Default: the global provider.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,12 @@ settings.register_profile(
 )
 settings.register_profile("sweep", max_examples=2000, deadline=None, derandomize=False)
 settings.load_profile("suite")
+
+
+def pytest_configure() -> None:
+    """Let the tests' processes be interrupted, where a shell started this one in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -228,7 +228,7 @@ class Link:
         self._client = gateway.clients
         gateway.clients += 1
 
-    async def query(self, index: int, request_id: str) -> Answer | Fault:
+    async def query(self, index: int, request_id: str, _: object) -> Answer | Fault:
         """Ask the gateway."""
         return await self._gateway.query(self._client, index, request_id)
 

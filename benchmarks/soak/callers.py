@@ -133,7 +133,7 @@ class Callers:
             failed = [one.request_id for one in error.exceptions]
         except IdeogramError as error:
             pending = error.pending
-            failed = [one.request_id for one in run.failures]
+            failed += [one.request_id for one in run.failures]  # those that were not yielded
         self.balance.record(ids, self._shown_complete, done=done, failed=failed, pending=pending)
 
     async def _leave_early(self, ids: list[str]) -> None:
@@ -165,7 +165,7 @@ class Callers:
         await run.aclose()
         self._left(ids, done, run)
 
-    def _left(self, ids: list[str], done: list[str | None], run: Run[SamplingRequest]) -> None:
+    def _left(self, ids: list[str], done: list[str], run: Run[SamplingRequest]) -> None:
         failed = [error.request_id for error in run.failures]
         self.balance.record(
             ids, self._shown_complete, done=done, failed=failed, pending=run.pending
@@ -188,7 +188,7 @@ class Callers:
         pending: list[str] = []
         for request_id, end in zip(ids, ends, strict=True):
             if isinstance(end, SamplingRequest):
-                (done if end.is_complete else pending).append(end.request_id or "")
+                (done if end.is_complete else pending).append(end.request_id)
             elif isinstance(end, RequestError):
                 failed.append(end.request_id)
             elif isinstance(end, IdeogramError):
@@ -198,7 +198,7 @@ class Callers:
         self.balance.record(ids, self._shown_complete, done=done, failed=failed, pending=pending)
 
     async def _watch(self, ids: list[str]) -> None:
-        done: dict[str | None, None] = {}
+        done: dict[str, None] = {}
         run = self._client.watch(ids, timeout=TIMEOUT_SECONDS)
         pending: tuple[str, ...] = ()
         try:

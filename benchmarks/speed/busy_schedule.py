@@ -9,7 +9,7 @@ from ideogram_async import AdaptiveSchedule
 
 if TYPE_CHECKING:
     from ideogram_async import Observation
-    from ideogram_async._schedules.adaptive import JobState
+    from ideogram_async._schedules.request_state import JobState
 
 
 class BusySchedule(AdaptiveSchedule):

@@ -13,6 +13,7 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -156,9 +157,9 @@ def _ours(target: Target, **settings: Any) -> IdeogramClient:
 
 
 @asynccontextmanager
-async def retrieve_many(target: Target) -> AsyncIterator[Drain]:
+async def retrieve_many(target: Target, **settings: Any) -> AsyncIterator[Drain]:
     """Ours, one query per id."""
-    async with _ours(target) as client:
+    async with _ours(target, **settings) as client:
 
         async def drain(ids: Sequence[str]) -> Sequence[str]:
             run = client.retrieve_many(ids, timeout=None)  # under valgrind a turn takes minutes
@@ -168,9 +169,9 @@ async def retrieve_many(target: Target) -> AsyncIterator[Drain]:
 
 
 @asynccontextmanager
-async def as_completed(target: Target, hooks: Sequence[Hook] = ()) -> AsyncIterator[Drain]:
+async def as_completed(target: Target, **settings: Any) -> AsyncIterator[Drain]:
     """Ours, for ids that are complete at the first query."""
-    async with _ours(target, hooks=hooks) as client:
+    async with _ours(target, **settings) as client:
 
         async def drain(ids: Sequence[str]) -> Sequence[str]:
             return [str(request.request_id) async for request in client.as_completed(ids)]
@@ -180,17 +181,17 @@ async def as_completed(target: Target, hooks: Sequence[Hook] = ()) -> AsyncItera
 
 def hook(target: Target) -> AbstractAsyncContextManager[Drain]:
     """`as_completed` with a hook that does nothing."""
-    return as_completed(target, [lambda _: None])
+    return as_completed(target, hooks=[lambda _: None])
 
 
 def metrics(target: Target) -> AbstractAsyncContextManager[Drain]:
     """`as_completed` with OpenTelemetry's SDK: metrics."""
-    return as_completed(target, [_telemetry(spans=False)])
+    return as_completed(target, hooks=[_telemetry(spans=False)])
 
 
 def spans(target: Target) -> AbstractAsyncContextManager[Drain]:
     """`as_completed` with OpenTelemetry's SDK: metrics and spans."""
-    return as_completed(target, [_telemetry(spans=True)])
+    return as_completed(target, hooks=[_telemetry(spans=True)])
 
 
 def _telemetry(*, spans: bool) -> Hook:
@@ -218,10 +219,10 @@ def _telemetry(*, spans: bool) -> Hook:
 
 
 @asynccontextmanager
-async def polling(target: Target) -> AsyncIterator[Drain]:
+async def polling(target: Target, **settings: Any) -> AsyncIterator[Drain]:
     """Ours, polling ids that stay pending, until as many queries are done as ids were given."""
     schedule = BusySchedule(target.pending * 1e-5)
-    async with _ours(target, schedule=schedule) as client:
+    async with _ours(target, schedule=schedule, **settings) as client:
 
         async def drain(ids: Sequence[str]) -> Sequence[str]:
             until = client.statistics().queries + len(ids)
@@ -356,12 +357,19 @@ class Competitor(NamedTuple):
     """Whether glibc's threshold stays as it is (see `_machine.raise_mmap_threshold`)."""
 
 
+def _plain(opened: Callable[..., AbstractAsyncContextManager[Drain]]) -> Any:
+    return partial(opened, fast_lane=False)
+
+
 COMPETITORS = {
     "floor": Competitor("an asyncio protocol (lower bound)", floor),
     "bare": Competitor("aiohttp, tuned", bare),
     "retrieve_many": Competitor("ours, retrieve_many", retrieve_many),
     "as_completed": Competitor("ours, as_completed", as_completed),
     "polling": Competitor("ours, polling pending ids", polling),
+    "retrieve_many_plain": Competitor("ours, retrieve_many, plain lane", _plain(retrieve_many)),
+    "as_completed_plain": Competitor("ours, as_completed, plain lane", _plain(as_completed)),
+    "polling_plain": Competitor("ours, polling, plain lane", _plain(polling)),
     "tutorial": Competitor("aiohttp, as in its tutorial", tutorial),
     "tutorial_default_malloc": Competitor(
         "the same, malloc as it is", tutorial, default_malloc=True

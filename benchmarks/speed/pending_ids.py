@@ -107,7 +107,7 @@ async def tasks(count: int) -> AsyncIterator[Poll]:
         while True:
             async with semaphore:
                 asked = time_()
-                answer = await transport.query(0, request_id)
+                answer = await transport.query(0, request_id, None)
             assert isinstance(answer, Answer)
             seen = Observation(asked, time_(), 0.0, answer.record, answer.server_time)
             await asyncio.sleep(schedule.next_delay(state, seen))

@@ -1,6 +1,7 @@
-/* A server that takes as little CPU time as it can: one thread, epoll, answers made beforehand.
+/* A server that takes as little CPU time as it can: epoll, answers made beforehand.
  *
- * usage: server COMPLETE RUNNING   (files: whole answers, marks in place of the date and the id)
+ * usage: server COMPLETE RUNNING PROCESSES
+ * (files: whole answers, marks in place of the date and the id; so many processes accept)
  *
  * It prints its port on 127.0.0.1 and serves until its standard input ends. A query is a head with
  * Content-Length and a body that holds "request_id"; the id's first letter chooses the answer.
@@ -148,11 +149,13 @@ static int listen_on_loopback(void) {
 
 int main(int count, char **arguments) {
     struct epoll_event events[EVENTS];
-    int listener, poller = epoll_create1(0), input;
-    if (count != 3) fail("usage: server COMPLETE RUNNING");
+    int listener, poller, input;
+    if (count != 4) fail("usage: server COMPLETE RUNNING PROCESSES");
     complete = load(arguments[1]);
     running = load(arguments[2]);
     listener = listen_on_loopback();
+    for (int i = atoi(arguments[3]); i > 1 && fork(); i--) {}
+    poller = epoll_create1(0);
     add(poller, listener, &listener);
     add(poller, STDIN_FILENO, &input);
     for (;;) {

@@ -24,7 +24,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from benchmarks._machine import ROOT, pin, raise_mmap_threshold
-from benchmarks.speed.answers import COMPLETE, DATE_MARK, ID_LENGTH, ID_MARK, RUNNING, response
+from benchmarks.speed.answers import (
+    COMPLETE,
+    DATE_MARK,
+    ID_LENGTH,
+    ID_MARK,
+    RUNNING,
+    Shape,
+    response,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,19 +51,32 @@ class Server(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def serving(*, tls: bool = False, core: int | None = None) -> Iterator[Server]:
-    """Run a server on a core within the block; raise ImportError for TLS without trustme."""
-    with TemporaryDirectory() as name, _serving(Path(name), tls=tls, core=core) as server:
-        yield server
+def serving(
+    *,
+    tls: bool = False,
+    core: int | None = None,
+    shape: Shape = "usual",
+    processes: int = 1,
+) -> Iterator[Server]:
+    """Run a server on a core within the block; raise ImportError for TLS without trustme.
+
+    With several processes, which the server in C alone has, they accept on one socket.
+    """
+    with TemporaryDirectory() as name:
+        files = [_stored(Path(name), kind, shape) for kind in (COMPLETE, RUNNING)]
+        with _serving(Path(name), files, processes, tls=tls, core=core) as server:
+            yield server
 
 
 @contextmanager
-def _serving(directory: Path, *, tls: bool, core: int | None) -> Iterator[Server]:
+def _serving(
+    directory: Path, files: list[str], processes: int, *, tls: bool, core: int | None
+) -> Iterator[Server]:
     ca_file = _certify(directory) if tls else None
-    files = [_stored(directory, kind) for kind in (COMPLETE, RUNNING)]
     program = None if tls else _compiled(directory)
     if program is not None:
-        command, what = [program, *files], "C, epoll"
+        command = [program, *files, str(processes)]
+        what = "C, epoll" if processes == 1 else f"C, epoll, {processes} processes"
     else:
         certificate = [str(directory / "server.pem")] if tls else []
         command = [sys.executable, "-m", "benchmarks.speed.server", *files, *certificate]
@@ -66,7 +87,8 @@ def _serving(directory: Path, *, tls: bool, core: int | None) -> Iterator[Server
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            pin(core, process.pid)
+            if processes == 1:
+                pin(core, process.pid)
             port = int(process.stdout.readline())
             scheme = "https" if tls else "http"
             yield Server(f"{scheme}://127.0.0.1:{port}", what, ca_file)
@@ -86,9 +108,9 @@ def _compiled(directory: Path) -> str | None:
     return program if done.returncode == 0 else None
 
 
-def _stored(directory: Path, kind: str) -> str:
+def _stored(directory: Path, kind: str, shape: Shape) -> str:
     file = directory / kind
-    file.write_bytes(response(kind))
+    file.write_bytes(response(kind, shape))
     return str(file)
 
 

@@ -46,7 +46,7 @@ class StubTransport:
         """What statistics show."""
         return "fast", "nothing is sent"
 
-    async def query(self, _index: int, request_id: str) -> Answer | Fault:
+    async def query(self, _index: int, request_id: str, _context: object) -> Answer | Fault:
         """Return the answer for an id."""
         self.queries += 1
         await asyncio.sleep(0)

@@ -40,22 +40,31 @@ from benchmarks._report import (
     say,
     write,
 )
+from benchmarks.speed.answers import SHAPES
 from benchmarks.speed.competitors import COMPETITORS
 from benchmarks.speed.profile import profile_lines, profiled
 from benchmarks.speed.rounds import Rounds, Row, cost_table
 from benchmarks.speed.server import serving
 
-OURS = ("retrieve_many", "as_completed")
-COST_RATIO_LIMITS = {
-    "bare": 1.15,
-    "tutorial": 0.75,
-    "tutorial_default_malloc": 0.75,
-    "httpx_aiohttp": 0.30,
-    "httpx": 0.10,
+_MANY, _COMPLETED, _POLLING = "retrieve_many", "as_completed", "polling"
+COST_RATIO_LIMITS: dict[tuple[str, bool], dict[tuple[str, str], float]] = {
+    ("asyncio", False): {
+        (_MANY, "bare"): 0.45,
+        (_COMPLETED, "bare"): 0.48,
+        (_POLLING, "bare"): 0.60,
+        (_MANY, "pyreqwest"): 0.80,
+        (_COMPLETED, "pyreqwest"): 0.80,
+        (_POLLING, "pyreqwest"): 1.0,
+        ("retrieve_many_plain", "bare"): 1.15,
+        ("as_completed_plain", "bare"): 1.2,
+        (_COMPLETED, "tutorial"): 0.75,
+        (_COMPLETED, "httpx_aiohttp"): 0.30,
+        (_COMPLETED, "httpx"): 0.10,
+    },
+    ("asyncio", True): {(_MANY, "bare"): 0.55, (_COMPLETED, "bare"): 0.55},
+    ("uvloop", False): {(_MANY, "bare"): 0.50, (_COMPLETED, "bare"): 0.50},
 }
-"""Our cost per query by that of another client."""
-POLLING_COST_RATIO_LIMIT = 1.4
-"""The cost per query of polling by that of the bare aiohttp loop."""
+"""Our cost per query by that of another client, on a loop, with or without TLS."""
 PACKAGES = (
     *("aiohttp", "msgspec", "uvloop", "httpx", "httpx-aiohttp", "pydantic"),
     *("niquests", "pyreqwest", "primp", "aiosonic", "curl-cffi"),
@@ -63,20 +72,24 @@ PACKAGES = (
 
 
 def judge(rows: Sequence[Row]) -> Iterator[Goal]:
-    """Yield our goals, on asyncio's own loop and without TLS."""
-    plain = {row.client: row for row in rows if row.variant == ("asyncio", False)}
-    limits = [(ours, other, limit) for ours in OURS for other, limit in COST_RATIO_LIMITS.items()]
-    for ours, other, limit in [*limits, ("polling", "bare", POLLING_COST_RATIO_LIMIT)]:
-        if ours in plain and other in plain:
-            what = f"{ours}: x {COMPETITORS[other].what}"
-            yield goal(what, plain[ours].ratio(plain[other]), limit)
+    """Yield our goals."""
+    found = {(row.variant, row.client): row for row in rows}
+    for variant, limits in COST_RATIO_LIMITS.items():
+        for (ours, other), limit in limits.items():
+            mine, theirs = found.get((variant, ours)), found.get((variant, other))
+            if mine is not None and theirs is not None:
+                what = f"{_where(*variant)}, {ours}: x {COMPETITORS[other].what}"
+                yield goal(what, mine.ratio(theirs), limit)
+
+
+def _where(loop: str, tls: bool) -> str:
+    return f"{loop}, {'TLS' if tls else 'plain'}"
 
 
 def result_lines(rows: Sequence[Row], unit: str) -> Iterator[str]:
     """Yield a table per variant: the cost per query, its ratio to tuned aiohttp's, the spread."""
     for variant in dict.fromkeys(row.variant for row in rows):
-        loop, tls = variant
-        yield f"\n{loop}, {'TLS' if tls else 'plain'}"
+        yield f"\n{_where(*variant)}"
         yield from cost_table([row for row in rows if row.variant == variant], unit)
 
 
@@ -104,8 +117,13 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
     loops = {"no": ["asyncio"], "yes": ["uvloop"], "both": ["asyncio", "uvloop"]}
     ways = {"no": [False], "yes": [True], "both": [False, True]}
     for tls in ways[arguments.tls]:
-        with serving(tls=tls, core=cores()[1]) as server:
-            say([f"server: {server.what}{', TLS' if tls else ''}"])
+        with serving(
+            tls=tls,
+            core=cores()[1],
+            shape=arguments.answers,
+            processes=arguments.server_processes,
+        ) as server:
+            say([f"server: {server.what}{', TLS' if tls else ''}; answers: {arguments.answers}"])
             clients = arguments.only or COMPETITORS
             rounds.run(clients, loops[arguments.uvloop], server, rounds=arguments.rounds)
     return rounds.rows(), rounds.notes()
@@ -113,7 +131,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], list[str]]:
 
 def profile(arguments: argparse.Namespace) -> Iterator[str]:
     """Profile one client, on asyncio's own loop, without TLS."""
-    with serving(core=cores()[1]) as server:
+    with serving(core=cores()[1], shape=arguments.answers) as server:
         rounds = Rounds(arguments.queries, arguments.pending, cores()[0], callgrind=False)
         task = rounds.task(arguments.profile, "asyncio", server)
         yield from profile_lines(profiled(task))
@@ -131,6 +149,10 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--queries", type=int, help="per turn, default 4,000; expensive clients do fewer"
     )
     parser.add_argument("--pending", type=int, default=20_000, help="ids that `polling` polls")
+    parser.add_argument("--answers", choices=SHAPES, default=SHAPES[0], help="see `answers.py`")
+    parser.add_argument(
+        "--server-processes", type=int, default=1, help="where queries per second matter"
+    )
     parser.add_argument("--only", nargs="+", choices=COMPETITORS, help="these clients alone")
     parser.add_argument("--callgrind", action="store_true", help="count instructions (valgrind)")
     parser.add_argument("--profile", choices=COMPETITORS, help="profile this client, nothing else")

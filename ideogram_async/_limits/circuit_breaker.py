@@ -52,6 +52,7 @@ class CircuitBreaker:
             return False
         self.probing = False
         self.newcomer_at = math.inf
+        self.open_until = -math.inf  # a newcomer's answer may come before the next probe's time
         self._delay = FIRST_OPEN_SECONDS
         return True
 

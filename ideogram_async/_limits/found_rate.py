@@ -6,9 +6,9 @@ import math
 import random
 from collections.abc import Callable
 
+from ideogram_async._limiter import LimitSource
 from ideogram_async._limits.announced_limit import AnnouncedLimit
 from ideogram_async._limits.chance import Chance
-from ideogram_async._statistics import LimitSource
 
 START_RATE, START_SECONDS = 18.0, 10.0
 """It starts at 18 queries per second, or at all pending ids in 10 s, if that is more: 18 was the
@@ -122,6 +122,11 @@ class FoundRate:
             return self.held_until
         return self._next
 
+    @property
+    def pace(self) -> float:
+        """Queries per second that go out now: fewer than `rate` in a trial."""
+        return min(TRIAL_RATE * self._rate if self._trial else self._rate, self._announced.rate)
+
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate: it may grow."""
         self._waited = True
@@ -197,7 +202,7 @@ class FoundRate:
         return self._alarm(retry_after, now)
 
     def announced(self, remaining: float, seconds: float, now: float) -> None:
-        """Record what an answer's headers allow: an upper bound of the rate."""
+        """Record that, by an answer's headers, so many more queries are allowed within a time."""
         self._announced.announce(remaining, seconds, now)
         if remaining < 1 and self._announced.bound(now) < math.inf:
             self._next = max(self._next, self._announced.until)

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from ideogram_async._config import Settings
 from ideogram_async._errors import BaseURLError, IdeogramError, RequestError
 from ideogram_async._hooks import Hooks, hooks_of
+from ideogram_async._limiter import Limiter
 from ideogram_async._limits.found_rate import FoundRate
-from ideogram_async._limits.limiter import Limiter
 from ideogram_async._limits.session import KeySession
 from ideogram_async._limits.shared_limit import SharedLimitDetector
 from ideogram_async._limits.told_rate import ToldRate
+from ideogram_async._protocol.credentials import STYLES
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._statistics import SessionState, SessionStatistics
 
@@ -38,17 +39,24 @@ class SessionPool:
     finds its key's limit, or the one that was passed in, which all sessions then use.
     """
 
-    def __init__(self, settings: Settings, limiter: Limiter | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         told, keys = settings.max_rate, len(settings.credentials)
         self.hooks: Hooks | None = hooks_of(settings.hooks, settings.url)
         self.sessions: tuple[KeySession, ...] = tuple(
             KeySession(
                 index,
-                limiter or FoundRate(is_gentle=told is None, keys=keys),
+                settings.limiter or FoundRate(is_gentle=told is None, keys=keys),
                 changed=self._changed,
             )
             for index in range(keys)
         )
+        one = settings.limiter
+        self._limiters: tuple[Limiter, ...] = (
+            tuple(session.limiter for session in self.sessions) if one is None else (one,)
+        )
+        self._on_change: Callable[[], None] = lambda: None
+        for limiter in self._limiters:
+            limiter.subscribe(self._limiter_changed)
         is_finite = told is not None and told < math.inf
         self._told = ToldRate(TOLD_SHARE * told) if told is not None and is_finite else None
         self._settings = settings
@@ -63,8 +71,8 @@ class SessionPool:
     def rate(self) -> float:
         """Queries per second that may be sent now; inf where nothing limits them."""
         rate = 0.0
-        for session in self.sessions:  # looked at for each query: no generator, no `sum`
-            rate += session.limiter.rate
+        for limiter in self._limiters:  # looked at for each query: no generator, no `sum`
+            rate += limiter.rate
         return rate if self._told is None else min(self._told.rate, rate)
 
     @property
@@ -135,8 +143,8 @@ class SessionPool:
         """Record that due queries wait for the pace, of so many ids that are pending."""
         if self._told is not None:
             self._told.wait(pending)
-        for session in self.sessions:
-            session.limiter.wait(pending)
+        for limiter in self._limiters:
+            limiter.wait(pending)
 
     def sent(self, session: KeySession, now: float, *, immediate: bool) -> None:
         """Record that a query goes out."""
@@ -172,7 +180,7 @@ class SessionPool:
         self, session: KeySession, error: RequestError, asked: float, now: float, *, is_known: bool
     ) -> None:
         """Record a refusal that was charged to the rate of a key."""
-        if session.throttled(error, asked, now, is_known=is_known) and len(self.sessions) > 1:
+        if session.throttled(error, asked, now, is_known=is_known) and len(self._limiters) > 1:
             self._spread(session, now)
 
     def is_outage(self, now: float) -> bool:
@@ -200,7 +208,8 @@ class SessionPool:
         keys = len(self.sessions)
         who = "the key was refused" if keys == 1 else f"all {keys} keys were refused, the last"
         if not self._settings.has_key:
-            who = "no key was given, and the gateway wants one"
+            variables = " or ".join(style.variable for style in STYLES.values())
+            who = f"no key was given (set {variables}), and the gateway wants one"
         refusal = copy.copy(last)
         refusal.args = (f"{who}: {last.args[0]}",)
         refusal.request_id = None
@@ -232,8 +241,10 @@ class SessionPool:
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call back whenever a limiter has changed by itself: see `update`."""
-        for limiter in {id(session.limiter): session.limiter for session in self.sessions}.values():
-            limiter.subscribe(changed)
+        self._on_change = changed
+
+    def _limiter_changed(self) -> None:
+        self._on_change()
 
     def update(self, now: float) -> None:
         """Look at the sessions anew: a limiter that others share has changed."""

@@ -12,8 +12,10 @@ import random
 from collections.abc import Callable
 
 from ideogram_async._errors import RequestError
+from ideogram_async._limiter import Limiter
 from ideogram_async._limits.circuit_breaker import CircuitBreaker
-from ideogram_async._limits.limiter import Limiter
+from ideogram_async._limits.found_rate import FoundRate
+from ideogram_async._protocol.headers import Allowance
 from ideogram_async._statistics import SessionState, SessionStatistics
 
 _log = logging.getLogger("ideogram_async")
@@ -154,6 +156,11 @@ class KeySession:
             self._clear_refusal(asked)
             self._ended(asked, now)
 
+    def announced(self, allowance: Allowance, now: float) -> None:
+        """Record what an answer's headers say of the limit: it counts where none was told."""
+        if isinstance(self.limiter, FoundRate):
+            self.limiter.announced(*allowance, now)
+
     def neutral(
         self, asked: float, now: float, *, accepted: bool = False, refused: bool = False
     ) -> None:
@@ -244,11 +251,20 @@ class KeySession:
             refused=self.refused,
             rate=None if limiter.source == "none" else limiter.rate,
             limit_source=limiter.source,
-            limit_certain=limiter.is_certain,
+            limit_certain=(
+                limiter.is_certain if isinstance(limiter, FoundRate) else limiter.source != "none"
+            ),
             state=self._state(now),
             held=max(self.held_until - now, 0.0),
+            next_try=self._next_try(now),
             reason=self.reason,
         )
+
+    def _next_try(self, now: float) -> float:
+        """Return the seconds until the next test query; 0 where it is open, or one is sent."""
+        if self._state(now) == "open" or self.closed_until == math.inf:
+            return 0.0
+        return max(self.closed_until - now, 0.0)
 
     @property
     def blame(self) -> RequestError | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ideogram_async._statistics import LimitSource
+from ideogram_async._limiter import LimitSource
 
 MADE_UP_SECONDS = 0.05
 """Lateness of a timer, or of the loop, that is made up while due queries wait: so many seconds'
@@ -20,7 +20,6 @@ class ToldRate:
     """At most `rate` queries per second; no more than rate · (T + 0.05 s) + 1 in any T seconds."""
 
     source: LimitSource = "told"
-    is_certain: bool = True
     held_until: float = -math.inf
     is_probing: bool = False
 
@@ -50,15 +49,21 @@ class ToldRate:
         else:
             self._next = self._opens_at = max(self._next, now) + self._interval
 
+    def change_rate(self, rate: float, now: float) -> None:
+        """Go on at another rate; what was sent too soon for it is made up for at that rate."""
+        if rate != self.rate:
+            slower = self.rate / rate
+            self._next = min(self._next, now) + max(self._next - now, 0.0) * slower
+            self._soonest = min(self._soonest, now) + max(self._soonest - now, 0.0) * slower
+            self._opens_at = max(self._next, self._soonest)
+            self.rate, self._interval = rate, 1 / rate
+
     def accepted(self, asked: float, now: float) -> None:
         """Do nothing: what the gateway answers changes no rate that was told."""
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:  # noqa: ARG002
         """Do nothing: the session finds out how far a told rate is wrong."""
         return False
-
-    def announced(self, remaining: float, seconds: float, now: float) -> None:
-        """Do nothing: the caller knows better."""
 
     def hold(self, until: float, now: float) -> None:  # noqa: ARG002 - the protocol's
         """Send nothing until then."""

@@ -42,6 +42,9 @@ class CalendarQueue:
         for jobs in self._buckets.values():
             yield from jobs
 
+    def __len__(self) -> int:
+        return len(self._current) + sum(map(len, self._buckets.values()))
+
     def parts(self) -> tuple[list[Job], ...]:
         """Return what it is made of, to be taken apart."""
         return self._current, *self._buckets.values()

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import Context, copy_context
 from functools import partial
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -21,12 +22,13 @@ from ideogram_async._errors import APITimeoutError, ClientClosed
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._limits.session import KeySession
 from ideogram_async._polling.job import Job
-from ideogram_async._polling.task_group import TaskGroup
+from ideogram_async._polling.task_group import TaskGroup, start_later
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 
-Query = Callable[[int, str], Awaitable[Answer | Fault]]
-"""Ask for an id in the session of that index; raises nothing but cancellation."""
+Query = Callable[[int, str, Context | None], Awaitable[Answer | Fault]]
+"""Ask for an id in the session of that index, in a caller's context; raises nothing but
+cancellation."""
 
 Task = Callable[[], Coroutine[Any, Any, None]]
 
@@ -35,8 +37,10 @@ EXPIRE_EVERY_SECONDS = 5.0
 SLOW_SECONDS = 3.0
 SLOW_MEDIANS = 5.0
 """A query is slow after so many seconds, and after so many times the median of the last answers."""
-SLOW_LOOK_SECONDS = 1.0
-"""Seconds between looks for slow queries, while the flight is full or a probe is out."""
+SLOW_LOOK_SECONDS = 0.1
+"""Seconds at least between two looks for slow queries."""
+SLOW_SHARE = 4
+"""Slow queries hold at most one in so many places of the flight, while other ids are due."""
 ANSWERS_REMEMBERED = 50
 """Answers whose median time tells what is slow."""
 RANDOM_AFTER_NEWCOMERS = 4
@@ -91,8 +95,11 @@ class Dispatcher:
         pool.subscribe(self._limiter_changed)
         self._expire_at = self._grace_until = self._loop.time()
         self._expire_later()
-        self._supervisor = self._loop.create_task(
-            self._supervise(), name="ideogram_async dispatcher", context=self._context
+        self._supervisor = start_later(
+            self._supervise(),
+            self._loop,
+            name="ideogram_async dispatcher",
+            context=self._context,
         )
 
     def spawn(self, function: Task, name: str) -> None:
@@ -220,10 +227,12 @@ class Dispatcher:
                 while (taken := self._take(now)) is not None:
                     job, session = taken
                     asked = asked_at[task] = now
+                    owner = job.owner
+                    context = None if owner is None else owner.context
                     if session.probing or len(asked_at) == self._max_in_flight:
                         self._watch_slow(now)
                     try:
-                        outcome = await self._query(session.index, job.request_id)
+                        outcome = await self._query(session.index, job.request_id, context)
                     except asyncio.CancelledError:
                         outcome = self._cut_off(task, job, asked)
                     finally:
@@ -235,7 +244,8 @@ class Dispatcher:
                         self._cuts_in_a_row = 0
                     pool.note(session, outcome, job.request_id, asked, now)
                     tracker.handle_outcome(job, session, outcome, asked, now)
-                    del taken, job, outcome  # not held until the next answer: they may be large
+                    # Not held until the next answer: they may be large.
+                    del taken, job, outcome, owner, context
             idler = self._loop.create_future()
             self._idle.append(idler)
             await idler
@@ -323,28 +333,28 @@ class Dispatcher:
     # Slow queries
 
     def _watch_slow(self, now: float) -> None:
-        """Set the timer that looks for slow queries, if it is not set."""
+        """Set the timer for when more queries will be slow than may be, if it is not set."""
         if self._slow_timer is None:
-            self._slow_timer = self._loop.call_at(
-                now + SLOW_LOOK_SECONDS, self._cut_slow, context=self._context
-            )
+            first = islice(self._asked_at.values(), self._slow_allowed(), None)
+            when = max(next(first, now) + self._slow_seconds(), now + SLOW_LOOK_SECONDS)
+            self._slow_timer = self._loop.call_at(when, self._cut_slow, context=self._context)
+
+    def _slow_allowed(self) -> int:
+        """Return how many queries may be slow: none where a probe needs the place."""
+        return 0 if self._pool.is_probing else max(self._max_in_flight // SLOW_SHARE, 1)
 
     def _cut_slow(self) -> None:
-        """Cut the oldest slow queries off while other ids are due and wait for their places.
-
-        Slow queries may hold half the flight, and no place of a probe.
-        """
+        """Cut the oldest slow queries off while other ids are due and wait for their places."""
         self._slow_timer = None
         now = self._loop.time()
         limit = self._slow_seconds()
-        slow = [task for task, asked in self._asked_at.items() if now - asked > limit]
+        slow = [task for task, asked in self._asked_at.items() if now - asked >= limit]
         is_probing = self._pool.is_probing
         is_full = len(self._asked_at) >= self._max_in_flight
         queue = self._registry.queue
         when = queue.next_probe_time(now) if is_probing else queue.next_time(now)
         if when <= now and (is_full or is_probing):
-            allowed = 0 if is_probing else max(self._max_in_flight // 2, 1)
-            for task in slow[: max(len(slow) - allowed, 0)]:
+            for task in slow[: max(len(slow) - self._slow_allowed(), 0)]:
                 self._cut.add(task)
                 task.cancel()
         if self._asked_at and (is_full or is_probing):

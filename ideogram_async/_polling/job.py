@@ -11,13 +11,20 @@ import msgspec
 
 from ideogram_async._polling.attribution import FaultHistory
 from ideogram_async._protocol.answers import record_of
+from ideogram_async._protocol.outcome import Answer
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from ideogram_async._errors import IdeogramError, RequestError
     from ideogram_async._models import SamplingRequest
 
 NEW, ASKED, ANSWERED = range(3)
 """How far an id has come: never asked, asked, answered well at least once."""
+
+ORDINARY, EXPECTED, IMMEDIATE = range(3)
+"""Why an id is asked: the schedule says so; its end is sure, and `order` is when it will have
+passed; a caller asked for it now."""
 
 
 class Subscriber(Protocol):
@@ -37,6 +44,8 @@ class Subscriber(Protocol):
     """When the call ends by its own timeout, on the loop's clock."""
     shared_ids: set[str]
     """Its ids whose jobs another subscriber owns."""
+    context: Context
+    """The context of the call: what watches aiohttp finds the caller's trace in it."""
 
     def changed(self, request_id: str, record: SamplingRequest) -> None:
         """Record a state that is not the last."""
@@ -51,11 +60,9 @@ class Subscriber(Protocol):
         """Stop: no id can go on."""
 
 
-class Subscription(msgspec.Struct, gc=False):
-    """A subscriber that shares a job with its owner, and when the id's time is up for it."""
-
-    subscriber: Subscriber
-    expires: float = math.inf
+def expiry_from(subscriber: Subscriber, now: float) -> float:
+    """Return when an id's time is up for a subscriber whose clock starts now."""
+    return math.inf if subscriber.deadline is None else now + subscriber.deadline
 
 
 class Job(msgspec.Struct, order=True, gc=False):
@@ -76,21 +83,32 @@ class Job(msgspec.Struct, order=True, gc=False):
     """The schedule's state of this request."""
     release: float
     """When it may be asked next, on the loop's clock."""
-    is_immediate: bool
-    """Whether a caller asked for this query now, rather than the schedule."""
+    precedence: int
+    """Why it is asked, one of the three above."""
     expires: float = math.inf
     """When the id's time is up for its owner: set by the first query."""
     stage: int = NEW
-    last_body: bytes | None = None
-    """The body of the last good answer."""
+    last_seen: bytes | int | None = None
+    """The body of the last good answer, or the digest of its record, to tell a change by."""
     fault_history: FaultHistory | None = None
-    shared_with: list[Subscription] | None = None
-    """The subscribers beside its owner."""
+    shared_with: dict[Subscriber, float] | None = None
+    """The subscribers beside its owner, and when the id's time is up for each."""
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether a caller asked for this query now, rather than the schedule."""
+        return self.precedence == IMMEDIATE
 
     @property
     def record(self) -> SamplingRequest | None:
         """The last record seen, decoded anew at each look: few look at it."""
-        return None if self.last_body is None else record_of(self.request_id, self.last_body)
+        seen = self.last_seen
+        return record_of(self.request_id, seen) if isinstance(seen, bytes) else None
+
+    def differs(self, answer: Answer) -> bool:
+        """Return whether an answer tells another state than the last one, as far as is known."""
+        seen = self.last_seen
+        return answer.digest() != seen if isinstance(seen, int) else answer.record != self.record
 
     @property
     def is_troubled(self) -> bool:
@@ -106,28 +124,32 @@ class Job(msgspec.Struct, order=True, gc=False):
         """Return all who await it."""
         if self.owner is not None:
             yield self.owner
-        for subscription in self.shared_with or ():
-            yield subscription.subscriber
+        yield from self.shared_with or ()
+
+    def is_awaited_by(self, subscriber: Subscriber) -> bool:
+        """Return whether a subscriber awaits it."""
+        return subscriber is self.owner or subscriber in (self.shared_with or ())
 
     def start_clock(self, now: float) -> None:
         """Start the id's time for each subscriber that has set one, at its first query."""
-        owner = self.owner
-        if self.expires == math.inf and owner is not None and owner.deadline is not None:
-            self.expires = now + owner.deadline
-        for subscription in self.shared_with or ():
-            deadline = subscription.subscriber.deadline
-            if subscription.expires == math.inf and deadline is not None:
-                subscription.expires = now + deadline
+        if self.owner is not None:
+            self.expires = expiry_from(self.owner, now)
+        if self.shared_with:
+            self.shared_with = {one: expiry_from(one, now) for one in self.shared_with}
+
+    def stop_clock(self) -> None:
+        """Let the id's time start with a later query: none has reached the gateway."""
+        self.expires = math.inf
+        if self.shared_with:
+            self.shared_with = dict.fromkeys(self.shared_with, math.inf)
 
     def first_expiry(self) -> float:
         """Return when the id's time is up for the first of its subscribers."""
-        if not self.shared_with:
-            return self.expires
-        return min(self.expires, *(one.expires for one in self.shared_with))
+        return min(self.expires, *self.shared_with.values()) if self.shared_with else self.expires
 
     def overdue(self, now: float) -> list[Subscriber]:
         """Return the subscribers whose time for this id is up."""
-        late = [one.subscriber for one in self.shared_with or () if one.expires <= now]
+        late = [one for one, expires in (self.shared_with or {}).items() if expires <= now]
         if self.owner is not None and self.expires <= now:
             late.append(self.owner)
         return late
@@ -142,6 +164,10 @@ class Job(msgspec.Struct, order=True, gc=False):
         """Mark this heap entry as removed (lazy deletion), and return a live copy."""
         successor = copy.copy(self)
         successor.tie_breaker = tie_breaker
-        self.owner = None
-        self.shared_with = None
+        self.clear()
         return successor
+
+    def clear(self) -> None:
+        """Let a removed entry hold nothing: it may stand in the queue for long."""
+        self.owner = self.shared_with = self.fault_history = None
+        self.state = self.last_seen = None

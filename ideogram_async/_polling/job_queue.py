@@ -40,7 +40,18 @@ class JobQueue:
 
     def add(self, job: Job, now: float) -> None:
         """Add a job."""
-        (self._troubled if job.is_troubled else self._sound).add(job, now)
+        self._set_of(job).add(job, now)
+
+    def expect(self, job: Job, expires: float) -> None:
+        """Record when the time of a job that waits here is up, for one of its subscribers."""
+        self._set_of(job).expect(job, expires)
+
+    def mark_removed(self, job: Job) -> None:
+        """Record that a job which waits here is about to lose its owner."""
+        self._set_of(job).mark_removed(job)
+
+    def _set_of(self, job: Job) -> LaneSet:
+        return self._troubled if job.is_troubled else self._sound
 
     def pop(self, now: float, *, immediate: bool = False, troubled: bool = True) -> Job | None:
         """Remove and return the job to ask now, or None if none is due.

@@ -18,21 +18,32 @@ RELEASED_AT_ONCE = 512
 """Jobs that are released in one go: more of them would stall the event loop."""
 
 
+REMOVED_KEPT = 100
+"""Removed jobs that a lane may hold, whatever its length."""
+LONGEST_REBUILT = 50_000
+"""Jobs of a lane up to which removed ones are taken out of it: a longer one would stall the loop
+for more than some tens of milliseconds."""
+
+
 class Lane:
     """The waiting jobs of one run, or of all calls for one id.
 
     Immediate jobs, which a caller asked for now, stand apart: they may be sent before the pace
-    allows others.
+    allows others. So do those whose end is sure: once it has passed, they go before all others.
     """
 
     __slots__ = (
         "__weakref__",
         "_asleep",
         "_last",
+        "_rebuild_at",
+        "_removed",
         "alarm",
+        "expected",
         "immediate",
         "in_immediate_turn",
         "in_turn",
+        "queues",
         "ready",
         "soonest",
     )
@@ -48,8 +59,16 @@ class Lane:
 
     def _begin(self) -> None:
         self.ready: ReadyQueue = ReadyQueue()
+        self.expected: ReadyQueue = ReadyQueue()
         self.immediate: ReadyQueue = ReadyQueue()
+        self.queues: tuple[ReadyQueue, ...] = (self.ready, self.expected, self.immediate)
+        """The jobs that may be asked now, by precedence."""
         self._asleep = CalendarQueue()
+        self._removed, self._rebuild_at = 0, REMOVED_KEPT
+
+    def __len__(self) -> int:
+        """Return how many jobs stand here, removed ones among them."""
+        return sum(map(len, self.queues)) + len(self._asleep)
 
     @property
     def wakes_at(self) -> float:
@@ -59,7 +78,11 @@ class Lane:
     @property
     def is_ready(self) -> bool:
         """Whether a job may be asked now."""
-        return self.ready.first < math.inf or self.immediate.first < math.inf
+        return (
+            self.ready.first < math.inf
+            or self.immediate.first < math.inf
+            or self.expected.first < math.inf
+        )
 
     def in_line(self, release: float) -> float:
         """Return the rank of a new job: those of one release are asked in the order they came."""
@@ -85,12 +108,20 @@ class Lane:
             if job.owner is not None:
                 self._admit(job)
 
-    def pop(self, *, immediate: bool = False) -> Job | None:
-        """Remove and return the ready job whose deadline comes first, of all or the immediate."""
+    def pop(self, now: float, *, immediate: bool = False) -> Job | None:
+        """Remove and return a ready job, of all or the immediate.
+
+        1. The end of one was sure, and has passed: the first of these, before all others.
+        2. The one whose deadline comes first.
+        """
         while True:
             queue = self.immediate
-            if not immediate and self.ready.first < queue.first:
-                queue = self.ready
+            if not immediate:
+                if self.ready.first < queue.first:
+                    queue = self.ready
+                end = self.expected.first
+                if end <= now or end < queue.first:
+                    queue = self.expected
             if queue.first == math.inf:
                 return None
             job = queue.pop()
@@ -112,7 +143,7 @@ class Lane:
         """
         if self.soonest > before:
             return
-        waiting = (*self.immediate, *self.ready)
+        waiting = tuple(chain(*self.queues))
         self.soonest = math.inf
         for start in range(0, len(waiting), RELEASED_AT_ONCE):
             late = []
@@ -125,25 +156,54 @@ class Lane:
 
     def expect(self, job: Job) -> None:
         """Record when the time of a job that waits here is up."""
-        expires = job.first_expiry() if job.shared_with else job.expires
-        if expires < self.soonest and job.owner is not None:
-            self.soonest = expires
+        if job.owner is not None:
+            expires = job.first_expiry() if job.shared_with else job.expires
+            self.soonest = min(self.soonest, expires)
+
+    def expect_by(self, expires: float) -> None:
+        """Record that the time of a job is up at a moment."""
+        self.soonest = min(self.soonest, expires)
 
     def jobs(self) -> list[Job]:
         """Return all jobs that wait here."""
-        waiting = chain(self.immediate, self.ready, self._asleep)
+        waiting = chain(*self.queues, self._asleep)
         return [job for job in waiting if job.owner is not None]
 
     def ready_jobs(self) -> list[Job]:
         """Return the jobs that may be asked now."""
-        return [job for job in chain(self.immediate, self.ready) if job.owner is not None]
+        return [job for job in chain(*self.queues) if job.owner is not None]
+
+    def mark_removed(self) -> None:
+        """Record that a job here is about to lose its owner; take such out where they are many.
+
+        Each is dropped when it comes up, but that may be in an hour.
+        """
+        self._removed += 1
+        if self._removed <= self._rebuild_at:
+            return
+        waiting = len(self)
+        if waiting <= min(2 * self._removed, LONGEST_REBUILT):
+            self._rebuild()
+        else:
+            self._rebuild_at = max(self._removed + REMOVED_KEPT, waiting // 2)
+
+    def _rebuild(self) -> None:
+        ready = self.ready_jobs()
+        asleep = [job for job in self._asleep if job.owner is not None]
+        self._begin()
+        for job in ready:
+            self._admit(job)
+        for job in asleep:
+            self._asleep.add(job)
 
     def clear(self) -> list[Jobs]:
         """Remove all jobs; return them, removed ones among them."""
-        parts: list[Jobs] = [*self._asleep.parts(), *self.ready.parts(), *self.immediate.parts()]
+        parts: list[Jobs] = [*self._asleep.parts()]
+        for queue in self.queues:
+            parts += queue.parts()
         self._begin()
         return parts
 
     def _admit(self, job: Job) -> None:
-        (self.immediate if job.is_immediate else self.ready).add(job)
+        self.queues[job.precedence].add(job)
         self.expect(job)

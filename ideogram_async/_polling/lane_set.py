@@ -61,6 +61,18 @@ class LaneSet:
         lane.add(job, now)
         self._attend(lane)
 
+    def expect(self, job: Job, expires: float) -> None:
+        """Record when the time of a job that waits here is up, for one of its subscribers."""
+        if job.owner is not None:
+            self.lane_of(job.owner).expect_by(expires)
+
+    def mark_removed(self, job: Job) -> None:
+        """Record that a job which waits here is about to lose its owner."""
+        if job.owner is not None:
+            lane = self.urgent if job.owner.urgent else self._lanes.get(job.owner)
+            if lane is not None:
+                lane.mark_removed()
+
     def pop(self, now: float, *, immediate: bool = False, spare_urgent: bool = False) -> Job | None:
         """Remove and return the job to ask now, of all or of the immediate ones, or None.
 
@@ -76,13 +88,13 @@ class LaneSet:
             idle.popleft().in_immediate_turn = False
         turns = self._immediate_turns if immediate else self._turns
         if self.urgent.is_ready and not (spare_urgent and turns):
-            job = self.urgent.pop(immediate=immediate)
+            job = self.urgent.pop(now, immediate=immediate)
             if job is not None:
                 return job
         while turns:
             lane = turns[0]
-            job = lane.pop(immediate=immediate)
-            if lane.immediate.first < math.inf or (lane.ready.first < math.inf and not immediate):
+            job = lane.pop(now, immediate=immediate)
+            if lane.immediate.first < math.inf or (lane.is_ready and not immediate):
                 turns.rotate(-1)
             else:
                 turns.popleft()
@@ -92,7 +104,7 @@ class LaneSet:
                     lane.in_turn = False
             if job is not None:
                 return job
-        return self.urgent.pop(immediate=immediate) if spare_urgent else None
+        return self.urgent.pop(now, immediate=immediate) if spare_urgent else None
 
     def pop_candidate(self, now: float, rank: Callable[[Job], float]) -> Job | None:
         """Remove and return a due job with the least rank, of a few that stand at random places.
@@ -103,7 +115,7 @@ class LaneSet:
         lanes = (self.urgent, *islice(self._turns, CANDIDATES))
         best, best_rank = None, math.inf
         for lane in lanes:
-            for queue in (lane.immediate, lane.ready):
+            for queue in lane.queues:
                 for place in _sample(len(queue)):
                     job = queue[place]
                     if job.owner is not None and rank(job) < best_rank:
@@ -152,7 +164,7 @@ class LaneSet:
         """Queue a lane for its turn if it has ready jobs, and set its alarm."""
         if lane is not self.urgent:
             has_immediate = lane.immediate.first < math.inf
-            if not lane.in_turn and (has_immediate or lane.ready.first < math.inf):
+            if not lane.in_turn and lane.is_ready:
                 lane.in_turn = True
                 self._turns.append(lane)
             if has_immediate and not lane.in_immediate_turn:

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Any
 
 from ideogram_async._limits.pool import SessionPool
-from ideogram_async._polling.job import ASKED, NEW, Job, Subscriber, Subscription
+from ideogram_async._polling.job import (
+    ASKED,
+    IMMEDIATE,
+    NEW,
+    ORDINARY,
+    Job,
+    Subscriber,
+    expiry_from,
+)
 from ideogram_async._polling.job_queue import JobQueue
 from ideogram_async._polling.lane import Jobs
 from ideogram_async._schedules.base import Schedule
@@ -53,7 +61,7 @@ class JobRegistry:
         tie_breaker = next(self._tie_breakers) if subscriber.urgent else 0
         if subscriber.is_one_shot:
             order = lane.in_line(now)
-            job = Job(order, request_id, tie_breaker, subscriber, None, now, is_immediate=True)
+            job = Job(order, request_id, tie_breaker, subscriber, None, now, IMMEDIATE)
             if subscriber.urgent:
                 self._singles[subscriber] = job
         elif (shared := self._job_of(request_id, now)) is not None:
@@ -64,10 +72,11 @@ class JobRegistry:
             release, sweep = now, self.sweep_seconds()
             if delay != 0:
                 release = self._first_release(now, checked_delay(delay, self._schedule))
-            order, immediate = lane.in_line(release + sweep), not just_submitted
-            job = Job(
-                order, request_id, tie_breaker, subscriber, state, release, is_immediate=immediate
+            order, precedence = (
+                lane.in_line(release + sweep),
+                ORDINARY if just_submitted else IMMEDIATE,
             )
+            job = Job(order, request_id, tie_breaker, subscriber, state, release, precedence)
             self._jobs[request_id] = job
         self.pending += 1
         self._unasked += 1
@@ -130,20 +139,16 @@ class JobRegistry:
         if job.stage == NEW:
             job.stage = ASKED
             self._unasked -= 1
+            job.start_clock(now)
         if job.fault_history is not None and job.fault_history.faults:
             self._troubled_flying.add(id(job))
-        owner = job.owner
-        if job.shared_with is not None or (owner is not None and owner.deadline is not None):
-            job.start_clock(now)
 
     def mark_unsent(self, job: Job) -> None:
         """Record that no query for a job has reached the gateway: its clock has not started."""
         if job.stage == ASKED and job.owner is not None:
             job.stage = NEW
             self._unasked += 1
-            job.expires = math.inf
-            for one in job.shared_with or ():
-                one.expires = math.inf
+            job.stop_clock()
 
     def mark_returned(self, job: Job) -> None:
         """Record that no query for a job is in flight any more: its outcome was handled."""
@@ -169,26 +174,38 @@ class JobRegistry:
         subscriber.shared_ids.discard(job.request_id)
         if job.owner is None:
             return
-        left = [one for one in job.shared_with or () if one.subscriber is not subscriber]
+        shared = job.shared_with
         if job.owner is not subscriber:
-            job.shared_with = left or None
+            if shared is not None and shared.pop(subscriber, None) is not None:
+                job.shared_with = shared or None
             return
-        left = [one for one in left if one.subscriber in self.subscribers]  # others leave, too
-        if left:
-            heir = next((one for one in left if one.subscriber.urgent), left[0])
-            left.remove(heir)
-            self._hand_over(job, heir, now).shared_with = left or None
+        heir = self._heir(shared) if shared else None
+        if heir is not None and shared is not None:
+            expires = shared.pop(heir)
+            job.shared_with = shared or None
+            self._hand_over(job, heir, expires, now)
         else:
             self.close(job)
+            job.clear()
+
+    def _heir(self, shared: Iterable[Subscriber]) -> Subscriber | None:
+        """Return who is to own a job that its owner leaves: a call for one id, if there is one."""
+        staying = (one for one in shared if one in self.subscribers)  # others leave, too
+        first = next(staying, None)
+        if first is None or first.urgent:
+            return first
+        return next((one for one in staying if one.urgent), first)
 
     def close(self, job: Job) -> None:
         """Remove a job: its id has ended, or nobody awaits it any more."""
-        if job.owner is not None and job.owner.urgent:
-            self._singles.pop(job.owner, None)
+        if job.owner is not None:
+            if job.owner.urgent:
+                self._singles.pop(job.owner, None)
+            self._mark_removed(job)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
         for one in job.shared_with or ():
-            one.subscriber.shared_ids.discard(job.request_id)
+            one.shared_ids.discard(job.request_id)
         job.owner = job.shared_with = None
         self.pending -= 1
         if job.stage == NEW:
@@ -204,7 +221,7 @@ class JobRegistry:
     def _jobs_of(self, subscriber: Subscriber) -> list[Job]:
         if subscriber.urgent:  # a call for one id, in a lane that it shares with other calls
             job = self._singles.get(subscriber) or self._jobs.get(subscriber.request_id)
-            return [job] if job is not None and subscriber in job.subscribers() else []
+            return [job] if job is not None and job.is_awaited_by(subscriber) else []
         return [*self.queue.jobs_of(subscriber), *self._others(subscriber)]
 
     def _ids_of(self, subscriber: Subscriber, waiting: list[Jobs]) -> list[str]:
@@ -235,29 +252,56 @@ class JobRegistry:
         return job
 
     def _share(self, job: Job, subscriber: Subscriber, now: float) -> None:
+        """Let a subscriber share a job; its clock starts now, unless the id was never asked."""
         owner = job.owner
-        if owner is None or subscriber in job.subscribers():
+        if owner is None or job.is_awaited_by(subscriber):
             return
-        if subscriber.wants_changes and job.record is not None:
-            subscriber.changed(job.request_id, job.record)
+        if subscriber.wants_changes:
+            record = job.record
+            if record is None:
+                job.last_seen = None  # so that the next answer is a change, whatever it says
+            else:
+                subscriber.changed(job.request_id, record)
+        expires = math.inf if job.stage == NEW else expiry_from(subscriber, now)
+        if job.shared_with is None:
+            job.shared_with = {}
         if subscriber.urgent and not owner.urgent:
-            other = Subscription(owner, job.expires)
-            job = self._hand_over(job, Subscription(subscriber), now)
+            job.shared_with[owner] = job.expires
+            owner.shared_ids.add(job.request_id)
+            self._hand_over(job, subscriber, expires, now)
+            return
+        job.shared_with[subscriber] = expires
+        subscriber.shared_ids.add(job.request_id)
+        if self.is_flying(job):
+            return
+        if expires < job.release:
+            self._move(job, owner, job.expires, max(expires, now), now)
         else:
-            other = Subscription(subscriber)
-        other.subscriber.shared_ids.add(job.request_id)
-        job.shared_with = [*(job.shared_with or ()), other]
+            self.queue.expect(job, expires)
 
-    def _hand_over(self, job: Job, to: Subscription, now: float) -> Job:
-        """Hand a job to another owner: it moves to that one's lane, unless it is in flight."""
-        flying = self.is_flying(job)
-        successor = job if flying else job.replace(next(self._tie_breakers))
-        successor.owner, successor.expires = to.subscriber, to.expires
-        to.subscriber.shared_ids.discard(job.request_id)
-        if not flying:
-            self._jobs[job.request_id] = successor
-            self.queue.add(successor, now)
-        return successor
+    def _hand_over(self, job: Job, to: Subscriber, expires: float, now: float) -> None:
+        """Hand a job to an owner: it moves to that one's lane, unless it is in flight or there."""
+        to.shared_ids.discard(job.request_id)
+        is_there = to.urgent and job.owner is not None and job.owner.urgent
+        if is_there or self.is_flying(job):
+            job.owner, job.expires = to, expires
+        else:
+            self._move(job, to, expires, max(expires, now), now)
+
+    def _move(self, job: Job, to: Subscriber, expires: float, latest: float, now: float) -> None:
+        """Put a successor of a waiting job into an owner's lane, released by a moment at latest."""
+        self._mark_removed(job)
+        successor = job.replace(next(self._tie_breakers))
+        successor.owner, successor.expires = to, expires
+        if latest < successor.release:
+            successor.release = successor.order = latest
+        self._jobs[job.request_id] = successor
+        self.queue.add(successor, now)
+
+    def _mark_removed(self, job: Job) -> None:
+        """Record that a job is about to be removed from the lane that it waits in."""
+        if not self.is_flying(job):
+            self.queue.mark_removed(job)
 
     def _first_release(self, now: float, delay: float) -> float:
         """Return when a fresh id is asked first: sooner where many wait for a share of the rate."""

@@ -19,6 +19,21 @@ LOOK_SECONDS = 1.0
 """Seconds between looks at which tasks have ended, should no callback have run."""
 
 
+def start_later(
+    coroutine: Coroutine[Any, Any, None],
+    loop: asyncio.AbstractEventLoop,
+    *,
+    name: str,
+    context: Context | None = None,
+) -> asyncio.Task[None]:
+    """Start a task that has its first turn later, whatever the loop's task factory does.
+
+    `asyncio.eager_task_factory` runs a task at once, within the call that starts it: a worker that
+    wakes the next would nest as deep as there are workers.
+    """
+    return asyncio.Task(coroutine, loop=loop, name=name, context=context)
+
+
 class TaskGroup:
     """Tasks that are cancelled and awaited at the block's end; a failing one cancels the block."""
 
@@ -39,8 +54,8 @@ class TaskGroup:
     def create_task(
         self, coroutine: Coroutine[Any, Any, None], *, name: str, context: Context | None = None
     ) -> None:
-        """Start a task."""
-        task = self._loop.create_task(coroutine, name=name, context=context)
+        """Start a task; it has its first turn later."""
+        task = start_later(coroutine, self._loop, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

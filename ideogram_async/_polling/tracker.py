@@ -6,10 +6,12 @@ is entered leaves exactly once: completed, failed, or handed back to the call th
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ideogram_async._errors import (
@@ -30,7 +32,7 @@ from ideogram_async._polling.attribution import (
     attribute,
     is_passing,
 )
-from ideogram_async._polling.job import ANSWERED, Job, Subscriber
+from ideogram_async._polling.job import ANSWERED, EXPECTED, ORDINARY, Job, Subscriber
 from ideogram_async._polling.registry import REMOVED_AT_ONCE, JobRegistry, checked_delay
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._schedules.base import Observation, Schedule
@@ -60,13 +62,16 @@ EXPECTED_SWEEPS = 1.75
 LAST_CALL_SECONDS = 30.0
 """Seconds that an id whose time is up may wait for its last query."""
 BODIES_KEPT = 100_000
-"""Pending ids up to which each keeps its last body: beyond it, memory goes first."""
+"""Pending ids up to which each keeps its last body. Beyond it memory goes first: an id that is
+watched keeps a digest of its last record, and others nothing."""
 REFUSED_NEWCOMER_SECONDS = 3.0
 """Seconds after which an id that was refused (429, 503) and never answered is asked again, at the
 soonest, while sound ids are pending: by then some of them will have shown whose fault it is."""
 FAILING_AT = 3
 """Faults of an id in a row at which the hooks are told."""
 
+_FOREIGN = (Exception, asyncio.CancelledError)
+"""What a user's schedule may raise. No cancellation of a worker arrives while it decides."""
 _UNREAD = frozenset({FaultKind.UNKNOWN_ID, FaultKind.MALFORMED})
 """Faults that an answer of a working gateway may be: its key and rate are not in doubt."""
 _DOUBTFUL = frozenset({FaultKind.DOUBTFUL_ADDRESS, FaultKind.UNKNOWN_HOST})
@@ -97,11 +102,11 @@ class JobTracker:
         self.failed: int = 0
         self.registry: JobRegistry = JobRegistry(pool, schedule)
         self.evidence: Evidence = Evidence(len(pool.sessions))
-        self.subscribe = self.registry.subscribe
         self.leave = self.registry.leave
         self.open_ids = self.registry.open_ids
         self._pool = pool
         self._schedule = schedule
+        self._is_sure: Callable[[Any], bool] | None = getattr(schedule, "is_sure", None)
         self._max_faults = max_faults
 
     def enter(self, subscriber: Subscriber, now: float) -> None:
@@ -111,6 +116,19 @@ class JobTracker:
         if subscriber.is_one_shot and held_until > subscriber.times_out_at:
             raise _held(held_until - now, subscriber)
         self.registry.subscribers.add(subscriber)
+
+    def subscribe(
+        self, subscriber: Subscriber, request_id: str, now: float, *, just_submitted: bool = False
+    ) -> None:
+        """Add an id for a subscriber; where the user's schedule fails, the id does."""
+        try:
+            self.registry.subscribe(subscriber, request_id, now, just_submitted=just_submitted)
+        except _FOREIGN as error:
+            self.failed += 1
+            failure = _unexpected(error, request_id)
+            subscriber.failed(request_id, failure)
+            if self._pool.hooks is not None:
+                self._pool.hooks.failed(request_id, copied(failure))
 
     def end_all(self, error: IdeogramError) -> None:
         """End every call: none can go on."""
@@ -128,7 +146,7 @@ class JobTracker:
         """Decide what an outcome means for the job that it answers, and for its session."""
         try:
             if outcome.allowance is not None:
-                session.limiter.announced(*outcome.allowance, now)
+                session.announced(outcome.allowance, now)
             if isinstance(outcome, Fault):
                 self._faulted(job, session, outcome, asked, now)
             else:
@@ -137,13 +155,11 @@ class JobTracker:
                 session.answered(asked, now)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
-        except Exception as error:  # noqa: BLE001 - a user's schedule may raise anything
-            failure = RequestError(f"unexpected {type(error).__name__}: {error}")
-            failure.__cause__ = error
+        except _FOREIGN as error:
             if job.owner is None:
                 _log.exception("the schedule failed after the end of a request")
             else:
-                self._fail(job, failure)
+                self._fail(job, _unexpected(error, job.request_id))
         finally:
             self.registry.mark_returned(job)
 
@@ -186,7 +202,7 @@ class JobTracker:
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:
-            job.last_body = answer.kept()
+            job.last_seen = answer.kept()
             self._fail(job, RequestFailed("the gateway says that it failed (is_errored)"))
         else:
             late = asked - job.release
@@ -200,13 +216,15 @@ class JobTracker:
                 self._running(job, owner, seen, answer)
 
     def _running(self, job: Job, owner: Subscriber, seen: Observation, answer: Answer) -> None:
-        record = seen.record
-        if (owner.wants_changes or job.shared_with) and record != job.record:
+        record, is_watched = seen.record, owner.wants_changes or bool(job.shared_with)
+        if is_watched and job.differs(answer):
             for subscriber in job.subscribers():
                 if subscriber.wants_changes:
                     subscriber.changed(job.request_id, record)
         if len(self.registry) <= BODIES_KEPT:
-            job.last_body = answer.kept()
+            job.last_seen = answer.kept()
+        else:
+            job.last_seen = answer.digest() if is_watched else None
         if self._give_up(job, seen.asked, seen.answered, record):
             delay = checked_delay(self._schedule.next_delay(job.state, seen), self._schedule)
             if answer.retry_after is not None:
@@ -428,7 +446,7 @@ class JobTracker:
         if owner is not None:
             owner.completed(job.request_id, record)
         for one in others or ():
-            one.subscriber.completed(job.request_id, record)
+            one.completed(job.request_id, record)
 
     def _fail(self, job: Job, error: RequestError) -> None:
         subscribers = tuple(job.subscribers())
@@ -447,10 +465,10 @@ class JobTracker:
             return True
         for subscriber in job.overdue(asked):
             error = self._deadline_error(job, subscriber)
-            last = len(tuple(job.subscribers())) == 1
+            error.request = record or job.record
+            last = not job.shared_with
             self.failed += last
             self.registry.drop(job, subscriber, now)
-            error.request = record
             subscriber.failed(job.request_id, _about(job, error))
             if self._pool.hooks is not None and last:
                 self._pool.hooks.failed(job.request_id, _about(job, error))
@@ -464,7 +482,7 @@ class JobTracker:
             why = "its turn did not come" if fault is None else fault.args[0]
             words = f", and was never asked: {why}"
         elif fault is not None:
-            words = f"; the last answer: {fault.args[0]}"
+            words = f"; the last fault: {fault.args[0]}"
         error = DeadlineExceeded(f"not complete within {subscriber.deadline:g} s{words}")
         error.__cause__ = fault
         return error
@@ -472,27 +490,39 @@ class JobTracker:
     def _reschedule(self, job: Job, delay: float, now: float) -> None:
         release, expires = now + delay, job.first_expiry() if job.shared_with else job.expires
         job.release = release if release < expires else max(expires, now)
-        job.order = self._order(job)
-        job.is_immediate = False
+        self._set_order(job)
         self.registry.queue.add(job, now)
 
     def _requeue(self, job: Job, now: float) -> None:
         """Let a job keep its place."""
         job.release = now
-        job.is_immediate = False
+        if job.is_immediate:
+            job.precedence = ORDINARY
         self.registry.queue.add(job, now)
 
-    def _order(self, job: Job) -> float:
-        """Return by when to ask: a sweep after the release, or when the job may be done."""
+    def _set_order(self, job: Job) -> None:
+        """Set by when to ask, and whether the end is sure.
+
+        1. Nothing limits the rate: at the release.
+        2. A sweep of all ids after it.
+        3. Its end is expected: when it may be done, after some sweeps at latest.
+        """
         sweep = self.registry.sweep_seconds()
+        job.precedence = ORDINARY
+        job.order = job.release  # the same object: 32 bytes less for each of a million
         if not sweep:
-            return job.release  # the same object: 32 bytes less for each of a million
-        if job.owner is None or job.owner.is_one_shot:
-            return job.release + sweep
-        end = self._schedule.expected_end(job.state)
+            return
+        end = None
+        if job.owner is not None and not job.owner.is_one_shot:
+            end = self._schedule.expected_end(job.state)
         if end is None:
-            return job.release + sweep
-        return min(job.release + EXPECTED_SWEEPS * sweep, max(end, job.release))
+            job.order += sweep
+            return
+        if math.isnan(end):
+            raise ValueError(f"{self._schedule!r} gave an expected end of {end!r}")
+        job.order = min(job.release + EXPECTED_SWEEPS * sweep, max(end, job.release))
+        if self._is_sure is not None and self._is_sure(job.state):
+            job.precedence = EXPECTED
 
 
 def _delay(scope: Scope, failure: _Failure) -> float:
@@ -520,6 +550,14 @@ def copied(error: IdeogramError) -> Any:
     twin.__cause__ = error.__cause__
     twin.__suppress_context__ = True
     return twin
+
+
+def _unexpected(error: BaseException, request_id: str) -> RequestError:
+    """Return the error of an id for which the user's schedule failed."""
+    words = f"unexpected {type(error).__name__}: {error}".removesuffix(": ")
+    failure = RequestError(words, request_id=request_id)
+    failure.__cause__ = error
+    return failure
 
 
 def _about(job: Job, error: RequestError) -> RequestError:

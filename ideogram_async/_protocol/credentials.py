@@ -89,6 +89,8 @@ def _checked(name: str, value: str | None) -> str | None:
     if not isinstance(value, str):
         raise TypeError(f"{name} is a {type(value).__name__}: expected a str")
     value = value.strip()
+    if value.partition(" ")[0].lower() == "bearer":
+        raise ValueError(f"{name} begins with 'Bearer': give the key without it (it is not shown)")
     if not value:
         raise ValueError(f"{name} is empty: expected a key, or None for no key")
     if not (value.isascii() and value.isprintable()) or " " in value:

@@ -16,7 +16,9 @@ from ideogram_async._protocol.headers import Allowance
 
 KEPT_RAW_BYTES = 16_384
 """A body up to this size is kept as it came, to be decoded once more when somebody asks for it."""
-_encode = msgspec.json.Encoder().encode
+DIGEST_MASK = (1 << 30) - 1
+"""The bits of a digest: an int of so many takes the least memory."""
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class FaultKind(enum.Enum):
@@ -54,6 +56,10 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         if 0 < len(self.body) <= KEPT_RAW_BYTES:
             return self.body
         return _encode(Envelope([self.record]))
+
+    def digest(self) -> int:
+        """Return a hash of the record: where memory is short, a change is told by it."""
+        return hash(_encode(self.record)) & DIGEST_MASK
 
 
 class Fault(msgspec.Struct, frozen=True):

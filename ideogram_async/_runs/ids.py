@@ -37,7 +37,8 @@ def check_ids(ids: object) -> Ids:
     """Return a source of ids; raise `TypeError` where it is a single id, or no iterable."""
     if isinstance(ids, str | bytes):
         raise TypeError(
-            f"ids is a single {type(ids).__name__}: expected an iterable or async iterable of str"
+            f"ids is a single {type(ids).__name__}, not an iterable of str: give [id], or call"
+            " `await client.wait(id)`"
         )
     if not isinstance(ids, Iterable | AsyncIterable):
         raise TypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from ideogram_async._errors import IdeogramError, RequestError
@@ -36,7 +37,8 @@ def local_run(
         deadline=deadline,
         just_submitted=just_submitted,
     )
-    return RunState(ids, backend, wants_changes=wants_changes, **settings)
+    done = "answered" if is_one_shot else "complete"
+    return RunState(ids, backend, wants_changes=wants_changes, ended_well=done, **settings)
 
 
 class LocalBackend:
@@ -60,6 +62,7 @@ class LocalBackend:
         self.deadline = deadline
         self.times_out_at: float = math.inf
         self.shared_ids: set[str] = set()
+        self.context: Context = copy_context()
         self._dispatcher = dispatcher
         self._tracker = tracker
         self._just_submitted = just_submitted
@@ -73,13 +76,8 @@ class LocalBackend:
         self._tracker.enter(self, self._loop.time())
 
     def poll(self, request_id: str, now: float) -> None:
-        """Subscribe the run to an id; where the user's schedule fails, the id does."""
-        try:
-            self._tracker.subscribe(self, request_id, now, just_submitted=self._just_submitted)
-        except Exception as error:  # noqa: BLE001 - a user's schedule may raise anything
-            failure = RequestError(f"unexpected {type(error).__name__}: {error}")
-            failure.request_id, failure.__cause__ = request_id, error
-            self.failed(request_id, failure)
+        """Subscribe the run to an id."""
+        self._tracker.subscribe(self, request_id, now, just_submitted=self._just_submitted)
 
     def wake(self) -> None:
         """Let the client's workers ask for what is due."""

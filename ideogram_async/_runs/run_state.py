@@ -72,6 +72,7 @@ class RunState(Generic[T]):
         timeout: float | None = None,
         return_exceptions: bool = False,
         max_pending: int = 10_000,
+        ended_well: str = "complete",
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.times_out_at: float = math.inf if timeout is None else self.loop.time() + timeout
@@ -84,6 +85,7 @@ class RunState(Generic[T]):
         )
         self._backend = backend
         self._return_exceptions = return_exceptions
+        self._ended_well = ended_well
         self._left: list[str] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._started = False
@@ -188,9 +190,9 @@ class RunState(Generic[T]):
 
     def _time_out(self) -> None:
         fault, figures = self._backend.last_fault(), self.statistics()
-        words = "" if fault is None else f"; the last answer: {fault.args[0]}"
+        words = "" if fault is None else f"; the last fault: {fault.args[0]}"
         error = WaitTimeout(
-            f"{figures.completed} of {figures.taken} complete within the timeout{words}"
+            f"{figures.completed} of {figures.taken} {self._ended_well} within the timeout{words}"
         )
         error.__cause__ = fault
         self.end(error)

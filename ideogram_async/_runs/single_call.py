@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextvars import Context, copy_context
 
 from ideogram_async._errors import IdeogramError, RequestError, WaitTimeout
 from ideogram_async._models import SamplingRequest
@@ -30,6 +31,7 @@ class SingleCall:
         self.deadline = deadline
         self.times_out_at = until
         self.shared_ids: set[str] = set()
+        self.context: Context = copy_context()
         self._last_fault = last_fault
         self._record: SamplingRequest | None = None
         self._loop = asyncio.get_running_loop()
@@ -72,7 +74,7 @@ class SingleCall:
 
     def _time_out(self) -> None:
         fault = self._last_fault(self)
-        words = "" if fault is None else f"; the last answer: {fault.args[0]}"
+        words = "" if fault is None else f"; the last fault: {fault.args[0]}"
         error = WaitTimeout(f"request {self.request_id!r} has not ended within the timeout{words}")
         error.__cause__ = fault
         self.end(error)

@@ -1,4 +1,4 @@
-"""The adaptive schedule: ask again once the expected lag is worth the price of a query.
+"""The adaptive schedule: query again once the expected lag is worth the price of a query.
 
 Lag is the time between a request's real completion and the answer that shows it. What remains of
 a request, R, is taken as lognormal with parameters (mu, sg), and known to be more than `w`. They
@@ -8,103 +8,92 @@ Seconds throughout; times are on the event loop's clock unless they say otherwis
 
 from __future__ import annotations
 
+import logging
 import math
 import random
-import struct
-from math import erfc, exp, log, sqrt
+from math import exp, log, sqrt
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from ideogram_async._schedules.learned import EVER, Band, Learned, Pools, band_of, within
+from ideogram_async._schedules.explanation import explained
+from ideogram_async._schedules.learned import (
+    EDGES,
+    EVER,
+    BandPool,
+    Learned,
+    LineSample,
+    Pools,
+    band_of,
+    within,
+)
+from ideogram_async._schedules.progress_line import (
+    GATE_DEVIATIONS,
+    STRAY_MOST,
+    LinePrior,
+    ProgressLine,
+)
+from ideogram_async._schedules.rent_or_buy import LONGEST, interval
+from ideogram_async._schedules.request_state import (
+    BASIS,
+    CROOKED,
+    DURATION,
+    FRESH,
+    LINE,
+    PROGRESS,
+    RESUMED,
+    UNSEEN,
+    JobState,
+    RequestState,
+    pack,
+    unpack,
+)
 
 if TYPE_CHECKING:
     from ideogram_async._schedules.base import Observation
 
-SHORTEST, LONGEST = 0.05, 30.0
-_BELIEVED = 0.9  # the widest sg at which progress is of use; the prior's is just below it
-_FAR_TAIL = 1e-6
-_LEAST_SLOPE = 1e-9
-_NEARLY = 0.1  # of the price: another step from there is the last that is worth its own
-_NEW = 2.0  # seconds of age
-_ROOT_HALF = sqrt(0.5)
-_ROOT_TWO_PI = sqrt(2 * math.pi)
+_logger = logging.getLogger("ideogram_async")
 
-
-class JobState(msgspec.Struct, gc=False):
-    """One request's `_Job`, packed: 128 bytes in place of some 400."""
-
-    packed: bytes
-
-
-class RequestState(msgspec.Struct, gc=False):
-    t0: float  # when it began, or was last seen not to have started
-    p: float  # the last percentage told
-    p_anchor: float  # where progress is measured from …
-    t_anchor: float  # … and when it was there
-    last: float  # when it was last asked
-    since: float  # when the progress was told that is believed now
-    x: float = 0.0  # the log of the naive estimate of what remained at `since`
-    note_at: float = 0.0  # the one note kept: an estimate, to be compared with the real end
-    note_x: float = 0.0
-    end: float = 0.0  # when it is expected to end, 0 if unknown
-    k: int = 0  # the band of `p`, 0 where it tells nothing
-    note_k: int = 0
-    notes: int = 0  # how many estimates the note was drawn from
-    origin: int = 0  # whether t0 is known: one of the three below
-
-
-_UNSEEN, _RESUMED, _FRESH = range(3)
-_LAYOUT = struct.Struct("3d7f4B")  # times but t0 are since t0; `origin` is the last byte
-
-
-def interval(mu: float, sg: float, w: float, price: float) -> float:
-    """Give the smallest d with E[(w + d - R)+ | R > w] = price, for R ~ LN(mu, sg); at most 30 s.
-
-    The rule is rent or buy (Karlin et al. 1988); what it gives is a checking schedule (Barlow,
-    Hunter and Proschan 1963). With Q the upper tail of the normal, z(x) = (ln x - mu)/sg,
-    m = exp(mu + sg²/2) and s = w + d, the expectation is, by the lognormal's partial expectation,
-    ( s·[Q(z_w) - Q(z_s)] - m·[Q(z_w - sg) - Q(z_s - sg)] ) / Q(z_w). It is convex in s, with the
-    slope P(R <= s | R > w), so Newton's method comes down to the root from the right, wherever it
-    begins: at Keller's (1974) step at the hazard of w, from where one more is enough, most of the
-    time, but no further than E[R | R > w] + price, which is not below the root (Jensen). Far in
-    the tail Keller's step is all, at the hazard z_w/(sg·w): the differences would cancel out.
-    """
-    q_w = t_w = 1.0
-    s = math.inf
-    if w > 0:
-        z_w = (log(w) - mu) / sg
-        q_w = 0.5 * erfc(z_w * _ROOT_HALF)
-        if q_w < _FAR_TAIL:
-            return min(sqrt(2 * price * sg * w / z_w), LONGEST)
-        t_w = 0.5 * erfc((z_w - sg) * _ROOT_HALF)
-        bell = exp(-0.5 * z_w * z_w)
-        if bell > 0:
-            s = w + sqrt(2 * price * q_w * _ROOT_TWO_PI * sg * w / bell)
-    m = exp(mu + sg * sg / 2)
-    most = min(m * t_w / q_w + price, w + LONGEST)
-    s = min(s, most)
-    for _ in range(16):
-        z_s = (log(s) - mu) / sg
-        slope = 1 - 0.5 * erfc(z_s * _ROOT_HALF) / q_w
-        excess = s * slope - m * (t_w - 0.5 * erfc((z_s - sg) * _ROOT_HALF)) / q_w - price
-        if slope < _LEAST_SLOPE or (s == most and excess <= 0):  # the last digits, or the cap
-            break
-        step = excess / slope
-        s = min(s - step, most)
-        if abs(excess) < _NEARLY * price:
-            break
-    return s - w
+SHORTEST = 0.05
+"""Seconds: no delay is shorter."""
+PROGRESS_BELIEVED = 0.9
+"""The widest sg at which a band's progress is of use; the prior's is just below it."""
+NEW_SECONDS = 2.0
+"""A request that is no older by the server's clock is taken as fresh."""
+LEAST_SG = 1e-4
+"""A line's end is not taken as more precise, of its duration, lest rounding decide."""
+HUNG = 0.13
+"""Of the time beyond two deviations, that a request which hangs is left alone."""
+LATE = 1.25
+"""Of what the last percentage predicts to remain, by which the end is expected."""
+LATE_DEVIATIONS = 0.7
+"""Standard deviations after the line's end at which the end is expected: P = 0.76. Under a rate
+that is shared, 0.5 to 1 gave the least lag."""
+LEAST_STRAY = 0.5
+"""Lines are not taken as more precise than this, in variances, however well they did."""
+POINTS_OF_A_LINE = 2
+"""Fewer show nothing of how straight it is: they lie on a line whatever they are."""
+LARGEST_SHARE = 0.9
+"""Of its duration that a request is expected to wait: the rest is its pace, and must not be 0."""
+DOUBT = 1.3
+"""How much wider the end of a line is taken that has one point: where progress turns crooked, such
+a line costs most, and shows least."""
+CURIOSITY = 0.5
+"""Of the price, where a query also shows the first points of a line: the value of information."""
+LAST_BAND = band_of(EDGES[-1])
 
 
 class AdaptiveSchedule:
-    """Ask seldom, know at once: learns how long requests take, and how far to trust progress.
+    """Query seldom, and know at once: learns how long requests take, and how far to trust progress.
 
     `price` is the one setting: the seconds of lag that are worth one query (0.02 snappy, 0.2
-    frugal). `learned` is what an earlier schedule's `save` gave.
+    frugal). `learned` is what an earlier schedule's `save` returned.
 
     Every delay is finite, at least 0.05 s, and at most 30 s or a tenth of the request's age; only
-    the first query of a request that is not known to be fresh is due at once.
+    the first query of a request that is not known to be fresh is due at once. The log says at level
+    DEBUG (`IDEOGRAM_LOG=debug`) what each delay was made from.
+
+    Raises:
+        ValueError: The price is not > 0 and finite, or `learned` is out of bounds.
+
     """
 
     def __init__(self, price: float = 0.05, *, learned: Learned | None = None) -> None:
@@ -118,11 +107,11 @@ class AdaptiveSchedule:
         return f"AdaptiveSchedule({self.price!r})"
 
     def save(self) -> Learned:
-        """Give what was learned so far, for `AdaptiveSchedule(learned=...)` after a restart."""
+        """Return what was learned so far, for `AdaptiveSchedule(learned=...)` after a restart."""
         return self._pools.save()
 
     def start(self, now: float, *, just_submitted: bool) -> tuple[JobState, float]:
-        """Ask a resumed request at once, and a fresh one when band 0 says.
+        """Return the state of a request, and 0, or the delay of band 0 where it is fresh.
 
         Its kind is not known before its first answer, so the bands of all requests together rule.
         On mixed kinds that gave a third of the lag of those of the kind seen last, and as little
@@ -130,141 +119,203 @@ class AdaptiveSchedule:
         """
         if not just_submitted:
             return JobState(_NOT_SEEN), 0.0
-        band = self._pools.all[0]
-        delay = max(interval(band.mean, band.sg, 0.0, self.price), SHORTEST)
-        return JobState(_pack(RequestState(now, 0.0, 0.0, now, now, now, origin=_FRESH))), delay
+        pool = self._pools.all
+        band = pool.bands[0]
+        price = self.price * CURIOSITY if pool.is_straight else self.price
+        delay = max(interval(band.mean, band.sg, 0.0, price), SHORTEST)
+        job = RequestState(
+            now, 0.0, 0.0, now, now, now, mu=band.mean, sg=band.sg, delay=delay, origin=FRESH
+        )
+        job.basis = DURATION
+        return JobState(pack(job)), delay
 
     def next_delay(self, state: JobState, seen: Observation) -> float:
-        """Give the seconds from the answer to the next query."""
-        job = _unpack(state)
+        """Return the seconds from the answer to the next query."""
+        job = unpack(state)
         pool = self._pools.of(seen.record)
-        if job.origin == _UNSEEN:
-            _place(job, seen, pool[0])
+        if job.origin == UNSEEN:
+            _place(job, seen, pool)
         if seen.record.has_started is False:
             _begin_anew(job, seen.asked)
         elif seen.record.completion_percentage is not None:
-            self._progress(job, seen.record.completion_percentage, seen.asked)
+            self._progress(job, pool, seen.record.completion_percentage, seen.asked)
         job.last = seen.asked
-        delay = self._delay(job, pool, seen)
-        state.packed = _pack(job)
-        return delay
+        job.delay = self._delay(job, pool, seen)
+        state.packed = pack(job)
+        if _logger.isEnabledFor(logging.DEBUG):
+            _logger.debug("%s: %s", seen.record.request_id, explained(job))
+        return job.delay
+
+    def explain(self, state: JobState) -> str:
+        """Return what a request's last delay was made from; the log has it at level DEBUG.
+
+        For example: "linear, 62 %, end expected in 4.1 ± 0.3 s, next query in 3.9 s". Seconds count
+        from its last query.
+        """
+        return explained(unpack(state))
 
     def completed(self, state: JobState, seen: Observation) -> None:
-        """Teach band 0, and the band of the one note, how long it took; fresh requests only.
+        """Learn how long a request took, and how right its progress was; fresh requests only.
 
-        The end lies between the last query and this one. How late this one went out is not held
+        The end lies between the last query and this one. How late this one was sent is not held
         against it: with queries up to 10 s late, to weigh by that taught durations a fifth too
         short, the plain middle a twentieth.
         """
-        if state.packed[-1] != _FRESH:
+        job = unpack(state)
+        if job.origin != FRESH:
             return
-        job = _unpack(state)
         last = max(job.last, job.t0)
         end = (last + seen.asked) / 2
-        self._pools.teach(seen.record, 0, _log(end - job.t0))
-        if job.notes:
-            residual = _log(end - job.note_at) - job.note_x
-            self._pools.teach(seen.record, job.note_k, residual)
+        sample = (
+            None if job.line is None else _line_sample(job.line, end - job.t0, seen.asked - last)
+        )
+        for pool in self._pools.taught_by(seen.record):
+            pool.teach_band(0, _log(end - job.t0))
+            if job.estimates:
+                pool.teach_band(job.sample_k, _log(end - job.sample_at) - job.sample_x)
+            if sample is not None:
+                pool.teach_line(sample)
 
     def expected_end(self, state: JobState) -> float | None:
-        """Give the end that progress predicts, a quarter late, or as late again as it is overdue.
+        """Return the end that progress predicts, or as late again as it is overdue.
+
+        1. By the line: late by a part of its deviation.
+        2. By the last percentage: a quarter late.
 
         An answer that comes after the end that its own progress predicts (the round trip was
         longer) has not refuted it: to forget the end then made the last queries wait a whole sweep.
         """
-        return _unpack(state).end or None
+        job = unpack(state)
+        if job.basis not in {PROGRESS, LINE}:
+            return None
+        median = exp(job.mu)
+        if job.basis == LINE:
+            end = job.t0 + median * (1 + LATE_DEVIATIONS * job.sg)
+        else:
+            end = job.since + LATE * median
+        return end if end > job.last else 2 * job.last - end
 
-    def _progress(self, job: RequestState, told: float, asked: float) -> None:
-        """Take in a percentage: x = ln( time since the anchor · what is left / what was done ).
+    def is_sure(self, state: JobState) -> bool:
+        """Return whether the expected end is that of a line which is believed.
+
+        While a rate limits the queries, such a request goes before all others once its end has
+        passed: then it is complete, three times of four.
+        """
+        return state.packed[BASIS] == LINE
+
+    def _progress(self, job: RequestState, pool: BandPool, told: float, asked: float) -> None:
+        """Record a percentage: x = ln( time since the anchor · what is left / what was done ).
 
         The reservoir (Vitter 1985) keeps each of a request's estimates with the same chance.
         """
         p = within(0.0, told, 100.0)
+        p = int(64 * p + 0.5) / 64  # single precision holds it exactly
         if p == job.p:
             return
         job.p = p
         if p < job.p_anchor:
             job.t_anchor, job.p_anchor = asked, p
-        job.k = band_of(p) if p > job.p_anchor else 0
+        k = band_of(p)
+        if k:
+            job.since = asked
+            _observe(job, pool, p, asked)
+        job.k = k if p > job.p_anchor else 0
         if job.k:
             taken = within(0.3, asked - job.t_anchor, EVER)
-            job.since, job.x = asked, _log(taken * (100.5 - p) / (p - job.p_anchor))
-            job.notes = min(job.notes + 1, 255)
-            if self._random.random() * job.notes < 1:
-                job.note_k, job.note_at, job.note_x = job.k, asked, job.x
+            job.x = _log(taken * (100.5 - p) / (p - job.p_anchor))
+            job.estimates = min(job.estimates + 1, 255)
+            if self._random.random() * job.estimates < 1:
+                job.sample_k, job.sample_at, job.sample_x = job.k, asked, job.x
 
-    def _delay(self, job: RequestState, pool: list[Band], seen: Observation) -> float:
-        """Apply the rule, then the guards: for the hung, and for a change of regime."""
-        asked, answered = seen.asked, seen.answered
-        job.end = 0.0
+    def _delay(self, job: RequestState, pool: BandPool, seen: Observation) -> float:
+        """Apply the rule, then the guards: for the hung, and for a change of regime.
+
+        1. The kind's lines are straight, and the request's has not failed: its end, by the line.
+        2. The band's progress is of use: what remains, by the last percentage.
+        3. Neither: how long requests take.
+        """
+        asked, price, has_started = seen.asked, self.price, seen.record.has_started
         age = w = within(0.0, asked - job.t0, EVER)
-        band = pool[job.k]
-        mu, sg = band.mean, band.sg
-        if job.k and sg <= _BELIEVED:
-            mu += job.x
+        deviations = pool.deviations
+        if job.line is not None and pool.is_straight and self._by_line(job, pool, age):
+            if job.line.points < POINTS_OF_A_LINE:
+                price *= CURIOSITY
+        elif job.k and deviations[job.k] <= PROGRESS_BELIEVED:
+            job.mu, job.sg = pool.bands[job.k].mean + job.x, deviations[job.k]
+            crooked = job.k == LAST_BAND and not pool.is_straight
+            job.basis = CROOKED if crooked else PROGRESS
             w = within(0.0, asked - job.since, EVER)
-            end = job.since + 1.25 * exp(mu)
-            job.end = end if end > asked else 2 * asked - end
-        elif job.k:
-            mu, sg = pool[0].mean, pool[0].sg
+        else:
+            job.mu, job.sg, job.basis = pool.bands[0].mean, deviations[0], DURATION
+            if has_started is False and pool.is_straight:
+                price *= CURIOSITY
         # The lag counts from the last look, the delay from its answer.
-        delay = interval(mu, sg, w, self.price) - within(0.0, answered - asked, EVER)
-        delay = max(delay, 0.13 * (w - exp(mu + 2 * sg)))
-        if seen.record.has_started is not False:
+        delay = interval(job.mu, job.sg, w, price) - within(0.0, seen.answered - asked, EVER)
+        if delay < HUNG * w:
+            delay = max(delay, HUNG * (w - exp(job.mu + 2 * job.sg)))
+        if delay > age and has_started is not False:
             delay = min(delay, max(1.0, age))
         return within(SHORTEST, delay, max(LONGEST, 0.1 * age))
 
-
-def _unpack(state: JobState) -> RequestState:
-    job = RequestState(*_LAYOUT.unpack(state.packed))
-    t0 = job.t0
-    job.last += t0
-    job.since += t0
-    job.t_anchor += t0
-    job.note_at += t0
-    if job.end:
-        job.end += t0
-    return job
-
-
-def _pack(job: RequestState) -> bytes:
-    t0 = job.t0
-    return _LAYOUT.pack(
-        t0,
-        job.p,
-        job.p_anchor,
-        job.t_anchor - t0,
-        job.last - t0,
-        job.since - t0,
-        job.x,
-        job.note_at - t0,
-        job.note_x,
-        job.end and job.end - t0,
-        job.k,
-        job.note_k,
-        job.notes,
-        job.origin,
-    )
+    def _by_line(self, job: RequestState, pool: BandPool, age: float) -> bool:
+        """Take the end from the line, unless it has failed; return whether it has not."""
+        line = job.line
+        if line is None or line.is_given_up:
+            return False
+        end, variance = line.end()
+        deviation = sqrt(max(pool.stray.mean, LEAST_STRAY) * variance)
+        if line.points < POINTS_OF_A_LINE:
+            deviation *= DOUBT
+        if not SHORTEST < end < EVER or age >= end + GATE_DEVIATIONS * deviation:
+            return False
+        job.mu, job.sg, job.basis = log(end), within(LEAST_SG, deviation / end, 1.5), LINE
+        return True
 
 
-_NOT_SEEN = _pack(RequestState(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, origin=_UNSEEN))
+_NOT_SEEN = pack(RequestState(0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
 
 
 def _log(x: float) -> float:
     return log(within(0.01, x, EVER))
 
 
-def _place(job: RequestState, seen: Observation, band: Band) -> None:
-    """Find out how old a resumed request is, by the server's clock alone; `Date` is cut to seconds.
+def _observe(job: RequestState, pool: BandPool, p: float, asked: float) -> None:
+    """Add a point to the request's line; 99 is none, where there is another."""
+    at = within(-EVER, asked - job.t0, EVER)
+    if job.line is None:
+        band, begun = pool.bands[0], pool.begun
+        duration = within(0.01, exp(band.mean), EVER)
+        share, variance = (begun.mean, begun.var) if job.origin == FRESH else (0.0, 1.0)
+        job.line = ProgressLine.through(
+            at, p, LinePrior(duration, band.sg, min(share, 0.9), variance)
+        )
+    elif p < EDGES[-1] and not job.line.is_given_up:
+        job.line.observe(at, p)
+
+
+def _line_sample(line: ProgressLine, took: float, width: float) -> LineSample:
+    """Return what a line teaches whose real end is known, within `width` seconds."""
+    if line.is_given_up:
+        return LineSample(STRAY_MOST, None, 0.0)
+    stray = line.stray(took, width) if line.points >= POINTS_OF_A_LINE else None
+    took = max(took, SHORTEST)
+    begun, variance = line.begun_given(took, width)
+    share, variance = begun / took, variance / (took * took)
+    return LineSample(stray, within(-1.0, share, 1.0), min(variance, 1.0))
+
+
+def _place(job: RequestState, seen: Observation, pool: BandPool) -> None:
+    """Set how old a resumed request is, by the server's clock alone; `Date` is cut to seconds.
 
     One that it calls new is taken as fresh. Otherwise two of its clocks may differ, so its age is
     kept below what is likely, and progress is measured from here, by this machine's clock.
     """
     created, date = seen.record.creation_time_float, seen.server_time
     told = -1.0 if created is None or date is None else date + 0.5 - created
-    new = 0 <= told <= _NEW
+    new = 0 <= told <= NEW_SECONDS
+    band = pool.bands[0]
     age = within(0.0, told, exp(band.mean + band.sg))
-    job.origin = _FRESH if new else _RESUMED
+    job.origin = FRESH if new else RESUMED
     job.t0 = job.last = seen.asked - age
     job.t_anchor = job.t0 if new else seen.asked
     job.p_anchor = 0.0 if new else within(0.0, seen.record.completion_percentage or 0.0, 100.0)
@@ -274,5 +325,5 @@ def _begin_anew(job: RequestState, asked: float) -> None:
     """Start the clock anew: not started, it cannot end sooner than one that starts now."""
     job.t0 = job.t_anchor = asked
     job.p = job.p_anchor = 0.0
-    job.k = job.notes = 0
-    job.origin = _FRESH
+    job.k = job.estimates = 0
+    job.origin, job.line = FRESH, None

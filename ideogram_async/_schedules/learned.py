@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from math import log, sqrt
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
+from ideogram_async._schedules.progress_line import STRAY_MOST
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ideogram_async._models import SamplingRequest
 
@@ -20,18 +22,25 @@ MAX_POOLS = 64
 EVER = 1e6
 """No request is older, in seconds, or a clock that jumps would overflow."""
 _PRIOR_N, _MEMORY = 2, 64
+_STRAY_MEMORY, _FAILED_MEMORY = 32, 5
+"""Samples. A line that was wholly wrong counts six times as much as another, so that a change to
+crooked progress is seen after two or three such; of straight ones hardly any is that wrong."""
+TELLING = 0.5
+"""Of the variance of what was expected, up to which a line shows when it began."""
+STRAY_BELIEVED = 2.0
+"""Squared, in variances: up to it, lines are believed. Straight ones have 1 on average."""
 _WIDEST = 40.0  # beyond any log residual of such ages
 
 Kind: TypeAlias = "tuple[str | None, str | None, int | None]"
 
 
 def within(least: float, x: float, most: float) -> float:
-    """Give x, or the bound that it is beyond."""
+    """Return x, or the bound that it is beyond."""
     return x if least <= x <= most else least if x < least else most
 
 
 def band_of(p: float) -> int:
-    """Give the band of a percentage."""
+    """Return the band of a percentage."""
     return bisect_right(EDGES, p)
 
 
@@ -47,16 +56,20 @@ class Band(msgspec.Struct, frozen=True, gc=False):
         """The standard deviation to expect of the next residual: the predictive one of `n`."""
         return within(0.05, sqrt(self.var * (1 + 1 / self.n)), 1.5)
 
-    def taught(self, residual: float) -> Band:
-        """Take in one more residual: a running mean that forgets (West 1979), gain ≥ 1/64."""
-        gain = max(1 / (self.n + 1), 1 / _MEMORY)
+    def taught(self, residual: float, *, memory: int = _MEMORY, uncertainty: float = 0.0) -> Band:
+        """Return the band after one more residual: a running mean that forgets (West 1979).
+
+        The gain is at least 1/`memory`. `uncertainty` is the variance of the residual itself, where
+        it was estimated and not seen: it adds to the band's, as in EM (Dempster et al. 1977).
+        """
+        gain = max(1 / (self.n + 1), 1 / memory)
         error = residual - self.mean
         mean = self.mean + gain * error
-        var = (1 - gain) * (self.var + gain * error * error)
-        return Band(min(self.n + 1, _MEMORY), mean, var)
+        var = (1 - gain) * (self.var + gain * error * error) + gain * uncertainty
+        return Band(min(self.n + 1, memory), mean, var)
 
     def loosened(self) -> Band:
-        """Give the same, held as loosely as a prior."""
+        """Return the same, held as loosely as a prior."""
         return Band(_PRIOR_N, self.mean, self.var)
 
 
@@ -68,82 +81,151 @@ _PRIOR = (
     *[Band(_PRIOR_N, -0.3, 0.53)] * (len(EDGES) - 1),
     Band(_PRIOR_N, 0.0, 1.0),
 )
+STRAY_PRIOR = Band(_PRIOR_N, 2.5, 0.0)
+"""Lines are not believed until some requests have proved straight."""
+BEGUN_PRIOR = Band(_PRIOR_N, 0.1, 0.1**2)
+"""A tenth of the duration is waited for, ± a tenth. Were it narrower, to wait for a quarter of it
+would be taken for crooked progress."""
 
 
 class LearnedKind(msgspec.Struct, frozen=True):
-    """The bands of one kind of request."""
+    """What was learned of one kind of request."""
 
     model_version: str | None
     request_type: str | None
     sampling_speed: int | None
     bands: tuple[Band, ...]
+    stray: Band = STRAY_PRIOR
+    begun: Band = BEGUN_PRIOR
 
 
 class Learned(msgspec.Struct, frozen=True):
-    """What an `AdaptiveSchedule` has learned, to be kept: `msgspec.json.encode(learned)`."""
+    """What an `AdaptiveSchedule` has learned, to be kept: `msgspec.json.encode(learned)`.
+
+    What an earlier version has saved can be loaded: what it lacks has its first value.
+    """
 
     bands: tuple[Band, ...]
-    """Those of all requests together."""
+    """Log residuals of all requests together: without progress, and by the last percentage."""
     kinds: tuple[LearnedKind, ...] = ()
+    stray: Band = STRAY_PRIOR
+    """How far requests end from the line through their progress: squared, in variances."""
+    begun: Band = BEGUN_PRIOR
+    """The share of its duration that a request waits before its progress begins."""
+
+
+class LineSample(NamedTuple):
+    """What the line of a request that has completed teaches."""
+
+    stray: float | None
+    """How far it ended from its line: squared, in variances; None where it had one point."""
+    begun: float | None
+    """The share of its duration after which it began; None where the line was given up …"""
+    begun_variance: float
+    """… and how uncertain that is."""
+
+
+class BandPool:
+    """What was learned of one kind of request, or of all together."""
+
+    __slots__ = ("bands", "begun", "deviations", "stray")
+
+    def __init__(self, bands: Sequence[Band], stray: Band, begun: Band) -> None:
+        self.bands: list[Band] = list(bands)
+        self.deviations: list[float] = [band.sg for band in bands]
+        """The `sg` of each band, which are looked at once per query."""
+        self.stray: Band = stray
+        self.begun: Band = begun
+
+    @property
+    def is_straight(self) -> bool:
+        """Whether the line through a request's progress is to be believed."""
+        return self.stray.mean <= STRAY_BELIEVED
+
+    def loosened(self) -> BandPool:
+        """Return the same, held as loosely as a prior."""
+        bands = [band.loosened() for band in self.bands]
+        return BandPool(bands, self.stray.loosened(), self.begun.loosened())
+
+    def teach_band(self, k: int, residual: float) -> None:
+        """Teach band k; a sample of progress also moves the bands that have had none themselves."""
+        bands = self.bands
+        for i in range(1, len(bands)) if k else ():
+            if i != k and bands[i].n == _PRIOR_N:
+                bands[i] = bands[i].taught(residual).loosened()
+                self.deviations[i] = bands[i].sg
+        bands[k] = bands[k].taught(residual)
+        self.deviations[k] = bands[k].sg
+
+    def teach_line(self, sample: LineSample) -> None:
+        """Teach how straight lines are, and when progress begins.
+
+        A line that was given up may have begun at any time, so the band widens towards its prior.
+        One that hardly shows when it began teaches nothing of it, or the band would stay as it is.
+        """
+        if sample.stray is not None:
+            memory = _FAILED_MEMORY if sample.stray >= STRAY_MOST else _STRAY_MEMORY
+            self.stray = self.stray.taught(sample.stray, memory=memory)
+        if sample.begun is None:
+            self.begun = self.begun.taught(self.begun.mean, uncertainty=BEGUN_PRIOR.var)
+        elif sample.begun_variance < TELLING * self.begun.var:
+            self.begun = self.begun.taught(sample.begun, uncertainty=sample.begun_variance)
 
 
 class Pools:
-    """A pool of bands for each kind of request, and one for all together."""
+    """A pool for each kind of request, and one for all together."""
 
     def __init__(self, learned: Learned | None) -> None:
-        self.all = _checked(_PRIOR if learned is None else learned.bands)
-        self._kinds: dict[Kind, list[Band]] = {}
-        for kind in () if learned is None else learned.kinds[-MAX_POOLS:]:
+        first = Learned(_PRIOR) if learned is None else learned
+        self.all: BandPool = _checked(first)
+        self._kinds: dict[Kind, BandPool] = {}
+        for kind in first.kinds[-MAX_POOLS:]:
             key = (kind.model_version, kind.request_type, kind.sampling_speed)
-            self._kinds[key] = _checked(kind.bands)
+            self._kinds[key] = _checked(kind)
 
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def of(self, record: SamplingRequest) -> list[Band]:
-        """Give the bands of the record's kind, or of all where it has not been seen to complete."""
+    def of(self, record: SamplingRequest) -> BandPool:
+        """Return the pool of the record's kind, or of all where none of it has completed yet."""
         return self._kinds.get(_kind(record), self.all) if self._kinds else self.all
 
-    def teach(self, record: SamplingRequest, k: int, residual: float) -> None:
-        """Teach band k of the record's kind, and of all together."""
-        _teach(self.all, k, residual)
+    def taught_by(self, record: SamplingRequest) -> Iterator[BandPool]:
+        """Yield the pools that learn from the record: that of all together, then its kind's own.
+
+        A new kind's own pool starts with what all together know by then, held loosely.
+        """
+        yield self.all
         kind = _kind(record)
-        if kind != (None, None, None):
-            _teach(self._own(kind), k, residual)
-
-    def save(self) -> Learned:
-        """Give all bands."""
-        kinds = (LearnedKind(*kind, tuple(pool)) for kind, pool in self._kinds.items())
-        return Learned(tuple(self.all), tuple(kinds))
-
-    def _own(self, kind: Kind) -> list[Band]:
-        """Give the kind's own pool; a new one starts with what all together know, held loosely."""
+        if kind == (None, None, None):
+            return
         pool = self._kinds.pop(kind, None)
         if pool is None:
-            pool = [band.loosened() for band in self.all]
+            pool = self.all.loosened()
             if len(self._kinds) >= MAX_POOLS:
                 del self._kinds[next(iter(self._kinds))]
         self._kinds[kind] = pool
-        return pool
+        yield pool
+
+    def save(self) -> Learned:
+        """Return all that was learned."""
+        kinds = (
+            LearnedKind(*kind, tuple(pool.bands), pool.stray, pool.begun)
+            for kind, pool in self._kinds.items()
+        )
+        return Learned(tuple(self.all.bands), tuple(kinds), self.all.stray, self.all.begun)
 
 
 def _kind(record: SamplingRequest) -> Kind:
     return record.model_version, record.request_type, record.sampling_speed
 
 
-def _teach(pool: list[Band], k: int, residual: float) -> None:
-    """Teach band k; a lesson on progress also moves the bands that have had none of their own."""
-    for i in range(1, len(pool)) if k else ():
-        if i != k and pool[i].n == _PRIOR_N:
-            pool[i] = pool[i].taught(residual).loosened()
-    pool[k] = pool[k].taught(residual)
-
-
-def _checked(bands: Sequence[Band]) -> list[Band]:
+def _checked(learned: Learned | LearnedKind) -> BandPool:
+    bands = learned.bands
     if len(bands) != len(_PRIOR):
         raise ValueError(f"learned: {len(bands)} bands, expected {len(_PRIOR)}")
-    for band in bands:
+    for band in (*bands, learned.stray, learned.begun):
         known = 1 <= band.n <= _MEMORY and -_WIDEST <= band.mean <= _WIDEST
         if not (known and 0 <= band.var <= _WIDEST**2):  # nan fails every comparison
             raise ValueError(f"learned: {band!r} is out of bounds")
-    return list(bands)
+    return BandPool(bands, learned.stray, learned.begun)

@@ -257,13 +257,13 @@ class Wires:
         wire.expires_at = min(self._time() + KEEP_ALIVE_SECONDS, wire.renew_at)
         self._idle.append(wire)
         if self._timer is None:
-            self._sweep_at(wire.expires_at)
+            self._close_expired_at(wire.expires_at)
 
-    def _sweep_at(self, when: float) -> None:
+    def _close_expired_at(self, when: float) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(when, self._sweep, when)
+        self._timer = loop.call_at(when, self._close_expired, when)
 
-    def _sweep(self, when: float) -> None:
+    def _close_expired(self, when: float) -> None:
         """Close the connections that expired by `when`, the very time that the timer was set to.
 
         The clock may stand a hair before it: compared with that, the first would expire never.
@@ -272,7 +272,7 @@ class Wires:
         while self._idle and self._idle[0].expires_at <= when:
             self._idle.popleft().close()
         if self._idle:
-            self._sweep_at(self._idle[0].expires_at)
+            self._close_expired_at(self._idle[0].expires_at)
 
     # Opening
 

@@ -15,6 +15,7 @@ from ideogram_async.cli._demo import demo
 from ideogram_async.cli._exit_codes import CommandGroup, flushed_streams
 from ideogram_async.cli._log import log_to_stderr
 from ideogram_async.cli._serve import serve
+from ideogram_async.cli._signals import show_cursor_at_the_end
 from ideogram_async.cli._watch import watch
 
 app: typer.Typer = typer.Typer(
@@ -23,11 +24,10 @@ app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they can show locals, and so a key
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo)
-app.command()(watch)
-app.command()(check)
-app.command()(serve)
+for command in (demo, watch, check, serve):
+    app.command()(command)
 
 
 def main() -> None:
@@ -37,6 +37,7 @@ def main() -> None:
     bytearray(1 << 20)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: no encoding ends a run
+    show_cursor_at_the_end()
     with flushed_streams():
         app(prog_name="ideogram-async")
 
@@ -58,6 +59,19 @@ def _prepare(
 ) -> None:
     """Poll many image requests at once, and get each as it completes.
 
+    Examples, without a gateway:
+
+    \b
+    ideogram-async demo
+    ideogram-async serve > ids.txt
+
+    Then, in another terminal:
+
+    \b
+    export IDEOGRAM_BASE_URL=http://127.0.0.1:8000
+    ideogram-async watch --from ids.txt --output finished.jsonl --download images
+    ideogram-async check --from ids.txt
+
     IDEOGRAM_LOG=debug (or info, warning, error) in the environment logs to standard error.
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     log_to_stderr(os.environ)

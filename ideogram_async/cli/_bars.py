@@ -1,8 +1,11 @@
-"""What a live display shows: a bar for each open request while they are few, and one for all."""
+"""What a live display shows: a bar for each open request while they are few, and one for all.
+
+Each line is cut rather than broken, at any width.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Group
 from rich.constrain import Constrain
@@ -13,9 +16,9 @@ from rich.text import Text
 from ideogram_async.cli._console import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from ideogram_async import SamplingRequest
 
@@ -25,90 +28,140 @@ WIDEST = 79
 """Columns: a terminal that is made narrower then seldom breaks a line that stands there."""
 NARROW = 60
 """Columns that are too few for whole ids and for prompts."""
-BESIDE = 6
-"""Lines of a terminal that bars leave free."""
+LOW = 6
+"""Lines that are too few for a heading."""
+SPARE_LINES = 2
+"""Lines of a terminal that are left free: the prompt that was typed, and the cursor's."""
 DONE = 100.0
+ALMOST_DONE = 99.0
+"""Percent at which some gateways stay for a minute (seen)."""
 
 
-class Bars:
-    """The lines of one frame; each is cut rather than broken, at any width."""
+class RequestBars:
+    """A bar for each open request."""
 
     def __init__(self, ids: Iterable[str]) -> None:
-        self.ended = 0
-        self.total = 0
-        self.figures = ""
         self._open: dict[str, SamplingRequest | None] = dict.fromkeys(ids)
+        self._highest: dict[str, float] = {}
 
-    @property
-    def has_requests(self) -> bool:
-        """Whether any request has a bar of its own."""
-        return bool(self._open)
+    def __len__(self) -> int:
+        return len(self._open)
 
-    def note(self, request: SamplingRequest) -> None:
-        """Take a request's state, where it has a bar."""
-        if request.request_id in self._open:
-            self._open[request.request_id] = request
+    def update(self, request: SamplingRequest) -> None:
+        """Record a request's state, if it has a bar. A bar never goes back."""
+        request_id = request.request_id or ""
+        if request_id in self._open:
+            self._open[request_id] = request
+            highest = self._highest.get(request_id, 0.0)
+            self._highest[request_id] = max(highest, _percentage(request) or 0.0)
 
-    def drop(self, request_id: str | None) -> None:
-        """Take away the bar of a request that has ended."""
+    def remove(self, request_id: str | None) -> None:
+        """Remove the bar of a request that has ended."""
         self._open.pop(request_id or "", None)
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = max(console.height - BESIDE, 1)
-        width = min(options.max_width, WIDEST)
-        rows = [*self._open.items()][:room]
-        lines: list[Table | Text] = [self._requests(rows, width)] if rows else []
+    def lines(self, room: int, width: int) -> list[RenderableType]:
+        """Return what fits into so many lines: a heading, bars, and the number of the others."""
+        if not self._open or room < 1:
+            return []
+        heading = room > LOW
+        rows, room = [*self._open.items()], room - heading
+        if len(rows) > room:  # those that have an answer are shown, and one line counts the others
+            asked_first = sorted(range(len(rows)), key=lambda place: rows[place][1] is None)
+            rows = [rows[place] for place in sorted(asked_first[: room - 1])]
         hidden = len(self._open) - len(rows)
-        if hidden:
-            lines.append(_line(f"and {hidden} more"))
-        yield Constrain(Group(*lines, self._overall(width), _line(self.figures)), width)
+        more = [one_line(f"and {hidden} more")] if hidden else []
+        return [self._table(rows, width, heading=heading), *more] if rows else [*more]
 
-    def _requests(self, rows: list[tuple[str, SamplingRequest | None]], width: int) -> Table:
-        table = _grid(4)
+    def _table(
+        self, rows: list[tuple[str, SamplingRequest | None]], width: int, *, heading: bool
+    ) -> Table:
         narrow = width < NARROW
+        table = _grid(4, last_takes_rest=not narrow)
+        if heading:
+            names = ("request", "progress", "state", "" if narrow else "prompt")
+            table.add_row(*(Text(name, "dim") for name in names))
         for request_id, request in rows:
-            percentage = _percentage(request)
             prompt = "" if narrow or request is None else request.user_prompt or ""
+            completed = self._highest.get(request_id, 0.0)
             table.add_row(
                 Text(shortened(request_id, 6 if narrow else 22), "cyan"),
-                ProgressBar(total=DONE, completed=percentage or 0.0, width=4 if narrow else 16),
-                _line(_state(request, percentage)),
-                _line(shortened(prompt, 40)),
+                _bar(completed, DONE, 4 if narrow else 16),
+                one_line(_state(request, completed)),
+                one_line(shortened(prompt, 40)),
             )
         return table
 
-    def _overall(self, width: int) -> Table:
-        table, told = _grid(2), f"{self.ended:,} of {self.total:,}"
-        table.add_row(
-            ProgressBar(
-                total=max(self.total, 1),
-                completed=self.ended,
-                width=max(min(39, width - len(told) - 1), 1),
-            ),
-            _line(told),
-        )
+
+class Total(NamedTuple):
+    """One bar for all: how many have ended, of how many, and in which words."""
+
+    ended: int
+    total: int
+    words: str
+
+    def line(self, width: int) -> Table:
+        """Return its line."""
+        table = _grid(2)
+        room = max(min(39, width - len(self.words) - 1), 1)
+        table.add_row(_bar(self.ended, max(self.total, 1), room), one_line(self.words))
         return table
 
 
-def _percentage(request: SamplingRequest | None) -> float | None:
-    told = None if request is None else request.completion_percentage
-    return None if told is None else min(max(float(told), 0.0), DONE)
+class Frame:
+    """What is shown at one time: bars of requests, bars of totals, and lines of text."""
+
+    def __init__(self, bars: RequestBars) -> None:
+        self.bars = bars
+        self.totals: Sequence[Total] = ()
+        self.texts: Sequence[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(options.max_width, WIDEST)
+        below = [total.line(width) for total in self.totals] + [*map(one_line, self.texts)]
+        room = max(console.height - len(below) - SPARE_LINES, 1)
+        yield Constrain(Group(*self.bars.lines(room, width), *below), width)
 
 
-def _state(request: SamplingRequest | None, percentage: float | None) -> str:
+def _bar(completed: float, total: float, width: int) -> ProgressBar:
+    return ProgressBar(
+        total=total,
+        completed=completed,
+        width=width,
+        complete_style="cyan",
+        finished_style="green",
+    )
+
+
+def _percentage(request: SamplingRequest) -> float | None:
+    """Return how far it is; None where that is not known, or while it waits.
+
+    While it waits some gateways show an estimate that falls when the work starts (seen).
+    """
+    told = request.completion_percentage
+    if told is None or request.has_started is False:
+        return None
+    return min(max(float(told), 0.0), DONE)
+
+
+def _state(request: SamplingRequest | None, completed: float) -> str:
     if request is None:
-        return "…"
+        return "not asked yet"
+    percentage = _percentage(request)
     if percentage is None:
         return "running" if request.has_started else "queued"
-    return f"{percentage:.0f} %"
+    if percentage >= ALMOST_DONE:
+        return f"{percentage:.0f} %, finishing"
+    return f"{max(percentage, completed):.0f} %"
 
 
-def _grid(columns: int) -> Table:
-    table = Table.grid(padding=(0, 1))
-    for _ in range(columns):
-        table.add_column(no_wrap=True, overflow="ellipsis")
+def _grid(columns: int, *, last_takes_rest: bool = False) -> Table:
+    table = Table.grid(padding=(0, 1), expand=last_takes_rest)
+    for column in range(1, columns + 1):
+        ratio = 1 if last_takes_rest and column == columns else None
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
     return table
 
 
-def _line(text: str) -> Text:
+def one_line(text: str) -> Text:
+    """Return a text that is cut where the line ends."""
     return Text(text, no_wrap=True, overflow="ellipsis")

@@ -1,26 +1,33 @@
-"""`ideogram-async check`: one query an id, and the states as a table, or as lines of JSON."""
+"""`ideogram-async check`: one query per id, and the states as a table, or as lines of JSON."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
-from ideogram_async import IdeogramClient, RequestError, Run, SamplingRequest
+from ideogram_async import IdeogramClient, RequestError, Run, SamplingRequest, WaitTimeout
 from ideogram_async._protocol.sanitize import printable
-from ideogram_async.cli._console import Screen, shortened
-from ideogram_async.cli._exit_codes import Code, usage_errors
-from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
+from ideogram_async.cli._console import Console, shortened
+from ideogram_async.cli._exit_codes import Code, CommandError, usage_errors
+from ideogram_async.cli._ids import IdStream, gather, no_ids, number_of, opened
 from ideogram_async.cli._options import (
-    EVERY,
+    AccessToken,
     AllowHTTP,
     BaseURL,
     MaxInFlight,
     MaxRate,
     Origin,
     RequestIds,
+    Token,
 )
-from ideogram_async.cli._progress_display import ProgressDisplay
+from ideogram_async.cli._progress_display import ProgressDisplay, Shown
 from ideogram_async.cli._results import Results, results_to
+
+ID_WIDTH = 22
+"""Characters of the first column, where the ids are not known beforehand: those of ids (seen)."""
+STATE_WIDTH = 20
+"""Characters of the second column: the longest of its words are names of errors."""
 
 
 def check(
@@ -31,18 +38,29 @@ def check(
         bool, typer.Option("--json", help="A line of JSON for each, as the answers come.")
     ] = False,
     base_url: BaseURL = None,
-    timeout: Annotated[float, typer.Option(help="Seconds until all ends.")] = 30.0,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds until all ends.", show_default=False)
+    ] = None,
     max_in_flight: MaxInFlight = 20,
     max_rate: MaxRate = None,
     allow_http: AllowHTTP = False,
+    token: Token = None,  # noqa: ARG001 - its callback acts
+    access_token: AccessToken = None,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Ask once for the state of each request.
 
-    A table in the order of the ids goes to standard output: id, state, model and prompt.
+    This is the library's `retrieve_many`. A table goes to standard output, a row for each answer as
+    it comes: id, state, model and prompt.
+
+    For example:
+
+    \b
+    ideogram-async check --from ids.txt
+    ideogram-async check --json --from ids.txt > states.jsonl
 
     Exit code: 0 all answered, 1 some were not, 2 wrong usage, 3 the run was ended, 130 interrupted,
     141 standard output was closed.
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     with opened(origin) as file, results_to(None) as results:
         source = gather(ids or (), file)
         with usage_errors():
@@ -53,42 +71,61 @@ def check(
 
 
 async def run_check(
-    client: IdeogramClient, ids: list[str] | IdStream, timeout: float, results: Results | None
+    client: IdeogramClient,
+    ids: list[str] | IdStream,
+    timeout: float | None,
+    results: Results | None,
 ) -> None:
     """Ask for all ids; give their records to the results, or print a table."""
-    states: dict[str, tuple[str, SamplingRequest | None]] = {}
     async with client:
         with usage_errors():
             run = client.retrieve_many(ids, timeout=timeout, return_exceptions=True)
-        screen = Screen(stderr=True)
+        console = Console(stderr=True)
         async with run:
-            with ProgressDisplay(screen, client, run, every=EVERY, done="answered") as meter:
-                await _take(run, meter, results, states)
+            shown = Shown(client.base_url, done="answered", total=number_of(ids))
+            table = _Table(ids if isinstance(ids, list) else ())
+            try:
+                with ProgressDisplay(console, client, run, shown) as display:
+                    await _take(run, display, results, table)
+            except WaitTimeout as error:
+                raise _late(run, ids, timeout, error) from None
             if not run.statistics().taken:
                 raise no_ids()
-            if results is None:
-                _print_table(ids if isinstance(ids, list) else list(states), states)
-            screen.say(meter.describe())
+            console.say(display.summary())
             if run.statistics().failed:
                 raise typer.Exit(Code.FAILED)
 
 
 async def _take(
     run: Run[SamplingRequest | RequestError],
-    meter: ProgressDisplay,
+    display: ProgressDisplay,
     results: Results | None,
-    states: dict[str, tuple[str, SamplingRequest | None]],
+    table: "_Table",
 ) -> None:
     async for result in run:
+        on_terminal = table.on_terminal if results is None else results.on_terminal
         if isinstance(result, RequestError):
-            states[result.request_id or ""] = f"{type(result).__name__}", None
-            meter.say(("failed: ", "red"), printable(str(result)))
-        elif results is None:
-            states[result.request_id or ""] = state_of(result), result
-        else:
-            if results.on_terminal:
-                meter.hide()
+            display.say(("failed: ", "red"), printable(str(result)))
+        if on_terminal:
+            display.hide()
+        if results is None:
+            table.add(result)
+        elif isinstance(result, SamplingRequest):
             await results.add(result)
+
+
+def _late(
+    run: Run[SamplingRequest | RequestError],
+    ids: list[str] | IdStream,
+    timeout: float | None,
+    error: WaitTimeout,
+) -> CommandError:
+    figures = run.statistics()
+    asked = len(set(ids)) if isinstance(ids, list) else figures.taken
+    fault = error.__cause__
+    words = f"; the last fault: {fault.args[0]}" if isinstance(fault, RequestError) else ""
+    told = f"{figures.completed:,} of {asked:,} answered within {timeout:g} s{words}"
+    return CommandError(told, Code.ENDED)
 
 
 def state_of(request: SamplingRequest) -> str:
@@ -102,16 +139,22 @@ def state_of(request: SamplingRequest) -> str:
     return "running" if request.has_started else "queued"
 
 
-def _print_table(ids: list[str], states: dict[str, tuple[str, SamplingRequest | None]]) -> None:
-    """Print aligned columns, the prompt last: on a terminal it is cut, elsewhere it is whole."""
-    screen = Screen()
-    rows = [(one, *states[one]) for one in dict.fromkeys(ids) if one in states]
-    wide = max((len(printable(row[0])) for row in rows), default=0)
-    state_wide = max((len(row[1]) for row in rows), default=0)
-    for request_id, state, record in rows:
-        model = "" if record is None else shortened(record.model_version or "", 16)
-        prompt = "" if record is None else shortened(record.user_prompt or "", 200)
-        screen.say_cut(
-            (f"{printable(request_id):{wide}}", "cyan"),
-            f"  {state:{state_wide}}  {model:16}  {prompt}".rstrip(),
+class _Table:
+    """Rows of aligned columns, the prompt last: on a terminal it is cut, elsewhere it is whole."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._console = Console()
+        self._id_width = max((len(printable(one)) for one in ids), default=ID_WIDTH)
+        self.on_terminal: bool = self._console.is_terminal
+
+    def add(self, result: SamplingRequest | RequestError) -> None:
+        """Print a row."""
+        state, model, prompt = type(result).__name__, "", ""
+        if isinstance(result, SamplingRequest):
+            state = state_of(result)
+            model = shortened(result.model_version or "", 16)
+            prompt = shortened(result.user_prompt or "", 200)
+        self._console.say_cut(
+            (f"{printable(result.request_id or ''):{self._id_width}}", "cyan"),
+            f"  {state:{STATE_WIDTH}}  {model:16}  {prompt}".rstrip(),
         )

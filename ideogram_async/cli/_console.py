@@ -1,11 +1,12 @@
-"""What a terminal gets to see, or a file in its place."""
+"""Text output, on a terminal or in a file."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import msgspec
-from rich.console import Console
+from rich import console as rich_console
 from rich.text import Text
 
 from ideogram_async import SamplingRequest
@@ -16,6 +17,11 @@ def shortened(text: str, longest: int) -> str:
     """Make a text of the gateway printable, and cut it."""
     text = printable(text[: 20 * longest])
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Return a number of things in words: 1 query, 2 queries."""
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def json_line(record: SamplingRequest) -> bytes:
@@ -34,7 +40,7 @@ def _escaped(character: str) -> str:
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
-class Screen(Console):
+class Console(rich_console.Console):
     """A console for plain text: no markup, and escape codes on a real terminal alone."""
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -53,11 +59,20 @@ class Screen(Console):
         self.print(Text.assemble(*parts), soft_wrap=True)
 
     def say_cut(self, *parts: str | tuple[str, str]) -> None:
-        """Print one line, of which a terminal shows what it has room for."""
+        """Print one line; a terminal cuts it at its width."""
         if self.is_terminal:
             self.print(Text.assemble(*parts), no_wrap=True, overflow="ellipsis")
         else:
             self.say(*parts)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; messages that a full disk does not take are dropped, and nothing else ends."""
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            if not self.stderr:
+                raise
+            self.quiet = True
 
     def on_broken_pipe(self) -> None:
         """End the command where its output has no reader; without its messages it goes on."""
@@ -68,4 +83,4 @@ class Screen(Console):
 
 def complain(message: str) -> None:
     """Print one line on standard error: what went wrong."""
-    Screen(stderr=True).say(("ideogram-async: ", "bold red"), printable(message))
+    Console(stderr=True).say(("ideogram-async: ", "bold red"), printable(message))

@@ -1,4 +1,4 @@
-"""Results on their way out: written, told of, their images saved; and what ends a run early."""
+"""Delivery of results: written, reported, their images saved; and what ends a run early."""
 
 from __future__ import annotations
 
@@ -28,27 +28,29 @@ if TYPE_CHECKING:
 
 
 async def deliver(
-    run: Stream, meter: ProgressDisplay, results: Results, album: ImageSaver | None
+    run: Stream, display: ProgressDisplay, results: Results, saver: ImageSaver | None
 ) -> None:
-    """Write each finished request, tell of each failure, and show the others' progress."""
+    """Write each finished request, report each failure, and show the progress of the others."""
     async for result in run:
         if isinstance(result, RequestError):
-            meter.ended(result.request_id)
-            meter.say(("failed: ", "red"), printable(_reason(result)))
+            display.ended(result.request_id)
+            display.say(("failed: ", "red"), printable(_reason(result)))
+            if saver is not None:
+                saver.add_failure(result, _reason(result))
         elif not result.is_complete:
-            meter.note(result)
+            display.update(result)
         else:
-            meter.ended(result.request_id)
+            display.ended(result.request_id)
             if results.on_terminal:
-                meter.hide()
+                display.hide()
             await results.add(result)
-            if album is not None:
-                album.add(result)
+            if saver is not None:
+                saver.add(result)
 
 
 @contextmanager
 def explained(run: Stream, results: Results) -> Iterator[None]:
-    """Raise what ended the run early, with what it left, in words."""
+    """Turn what ended the run early into an error that also says what is open."""
     try:
         yield
     except asyncio.CancelledError:

@@ -1,80 +1,228 @@
-"""`ideogram-async demo`: the library at work, against a gateway of its own."""
+"""`ideogram-async demo`: a loop and this library side by side, on the same requests."""
 
 import asyncio
-import secrets
-from statistics import fmean
+import random
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.live import Live
 
-from ideogram_async import IdeogramClient, SamplingRequest
-from ideogram_async.cli._bars import FEW
-from ideogram_async.cli._console import Screen, shortened
-from ideogram_async.cli._progress_display import ProgressDisplay
-from ideogram_async.cli._samples import submit_samples
+from ideogram_async import (
+    Credential,
+    Event,
+    IdeogramClient,
+    RequestError,
+    SessionChanged,
+)
+from ideogram_async.cli._bars import RequestBars
+from ideogram_async.cli._console import Console, shortened
+from ideogram_async.cli._demo_frame import DemoFrame, Side, svg_of
+from ideogram_async.cli._progress_display import FRAME_SECONDS
+from ideogram_async.cli._samples import Samples
 
 if TYPE_CHECKING:
     from ideogram_async.testing import Gateway
 
 LATENCY = (0.02, 0.1)
+QUERIES_PER_SECOND = 6
+"""What each of the two gateways allows; neither the loop nor the library is told."""
+LONGEST_SECONDS = 14.0
+"""After which what is not complete yet is counted as open."""
+PICTURE_SECONDS = 8.5
+"""The moment that `--svg` shows."""
+KEYS = ("demo-key-1", "demo-key-2")
+"""Made up. The gateways accept the first one only."""
+PROGRAM = "ideogram-async"
+NEXT_STEPS = (
+    "{program} serve > ids.txt",
+    "export IDEOGRAM_BASE_URL=http://127.0.0.1:8000",
+    "{program} watch --from ids.txt --output finished.jsonl --download images",
+)
 
 
 def demo(
-    count: Annotated[int, typer.Option(min=1, max=1000, help="Requests to submit.")] = 24,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Requests to submit.")] = 40,
     seed: Annotated[int, typer.Option(help="Of what is submitted.")] = 0,
+    svg: Annotated[
+        Path | None, typer.Option(hidden=True, help="Write a picture of it, in no time.")
+    ] = None,
 ) -> None:
-    """Show the library at work on this machine alone.
+    """Show a loop and this library side by side.
 
-    A loopback gateway is started and given requests of mixed kinds, which are polled until all
-    are complete. That takes less than 20 seconds.
-    """
-    asyncio.run(_demo(Screen(), count, seed))
+    It takes 15 seconds, on this machine alone. Two gateways on loopback get the same requests, and
+    allow 6 queries per second each. One is polled by a loop that asks and sleeps, the other one by
+    this library. One request fails, and one of the library's two keys is refused.
+
+    For example:
+
+    \b
+    ideogram-async demo
+    ideogram-async demo --count 100 --seed 7
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
+    if svg is None:
+        asyncio.run(run_demo(Console(), count, seed))
+        return
+    from ideogram_async.testing import run_in_virtual_time  # noqa: PLC0415 - as in `run_demo`
+
+    svg.write_text(run_in_virtual_time(run_demo, None, count, seed), encoding="utf-8")
 
 
-async def _demo(screen: Screen, count: int, seed: int) -> None:
-    from ideogram_async.testing import Gateway  # noqa: PLC0415 - `watch` need not load a server
+async def run_demo(console: Console | None, count: int, seed: int) -> str:
+    """Poll the same requests in both ways; show what each costs, or return a picture of it."""
+    from ideogram_async.testing import Gateway, TokenBucket  # noqa: PLC0415 - `watch` needs no server
 
-    token = secrets.token_urlsafe()
-    async with Gateway(tokens=[token], latency=LATENCY, seed=seed) as gateway:
-        ids = submit_samples(gateway, count, seed)
-        screen.say(f"{count} requests submitted to {gateway.url}")
-        async with IdeogramClient(gateway.url, token=token) as client:
-            lags = await _poll(screen, client, gateway, ids)
-            _sum_up(screen, client, lags)
+    random.seed(seed)
+    async with AsyncExitStack() as stack:
+        gateways: list[Gateway] = []
+        for _ in ("loop", "library"):
+            limit = TokenBucket(QUERIES_PER_SECOND, QUERIES_PER_SECOND)
+            gateway = Gateway(tokens=KEYS[:1], latency=LATENCY, limit=limit, seed=seed)
+            gateways.append(await stack.enter_async_context(gateway))
+        ids, same_ids = (Samples(seed).submit(one, count, failing=1) for one in gateways)
+        assert ids == same_ids  # noqa: S101 - they are of one seed
+        return await _Demo(console, gateways[0], gateways[1], ids).run()
 
 
-async def _poll(
-    screen: Screen, client: IdeogramClient, gateway: "Gateway", ids: list[str]
-) -> list[float]:
-    """Print each request as it completes; give each one's lag in seconds."""
-    loop = asyncio.get_running_loop()
-    lags = []
-    async with client.watch(ids, just_submitted=True) as run:
-        with ProgressDisplay(screen, client, run, each=ids[:FEW], total=len(ids)) as meter:
-            async for request in run:
-                if not request.is_complete:
-                    meter.note(request)
+class _Demo:
+    """Both ways at once, and what is shown of them."""
+
+    def __init__(
+        self, console: Console | None, loops: "Gateway", librarys: "Gateway", ids: list[str]
+    ) -> None:
+        self._console = console
+        self._ids = ids
+        self._picture = ""
+        self._clock = asyncio.get_running_loop()
+        self._began = self._clock.time()
+        self._bars = RequestBars(ids)
+        self._loop = Side("gather, sleep(2)", loops)
+        self._library = Side("this library", librarys)
+        heading = (
+            f"{len(ids)} requests at a gateway that allows {QUERIES_PER_SECOND} queries per second"
+        )
+        self._frame = DemoFrame(heading, (self._loop, self._library), len(ids), self._bars)
+        self._client = IdeogramClient(
+            librarys.url,
+            credentials=[Credential(token=key) for key in KEYS],
+            hooks=[self._on_event],
+        )
+
+    async def run(self) -> str:
+        """Poll until both have ended, or the time is up; return the picture."""
+        if self._console is not None and not self._console.is_interactive:
+            self._console.say(self._frame.heading)
+        if self._console is None:
+            self._clock.call_later(PICTURE_SECONDS, self._take_picture)
+        live = self._live()
+        drawing = asyncio.create_task(self._draw(live))
+        ways = [asyncio.create_task(self._poll_by_loop()), asyncio.create_task(self._poll())]
+        try:
+            _, late = await asyncio.wait(ways, timeout=LONGEST_SECONDS)
+        finally:
+            for task in (*ways, drawing):
+                task.cancel()
+            await asyncio.gather(*ways, drawing, return_exceptions=True)
+            await self._client.close()
+            if live is not None:
+                live.stop()
+        for task in ways:
+            if task not in late:
+                task.result()
+        self._sum_up()
+        return self._picture or svg_of(self._frame)
+
+    def _take_picture(self) -> None:
+        self._picture = svg_of(self._frame)
+
+    def _live(self) -> Live | None:
+        console = self._console
+        if console is None or not console.is_interactive:
+            return None
+        return Live(
+            self._frame,
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=sys.stderr.isatty(),
+            vertical_overflow="crop",
+        )
+
+    async def _draw(self, live: Live | None) -> None:
+        while live is not None:
+            live.start()
+            live.refresh()
+            await asyncio.sleep(FRAME_SECONDS)
+
+    async def _poll_by_loop(self) -> None:
+        from ideogram_async.cli._naive_loop import poll_naively  # noqa: PLC0415 - as `Gateway`
+
+        await poll_naively(self._loop.gateway.url, KEYS[0], self._ids, self._loop.ended)
+
+    async def _poll(self) -> None:
+        run = self._client.watch(self._ids, just_submitted=True, return_exceptions=True)
+        async with run:
+            async for result in run:
+                if isinstance(result, RequestError):
+                    name = shortened(result.request_id or "", 22)
+                    self._happened(f"request {name} failed; no other is affected")
+                elif not result.is_complete:
+                    self._bars.update(result)
                     continue
-                meter.ended(request.request_id)
-                submission = gateway.submissions[request.request_id or ""]
-                now = loop.time()
-                lags.append(now - submission.completes_at)
-                _show(screen, request, now - submission.submitted)
-    return lags
+                self._bars.remove(result.request_id)
+                self._library.ended(result.request_id or "")
+
+    def _on_event(self, event: Event) -> None:
+        if not isinstance(event, SessionChanged):
+            return
+        status = (event.reason or "")[:3]
+        match event.state, event.former:
+            case "refused", _:
+                self._happened(
+                    f"key {event.session + 1} of 2 is refused ({status}); it uses the other"
+                )
+            case "throttled", _:
+                self._happened(f"too many queries ({status}): it pauses, then tries one")
+            case "open", "throttled":
+                rate = self._client.statistics().sessions[event.session].rate or 0.0
+                self._happened(f"the limit is found: at most {rate:.1f} queries per second")
+
+    def _happened(self, what: str) -> None:
+        line = f"{self._clock.time() - self._began:5.1f} s  {what}"
+        self._frame.events.append(line)
+        if self._console is not None and not self._console.is_interactive:
+            self._console.say(line)
+
+    def _sum_up(self) -> None:
+        if self._console is None:
+            return
+        if self._console.is_interactive:
+            self._console.say(self._frame.heading)
+            for line in self._frame.events:
+                self._console.say(line)
+        self._console.print(self._frame.comparison())
+        self._console.say(_verdict(self._loop, self._library))
+        self._console.say(("Try next, the first line in a terminal of its own:", "bold"))
+        for line in NEXT_STEPS:
+            self._console.say(line.format(program=_program()))
 
 
-def _show(screen: Screen, request: SamplingRequest, seconds: float) -> None:
-    screen.say(
-        (shortened(request.request_id or "", 22), "cyan"),
-        f"  {shortened(request.model_version or '', 14):14}  {seconds:4.1f} s  ",
-        shortened(request.user_prompt or "", 40),
-    )
+def _program() -> str:
+    """Return how the command was called, where that is a path to type again."""
+    called = Path(sys.argv[0])
+    typed = called.name == PROGRAM and not called.is_absolute()
+    return str(called) if typed else PROGRAM
 
 
-def _sum_up(screen: Screen, client: IdeogramClient, lags: list[float]) -> None:
-    figures = client.statistics()
-    screen.say(
-        (f"{figures.completed} completed", "bold green"),
-        f", {figures.queries / len(lags):.1f} queries a request, {figures.refused} refused,"
-        f" {fmean(lags):.2f} s mean lag",
-    )
+def _verdict(loop: Side, library: Side) -> str:
+    """Return the comparison in one sentence."""
+    share = len(library.gateway.queries) / max(len(loop.gateway.queries), 1)
+    told = f"The library sent {share:.0%} of the queries"
+    lags = loop.mean_lag(), library.mean_lag()
+    if lags[0] is not None and lags[1] is not None:
+        word = "sooner" if lags[0] >= lags[1] else "later"
+        told += f", and knew of an end {abs(lags[0] - lags[1]):.1f} s {word}"
+    return f"{told}."

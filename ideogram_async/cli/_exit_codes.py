@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Code(enum.IntEnum):
-    """What a command's exit code says."""
+    """The exit codes of commands."""
 
     FAILED = 1
     """Some requests failed; the others were delivered."""
@@ -28,13 +28,13 @@ class Code(enum.IntEnum):
     ENDED = 3
     """Something ended the run as a whole."""
     INTERRUPTED = 130
-    """As shells tell of SIGINT: 128 + 2."""
+    """As shells report SIGINT: 128 + 2."""
     READER_GONE = 141
-    """As shells tell of SIGPIPE: 128 + 13."""
+    """As shells report SIGPIPE: 128 + 13."""
 
 
 class CommandError(Exception):
-    """What ends a command, in words for its user."""
+    """An error that ends a command, in words for its user."""
 
     def __init__(self, message: str, code: Code) -> None:
         super().__init__(message)
@@ -83,7 +83,7 @@ class CommandGroup(TyperGroup):
 
 @contextmanager
 def flushed_streams() -> Iterator[None]:
-    """Flush both streams at the end of the process, and drop what nobody reads.
+    """Flush both streams at the end of the process, and drop what nobody takes.
 
     Python's own flush at exit would end with 120 and "Exception ignored".
     """
@@ -92,24 +92,36 @@ def flushed_streams() -> Iterator[None]:
         yield
     except SystemExit as ended:
         code = ended.code
-    if _flush(sys.stdout) and code in {None, 0, Code.FAILED}:
-        code = Code.READER_GONE
+    error = _flush(sys.stdout)
+    if error is not None and code in {None, 0, Code.FAILED}:
+        code = Code.READER_GONE if isinstance(error, BrokenPipeError) else Code.ENDED
     _flush(sys.stderr)
     sys.exit(code)
 
 
-def _flush(stream: TextIO | None) -> bool:
-    """Flush a stream; return whether its reader is gone, and drop the text where it is."""
+def _flush(stream: TextIO | None) -> OSError | None:
+    """Flush a stream; return why it does not take the text, and drop the text then."""
     if stream is None:  # closed by whoever started the process
-        return False
+        return None
     try:
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, stream.fileno())
         os.close(devnull)
-        return True
-    return False
+        return error
+    return None
+
+
+_NAMES = {
+    "access_token": "IDEOGRAM_ACCESS_TOKEN",
+    "deadline": "--deadline",
+    "max_in_flight": "--max-in-flight",
+    "max_rate": "--max-rate",
+    "timeout": "--timeout",
+    "token": "IDEOGRAM_TOKEN",
+}
+"""The option or variable for each setting."""
 
 
 @contextmanager
@@ -118,5 +130,6 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        message = str(error).replace("allow_http=True", "--allow-http")
-        raise CommandError(message, Code.USAGE) from None
+        name, blank, words = str(error).partition(" ")
+        words = words.replace("allow_http=True", "--allow-http").removesuffix(", or None")
+        raise CommandError(_NAMES.get(name, name) + blank + words, Code.USAGE) from None

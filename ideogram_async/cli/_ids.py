@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import stat
 import sys
 from contextlib import contextmanager
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from io import FileIO
 
 LONGEST = 1 << 16
-"""Bytes of a line, lest a source without line ends fill the memory."""
+"""Bytes of a line, at most: a source without line ends would fill the memory."""
+
+_SEPARATOR = re.compile(r"""[\s,;"]""")
+_SEPARATOR_NAMES = {",": "a comma", ";": "a semicolon", '"': "a quotation mark"}
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""The first bytes of a file that some shells of Windows write."""
 
 
 @contextmanager
@@ -32,18 +38,32 @@ def opened(origin: str | None) -> Iterator[FileIO | None]:
         yield file
 
 
-def gather(
-    arguments: Iterable[str], file: FileIO | None, known: AbstractSet[str] = frozenset()
-) -> list[str] | IdStream:
-    """Return the ids that are not known yet, each once; those of a pipe as they come."""
+def gather(arguments: Iterable[str], file: FileIO | None) -> list[str] | IdStream:
+    """Return the ids of the arguments and of a file; those of a pipe as they come."""
     given = [argument.strip() for argument in arguments]
+    for name in given if file is None else ():
+        if Path(name).suffix and os.path.isfile(name):  # noqa: PTH113 - it takes any text
+            raise CommandError(f"{name} is a file of ids? Give it by --from {name}", Code.USAGE)
     if file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return IdStream(given, file, known)
+        return IdStream(given, file)
     if file is not None:
         given += _whole(file)
     if not given:
         raise no_ids()
-    return [request_id for request_id in given if request_id not in known]
+    return given
+
+
+def without(ids: list[str] | IdStream, known: AbstractSet[str]) -> tuple[list[str] | IdStream, int]:
+    """Return the ids that are not known, and how many are; 0 for a pipe, which is read later."""
+    if isinstance(ids, IdStream):
+        ids.leave_out(known)
+        return ids, 0
+    return [one for one in ids if one not in known], len(known & {*ids})
+
+
+def number_of(ids: list[str] | IdStream) -> int | None:
+    """Return how many ids there are; None for a pipe."""
+    return len(set(ids)) if isinstance(ids, list) else None
 
 
 def no_ids() -> CommandError:
@@ -54,15 +74,18 @@ def no_ids() -> CommandError:
 class IdStream:
     """An async source of distinct ids that reads on only when it is asked for the next."""
 
-    def __init__(
-        self, given: Iterable[str], file: FileIO, known: AbstractSet[str] = frozenset()
-    ) -> None:
-        self._ready = [one for one in dict.fromkeys(given) if one not in known][::-1]
-        self._seen = {*self._ready, *known}
+    def __init__(self, given: Iterable[str], file: FileIO) -> None:
+        self._ready = list(dict.fromkeys(given))[::-1]
+        self._seen = {*self._ready}
         self._file = file
         self._lines = _Lines(file)
         self._rest = b""
         self._over = False
+
+    def leave_out(self, known: AbstractSet[str]) -> None:
+        """Return none of these ids from now on."""
+        self._ready = [one for one in self._ready if one not in known]
+        self._seen |= known
 
     def __aiter__(self) -> Self:
         return self
@@ -75,7 +98,7 @@ class IdStream:
         return self._ready.pop()
 
     async def _read(self) -> list[bytes]:
-        """Read whole lines, and keep the part of one that comes last."""
+        """Read whole lines; keep an incomplete last line for the next call."""
         try:
             chunk = await read_some(self._file.fileno())
         except OSError as error:
@@ -93,7 +116,7 @@ class IdStream:
 
 
 class _Lines:
-    """Decodes a source's lines, and counts them for its complaints."""
+    """Decodes the lines of a source, and counts them for error messages."""
 
     def __init__(self, file: FileIO) -> None:
         self._name = _name(file)
@@ -104,14 +127,20 @@ class _Lines:
         if not self._count:
             line = line.removeprefix(codecs.BOM_UTF8)
         try:
-            text = line.decode()
+            text = line.decode().strip()
         except UnicodeDecodeError:
             raise self.wrong("is not UTF-8") from None
+        if text.startswith("#"):
+            raise self.wrong("is a comment: expected one id per line")
+        between = _SEPARATOR.search(text)
+        if between:
+            name = _SEPARATOR_NAMES.get(between[0], "a blank")
+            raise self.wrong(f"holds {name}: expected one id per line")
         self._count += 1
-        return text.strip()
+        return text
 
     def wrong(self, what: str) -> CommandError:
-        """Complain of the next line."""
+        """Return the error for the next line."""
         return CommandError(f"{self._name}: line {self._count + 1} {what}", Code.USAGE)
 
 
@@ -132,6 +161,8 @@ def _whole(file: FileIO) -> list[str]:
         content = file.read()
     except OSError as error:
         raise _unreadable(file, error) from None
+    if content.startswith(_UTF16_MARKS):
+        content = content.decode("utf-16", errors="replace").encode()
     return [line for line in map(lines.id, content.split(b"\n")) if line]
 
 

@@ -15,20 +15,27 @@ if TYPE_CHECKING:
 
 
 def log_to_stderr(environ: Mapping[str, str]) -> None:
-    """Set the log up as the environment asks."""
+    """Set the log up as the environment asks; by default errors alone are shown.
+
+    What the client warns of, the commands say in their own words.
+    """
     try:
         level = requested_level(environ)
     except ValueError as error:
         raise CommandError(str(error), Code.USAGE) from None
-    if level is not None:
-        handler = _Handler()
-        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = _Handler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    if level is None:
+        handler.setLevel(logging.ERROR)
+    else:
         logger.setLevel(level)
-        logger.addHandler(handler)
+    for former in [one for one in logger.handlers if isinstance(one, _Handler)]:
+        logger.removeHandler(former)
+    logger.addHandler(handler)
 
 
 class _Handler(logging.Handler):
-    """Writes to what `sys.stderr` is now: a live bar replaces it, so that lines go above it."""
+    """Writes to the present `sys.stderr`, which a live bar replaces: lines go above the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -38,7 +45,7 @@ class _Handler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """Keeps a line a line: the gateway's words may be in it."""
+    """Keeps each message on one line: it may hold text of the gateway."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = printable(record.message)

@@ -1,8 +1,11 @@
 """Options that several commands have in common."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import typer
+
+from ideogram_async.cli._exit_codes import Code, CommandError
 
 BaseURL = Annotated[
     str | None,
@@ -17,7 +20,7 @@ AllowHTTP = Annotated[
 MaxInFlight = Annotated[int, typer.Option(help="Queries in flight at once.")]
 MaxRate = Annotated[
     float | None,
-    typer.Option(help="Queries a second; default: found out by itself.", show_default=False),
+    typer.Option(help="Queries per second; default: found by itself.", show_default=False),
 ]
 QualityName = Literal["lossless", "balanced"]
 Quality = Annotated[
@@ -46,12 +49,10 @@ Origin = Annotated[
     typer.Option(
         "--from",
         metavar="FILE",
-        help="A file with one id a line; - reads standard input as it comes.",
+        help="A file with one id per line; - reads standard input as it comes.",
         show_default=False,
     ),
 ]
-EVERY = 10.0
-"""Seconds between two lines on progress, where there is no terminal for bars."""
 Ray = Annotated[
     str | None,
     typer.Option(
@@ -62,3 +63,24 @@ Ray = Annotated[
     ),
 ]
 ShardCount = Annotated[int, typer.Option("--shards", help="Shards, with --ray.")]
+
+
+def _no_option(variable: str) -> Callable[[str | None], None]:
+    """Return what answers a key on the command line with the variable for it."""
+
+    def refuse(key: str | None) -> None:
+        if key is not None:
+            raise CommandError(
+                f"a key is no option, for every process can see it: set {variable}", Code.USAGE
+            )
+
+    return refuse
+
+
+Token = Annotated[
+    str | None, typer.Option("--token", hidden=True, callback=_no_option("IDEOGRAM_TOKEN"))
+]
+AccessToken = Annotated[
+    str | None,
+    typer.Option("--access-token", hidden=True, callback=_no_option("IDEOGRAM_ACCESS_TOKEN")),
+]

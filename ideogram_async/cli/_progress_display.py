@@ -1,71 +1,79 @@
-"""How far a run is, while it goes on."""
+"""How far a run is, and what it waits for, while it goes on."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rich.live import Live
 
-from ideogram_async.cli._bars import Bars
-from ideogram_async.cli._rate_estimate import RateEstimate, left_in_words, rate_in_words
+from ideogram_async.cli._bars import Frame, RequestBars, Total
+from ideogram_async.cli._console import counted
+from ideogram_async.cli._gateway_words import NOT_THROTTLED, TroubleLines, trouble_in_words
+from ideogram_async.cli._rate_estimate import (
+    RateEstimate,
+    elapsed_in_words,
+    left_in_words,
+    rate_in_words,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Sequence
 
     from ideogram_async import IdeogramClient, Run, SamplingRequest
-    from ideogram_async.cli._console import Screen
+    from ideogram_async.cli._console import Console
+    from ideogram_async.cli._image_saver import ImageSaver
+    from ideogram_async.cli._request_states import RequestStates
     from ideogram_async.cli._shards import Figures
 
-FRAME = 0.2
-"""Seconds between two frames, where requests have bars."""
-CALM = 0.5
+FRAME_SECONDS = 0.2
+"""Between two frames, where requests have bars."""
+CALM_FRAME_SECONDS = 0.5
 """The same where one bar is for all."""
+LOOK_SECONDS = 1.0
+"""Between two looks at the state, where there is no terminal for bars."""
+PROGRESS_SECONDS = 10.0
+"""Between two lines on progress there."""
+
+
+class Shown(NamedTuple):
+    """What a display is about."""
+
+    base_url: str
+    done: str = "complete"
+    """What is said of a request that has ended well."""
+    bars: Sequence[str] = ()
+    """The ids that have a bar of their own."""
+    total: int | None = None
+    """How many requests there are, if that is known."""
+    known: int = 0
+    """How many of the ids that were given the file of results held."""
+    states: RequestStates | None = None
+    saver: ImageSaver | None = None
 
 
 class ProgressDisplay:
-    """Live bars on a terminal; elsewhere a line each `every` seconds, or nothing.
+    """Live bars on a terminal; elsewhere a line at each change of state, and now and then one more.
 
     They are drawn from the loop: rich's own thread would outlast a second Ctrl-C.
     """
 
     def __init__(
-        self,
-        screen: Screen,
-        client: IdeogramClient | Figures,
-        run: Run[Any],
-        *,
-        every: float | None = None,
-        each: Iterable[str] = (),
-        total: int | None = None,
-        done: str = "complete",
-        more: Callable[[], str] | None = None,
+        self, console: Console, client: IdeogramClient | Figures, run: Run[Any], shown: Shown
     ) -> None:
-        """Set it up.
-
-        Args:
-            screen: Where it is shown.
-            client: Whose queries are counted.
-            run: Whose requests are counted.
-            every: Seconds between two lines, where there is no terminal.
-            each: The ids that have a bar of their own.
-            done: What is said of a request that has ended well.
-            total: How many there will be, where that is known.
-            more: Gives more figures in words.
-
-        """
-        self.screen = screen
+        self.console = console
         self._client = client
         self._run = run
-        self._more = more
-        self._total = total
-        self._done = done
-        self._pace = RateEstimate()
-        self._bars = Bars(each)
-        frame = FRAME if self._bars.has_requests else CALM
-        self._live = _live(screen, self._bars) if screen.is_interactive else None
-        self._every = every if self._live is None else frame
+        self._shown = shown
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._ends, self._queries = RateEstimate(), RateEstimate()
+        self._trouble = TroubleLines()
+        self._bars = RequestBars(shown.bars)
+        self._frame = Frame(self._bars)
+        self._live = _live(console, self._frame) if console.is_interactive else None
+        self._printed_at = self._began
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
@@ -80,77 +88,107 @@ class ProgressDisplay:
         self.hide()
 
     def hide(self) -> None:
-        """Take the bars away until the next frame, so that something else can be written."""
+        """Remove the bars until the next frame, so that something else can be written."""
         if self._live is not None:
             self._live.stop()
 
     def say(self, *parts: str | tuple[str, str]) -> None:
         """Print a line above the bars."""
-        self.screen.say(*parts)
+        self.console.say(*parts)
 
-    def note(self, request: SamplingRequest) -> None:
-        """Take a request's state for its bar."""
-        self._bars.note(request)
+    def update(self, request: SamplingRequest) -> None:
+        """Show a request's state on its bar."""
+        self._bars.update(request)
 
     def ended(self, request_id: str | None) -> None:
-        """Take its bar away."""
-        self._bars.drop(request_id)
+        """Remove the bar of a request."""
+        self._bars.remove(request_id)
 
-    def describe(self) -> str:
-        """Return the figures in words."""
-        figures = self._run.statistics()
-        told = f"{figures.completed} of {figures.taken} {self._done}"
+    def summary(self) -> str:
+        """Return the figures in words: what has ended, what failed, and what it cost."""
+        figures, saver = self._run.statistics(), self._shown.saver
+        parts = [f"{figures.completed:,} of {self._total():,} {self._shown.done}{self._known()}"]
         if figures.failed:
-            told += f", {figures.failed} failed"
-        told += f", {self._client.statistics().queries} queries"
-        return told + (self._more() if self._more else "")
+            parts.append(f"{figures.failed:,} failed")
+        parts.append(counted(self._client.statistics().queries, "query", "queries"))
+        if saver is not None:
+            parts.append(saver.describe())
+        return ", ".join([*parts, f"in {elapsed_in_words(self._loop.time() - self._began)}"])
+
+    def _total(self) -> int:
+        total = self._shown.total
+        return self._run.statistics().taken if total is None else total
+
+    def _known(self) -> str:
+        known = self._shown.known
+        verb = "was" if known == 1 else "were"
+        return f" ({known:,} {verb} in the file)" if known else ""
 
     def _wind(self) -> None:
-        if self._every is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._every, self._tick)
+        seconds = LOOK_SECONDS
+        if self._live is not None:
+            seconds = FRAME_SECONDS if len(self._bars) else CALM_FRAME_SECONDS
+        self._timer = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
-        if self._live is None:
-            self.screen.say(self.describe() + self._outlook())
-        else:
+        now, figures = self._loop.time(), self._client.statistics()
+        why, when = trouble_in_words(self._shown.base_url, figures)
+        line = self._trouble.next_line(now, why, when)
+        is_back = not why and line != NOT_THROTTLED  # the bars show why it waits, and not the end
+        if line and (self._live is None or is_back):
+            self.say(line)
+        if self._live is not None:
             self._draw(self._live)
+        elif now - self._printed_at >= PROGRESS_SECONDS:
+            self._printed_at = now
+            self.say(", ".join([self.summary(), *self._outlook()]))
         self._wind()
 
     def _draw(self, live: Live) -> None:
-        figures = self._run.statistics()
-        self._bars.ended = figures.completed + figures.failed
-        self._bars.total = self._total or figures.taken
-        self._bars.figures = self._figures()
+        figures, saver = self._run.statistics(), self._shown.saver
+        ended, total = figures.completed + figures.failed, self._total()
+        self._frame.totals = [Total(ended, total, f"{ended:,} of {total:,}{self._known()}")]
+        if saver is not None and saver.expected:
+            words = f"{saver.saved:,} of {counted(saver.expected, 'image', 'images')}"
+            self._frame.totals.append(Total(saver.saved, saver.expected, words))
+        self._frame.texts = self._texts()
         live.start()
         live.refresh()
 
-    def _figures(self) -> str:
-        """Return the line below the bar of all: the figures that the bar does not show."""
+    def _texts(self) -> list[str]:
+        """Return the lines below the bars: what goes on, what it costs, and what it waits for."""
         figures, queries = self._run.statistics(), self._client.statistics().queries
-        told = f"{queries / max(figures.completed, 1):.1f} queries a request"
-        if not figures.completed:
-            told = f"{queries} queries"
+        now = self._loop.time()
+        going = [elapsed_in_words(now - self._began)]
+        if self._shown.states is not None:
+            going.append(self._shown.states.describe(figures.pending))
+        costs = [counted(queries, "query", "queries")]
+        rate = self._queries.look(now, queries)
+        if rate is not None:
+            costs.append(rate_in_words(rate, "query", "queries"))
         if figures.failed:
-            told = f"{figures.failed} failed, {told}"
-        return told + self._outlook() + (self._more() if self._more else "")
+            costs.append(f"{figures.failed:,} failed")
+        texts = [", ".join([*going, *self._outlook()]), ", ".join(costs)]
+        why, when = trouble_in_words(self._shown.base_url, self._client.statistics())
+        return [*texts, why + when] if why else texts
 
-    def _outlook(self) -> str:
-        """Return the rate and the time left, as far as they are known."""
+    def _outlook(self) -> list[str]:
+        """Return the rate at which requests end and the time left, as far as they are known."""
         figures = self._run.statistics()
-        now, ended = asyncio.get_running_loop().time(), figures.completed + figures.failed
-        rate = self._pace.look(now, ended)
+        ended, total = figures.completed + figures.failed, self._shown.total
+        rate = self._ends.look(self._loop.time(), ended)
         if rate is None:
-            return ""
-        told = f", {rate_in_words(rate)}"
-        if self._total is not None and self._total > ended:
-            told += f", {left_in_words((self._total - ended) / rate)}"
-        return told
+            return []
+        words = [rate_in_words(rate, "request", "requests")]
+        if total is not None and total > ended:
+            words.append(left_in_words((total - ended) / rate))
+        return words
 
 
-def _live(screen: Screen, bars: Bars) -> Live:
+def _live(console: Console, frame: Frame) -> Live:
     return Live(
-        bars,
-        console=screen,
+        frame,
+        console=console,
         auto_refresh=False,
         transient=True,
         redirect_stdout=False,

@@ -1,14 +1,16 @@
-"""How fast requests end, and when the rest will have: measured, and told no finer than known."""
+"""How fast requests end, and when all will have ended: measured, and rounded."""
 
 from __future__ import annotations
 
 from collections import deque
 
+from ideogram_async.cli._console import counted
+
 WINDOW = 60.0
-"""Seconds that are looked back on."""
+"""Seconds that an estimate looks back."""
 ENOUGH_TIME = 3.0
 ENOUGH_ENDS = 5
-"""Less than that is too little to tell a rate."""
+"""Seconds, and ends, that an estimate needs at least."""
 _UNITS = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
 
 
@@ -31,11 +33,11 @@ class RateEstimate:
         return ends / seconds
 
 
-def rate_in_words(rate: float) -> str:
-    """Return a rate in words: in whole numbers, if it is at least 1."""
+def rate_in_words(rate: float, one: str, many: str) -> str:
+    """Return the rate of things in words: in whole numbers, if it is at least 1."""
     if rate >= 1:
-        return f"{rate:.0f} a second"
-    return f"{60 * rate:.0f} a minute"
+        return f"{counted(round(rate), one, many)} per second"
+    return f"{counted(round(60 * rate), one, many)} per minute"
 
 
 def left_in_words(seconds: float) -> str:
@@ -45,3 +47,12 @@ def left_in_words(seconds: float) -> str:
             count = -int(-seconds // size)
             return f"about {count} {unit}s left"
     return "less than a minute left"
+
+
+def elapsed_in_words(seconds: float) -> str:
+    """Return a time that has passed, to the second: 7 s, 1:07, 1:00:07."""
+    minutes, rest = divmod(int(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -20,7 +20,7 @@ PROMPTS = (
 
 
 class Kind(NamedTuple):
-    """A sort of request, with seconds of work between two bounds."""
+    """A kind of request. Its work takes between two numbers of seconds."""
 
     progress: ProgressKind
     shortest: float
@@ -38,23 +38,38 @@ KINDS = (
     Kind("absent", 3, 7, "EXTERNAL_MODEL"),
     Kind("text", 6, 9, "V_4_0", speed=-2, queue=1.5),
     Kind("linear", 2, 5, "V_1_5"),
-    Kind("lying", 3, 6, "V_2_1"),
+    Kind("linear", 3, 6, "V_2_1"),
 )
-"""What gateways were seen to do: fall back at the start, tell nothing, stay at 99 %."""
+"""What gateways were seen to do: fall back at the start, show nothing, stay at 99 %."""
 
 
-def submit_samples(gateway: Gateway, count: int, seed: int) -> list[str]:
-    """Submit requests of all kinds in turn; give their ids."""
-    chance = random.Random(seed)  # noqa: S311 - no secret
-    kinds = [KINDS[place % len(KINDS)] for place in range(count)]
-    return [
-        gateway.submit(
+class Samples:
+    """A source of requests: those of one seed are the same at every gateway of that seed.
+
+    With a `duration` each takes so many seconds, in place of those that its kind takes.
+    """
+
+    def __init__(self, seed: int, duration: float | None = None) -> None:
+        self._duration = duration
+        self._random = random.Random(seed)  # noqa: S311 - no secret
+        self._submitted = 0
+
+    def submit(self, gateway: Gateway, count: int, *, failing: int = 0) -> list[str]:
+        """Submit requests of all kinds in turn, of which so many fail; return their ids."""
+        failing_from = count - failing
+        return [self._submit(gateway, errored=place >= failing_from) for place in range(count)]
+
+    def _submit(self, gateway: Gateway, *, errored: bool) -> str:
+        kind = KINDS[self._submitted % len(KINDS)]
+        self._submitted += 1
+        drawn = self._random.uniform(kind.shortest, kind.longest)
+        return gateway.submit(
             progress=kind.progress,
-            duration=chance.uniform(kind.shortest, kind.longest),
+            duration=drawn if self._duration is None else self._duration,
             queue=kind.queue,
             model_version=kind.model,
             sampling_speed=kind.speed,
-            prompt=chance.choice(PROMPTS),
+            prompt=self._random.choice(PROMPTS),
+            errored=errored,
+            assets_url=gateway.assets_url,
         )
-        for kind in kinds
-    ]

@@ -1,6 +1,7 @@
 """`ideogram-async watch`: ids in, one line of JSON out for each as it completes."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +11,13 @@ import typer
 from ideogram_async import Downloads, IdeogramClient, RequestError, Run, SamplingRequest
 from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._bars import FEW
-from ideogram_async.cli._console import Screen
+from ideogram_async.cli._console import Console
 from ideogram_async.cli._delivery import deliver, explained
 from ideogram_async.cli._exit_codes import Code, usage_errors
-from ideogram_async.cli._ids import IdStream, gather, no_ids, opened
-from ideogram_async.cli._image_saver import ImageSaver
+from ideogram_async.cli._ids import IdStream, gather, no_ids, number_of, opened, without
+from ideogram_async.cli._image_saver import ImageSaver, check_directory
 from ideogram_async.cli._options import (
-    EVERY,
+    AccessToken,
     AllowHTTP,
     AllowLoopback,
     AssetsURL,
@@ -29,8 +30,10 @@ from ideogram_async.cli._options import (
     Ray,
     RequestIds,
     ShardCount,
+    Token,
 )
-from ideogram_async.cli._progress_display import ProgressDisplay
+from ideogram_async.cli._progress_display import ProgressDisplay, Shown
+from ideogram_async.cli._request_states import RequestStates
 from ideogram_async.cli._results import Results, results_to
 from ideogram_async.cli._shards import Figures, Shards, results_alone
 
@@ -70,12 +73,23 @@ def watch(
     allow_loopback: AllowLoopback = False,
     ray: Ray = None,
     shards: ShardCount = 2,
+    token: Token = None,  # noqa: ARG001 - its callback acts
+    access_token: AccessToken = None,  # noqa: ARG001 - its callback acts
 ) -> None:
     """Poll requests until all are complete.
+
+    This is the library's `as_completed`.
 
     Each finished request is one line of JSON on standard output, or in the file of --output;
     progress and failures go to standard error. Whatever ended it, the same call with the same
     --output goes on where it was.
+
+    For example:
+
+    \b
+    ideogram-async watch --from ids.txt > finished.jsonl
+    ideogram-async watch --from ids.txt --output finished.jsonl --download images
+    some-program | ideogram-async watch --from - | jq -r .request_id
 
     The key comes from the environment alone, as IDEOGRAM_TOKEN (Authorization: Bearer) or
     IDEOGRAM_ACCESS_TOKEN (Access-Token): on a command line every process could see it.
@@ -83,9 +97,10 @@ def watch(
     Exit code: 0 all complete, 1 some failed or their images did, 2 wrong usage, 3 the run was
     ended (keys refused, wrong address, timeout, output full), 130 interrupted, 141 standard output
     was closed.
-    """
+    """  # noqa: D301 - typer keeps the lines of what follows that sign
     with opened(origin) as file, results_to(output) as results:
-        source = gather(ids or (), file, results.known)
+        source = gather(ids or (), file)
+        check_directory(download)
         settings = {
             "base_url": base_url,
             "deadline": None if deadline == 0 else deadline,
@@ -93,8 +108,9 @@ def watch(
             "max_rate": max_rate,
             "allow_http": allow_http,
         }
+        states = RequestStates()
         downloads = _downloads(assets_url, allow_loopback=allow_loopback)
-        client = _client(**settings, downloads=downloads)
+        client = _client(**settings, downloads=downloads, hooks=[states])
         sharded = None if ray is None else Shards(ray, shards, settings)
         watching = run_watch(
             client,
@@ -104,6 +120,7 @@ def watch(
             directory=download,
             quality=quality,
             sharded=sharded,
+            states=None if sharded else states,
         )
         with results_alone() if sharded else nullcontext():
             asyncio.run(watching)
@@ -130,22 +147,37 @@ async def run_watch(
     directory: Path | None = None,
     quality: QualityName = "lossless",
     sharded: Shards | None = None,
+    states: RequestStates | None = None,
 ) -> None:
-    """Watch ids until all have ended, and save their images if there is a directory."""
-    screen = Screen(stderr=True)
+    """Poll the ids that the results do not hold, and save images if there is a directory."""
+    console = Console(stderr=True)
+    order = ids if isinstance(ids, list) else ()
+    ids, known = without(ids, results.known)
     async with client:
-        album = _album(client, directory, quality, screen, results)
-        run = _run(sharded or client, ids, timeout, each=_has_bars(screen, ids))
+        saver = _saver(client, directory, quality, console, results, order=order)
+        bars = _bars(console, ids)
+        run = _run(sharded or client, ids, timeout, each=bool(bars))
+        shown = Shown(
+            client.base_url,
+            bars=bars,
+            total=number_of(ids),
+            known=known,
+            states=states,
+            saver=saver,
+        )
         async with run:
-            meter = _meter(screen, Figures(run) if sharded else client, run, ids, album)
-            with explained(run, results), meter:
-                async with album or nullcontext():
-                    await deliver(run, meter, results, album)
-            _conclude(run, meter, results, album)
+            display = ProgressDisplay(console, Figures(run) if sharded else client, run, shown)
+            with explained(run, results), display:
+                async with saver or nullcontext():
+                    await deliver(run, display, results, saver)
+            _conclude(run, display, results, saver)
 
 
-def _has_bars(screen: Screen, ids: list[str] | IdStream) -> bool:
-    return screen.is_interactive and isinstance(ids, list) and len(ids) <= FEW
+def _bars(console: Console, ids: list[str] | IdStream) -> list[str]:
+    """Return the ids that have a bar each: all of them, while they are few."""
+    if console.is_interactive and isinstance(ids, list) and len(ids) <= FEW:
+        return ids
+    return []
 
 
 def _run(
@@ -163,49 +195,36 @@ def _run(
         return poll(ids, timeout=timeout, return_exceptions=True)
 
 
-def _album(
+def _saver(
     client: IdeogramClient,
     directory: Path | None,
     quality: QualityName,
-    screen: Screen,
+    console: Console,
     results: Results,
+    *,
+    order: Iterable[str],
 ) -> ImageSaver | None:
     if directory is None:
         return None
 
     def told(message: str) -> None:
-        screen.say(("failed: ", "red"), printable(message))
+        console.say(("failed: ", "red"), printable(message))
 
-    return ImageSaver(client, directory, quality, complain=told, former=results.records())
-
-
-def _meter(
-    screen: Screen,
-    client: IdeogramClient | Figures,
-    run: Run[SamplingRequest | RequestError],
-    ids: list[str] | IdStream,
-    album: ImageSaver | None,
-) -> ProgressDisplay:
-    return ProgressDisplay(
-        screen,
-        client,
-        run,
-        every=EVERY,
-        each=ids if isinstance(ids, list) and _has_bars(screen, ids) else (),
-        total=len(set(ids)) if isinstance(ids, list) else None,
-        more=None if album is None else album.describe,
+    return ImageSaver(
+        client, directory, quality, complain=told, former=results.records(), order=order
     )
 
 
 def _conclude(
     run: Run[SamplingRequest | RequestError],
-    meter: ProgressDisplay,
+    display: ProgressDisplay,
     results: Results,
-    album: ImageSaver | None,
+    saver: ImageSaver | None,
 ) -> None:
     if not run.statistics().taken and not results.known:
         raise no_ids()
-    before = f", {len(results.known)} in {results.name} before" if results.known else ""
-    meter.say(meter.describe() + before)
-    if run.statistics().failed or (album is not None and album.failures):
+    display.say(display.summary())
+    if saver is not None and saver.saved:
+        display.say(f"the images: {saver.page}")
+    if run.statistics().failed or (saver is not None and saver.failures):
         raise typer.Exit(Code.FAILED)

@@ -6,7 +6,7 @@ package, it would import the whole library. The library is imported when a test 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +22,15 @@ SCOPES = ("function", "class", "module", "package", "session")
 NO_LOOP = (
     "ideogram_gateway needs a coroutine function on asyncio: mark the test with pytest.mark.anyio,"
     " with 'asyncio' as its fixture anyio_backend, or with pytest.mark.asyncio"
+)
+NO_NAMES = (
+    "the mark ideogram_gateway takes the arguments of Gateway by their names, as in"
+    " ideogram_gateway(tokens=['key']): what is {!r}?"
+)
+REAL_TIME = (
+    f"{VIRTUAL_TIME} is set, and the fixture anyio_backend of {{}} would turn it off: remove the"
+    " fixture, or name a loop in it, as in ('asyncio', {{'loop_factory': VirtualTimeLoop}}), or"
+    " asyncio.new_event_loop for real time"
 )
 
 
@@ -78,6 +87,8 @@ def _made(request: pytest.FixtureRequest) -> Gateway:
     from ideogram_async.testing import Gateway  # noqa: PLC0415 - imported when it is needed
 
     mark = request.node.get_closest_marker("ideogram_gateway")
+    if mark is not None and mark.args:
+        pytest.fail(NO_NAMES.format(*mark.args), pytrace=False)
     return Gateway(**({} if mark is None else mark.kwargs))
 
 
@@ -110,8 +121,21 @@ def _virtual_time() -> ModuleType:
     def pytest_asyncio_loop_factories() -> dict[str, Any]:
         return {"virtual": _virtual_time_loop}
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        fixturedef: pytest.FixtureDef[Any],
+    ) -> Generator[None, object, object]:
+        value = yield
+        place = fixturedef.baseid.partition("::")[0]
+        is_own = fixturedef.argname == "anyio_backend" and place.endswith(".py")
+        if is_own and value in ("asyncio", ("asyncio", {})):
+            pytest.fail(REAL_TIME.format(place), pytrace=False)
+        return value
+
     vars(plugin).update(
-        anyio_backend=anyio_backend, pytest_asyncio_loop_factories=pytest_asyncio_loop_factories
+        anyio_backend=anyio_backend,
+        pytest_asyncio_loop_factories=pytest_asyncio_loop_factories,
+        pytest_fixture_setup=pytest_fixture_setup,
     )
     return plugin
 

@@ -22,6 +22,7 @@ class RecordingSchedule:
         self.start = own.start
         self.next_delay = own.next_delay
         self.expected_end = own.expected_end
+        self.is_sure: Any = getattr(own, "is_sure", None)
         self._samples: deque[CompletionSample] = deque(maxlen=SAMPLES_KEPT)
 
     def completed(self, state: Any, seen: Observation) -> None:

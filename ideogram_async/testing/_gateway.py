@@ -196,6 +196,8 @@ class Gateway:
           type's default is TEXT_TO_IMAGE; SUPER_RES for the progress "stuck".
         - `images`: the number of images that it ends with. Default: 1.
         - `errored`: whether it fails at its end. Default: False.
+        - `assets_url`: the start of the image address in its record. Default: Ideogram's own; the
+          gateway's `assets_url` is where it serves the image.
         """
         return self._requests.submit(**options)
 
@@ -252,6 +254,8 @@ class Gateway:
         key: str | None = None,
     ) -> None:
         """Answer the next `times` queries with a fault; only those of one id or key, if given.
+
+        `times` is at least 1, or `math.inf`.
 
         Several calls form a line: the first fault that fits a query is used.
         """

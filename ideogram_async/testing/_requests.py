@@ -8,7 +8,8 @@ import random
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ._submissions import Submission, make_id
+from ._progress import KINDS
+from ._submissions import ASSETS_URL, Submission, make_id
 
 if TYPE_CHECKING:
     from ._progress import ProgressFunction, ProgressKind
@@ -36,6 +37,7 @@ class RequestOptions(TypedDict, total=False):
     prompt: str
     images: int
     errored: bool
+    assets_url: str
 
 
 class Requests:
@@ -71,8 +73,12 @@ class Requests:
         prompt: str = "a lighthouse at dawn",
         images: int = 1,
         errored: bool = False,
+        assets_url: str = ASSETS_URL,
     ) -> str:
         """Add a request, and return its id."""
+        if not callable(progress) and progress not in KINDS:
+            kinds = ", ".join(KINDS)
+            raise ValueError(f"progress is {progress!r}: expected a function, or one of {kinds}")
         request_type = request_type or ("SUPER_RES" if progress == "stuck" else "TEXT_TO_IMAGE")
         since = self._loop.time() if submitted is None else submitted
         drawn = self._typical(request_type, sampling_speed)
@@ -90,6 +96,7 @@ class Requests:
             prompt=prompt,
             images=images,
             errored=errored,
+            assets_url=assets_url,
             seed=self._ids.getrandbits(31),
         )
         self.submissions[submission.request_id] = submission

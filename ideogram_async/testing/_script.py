@@ -35,6 +35,8 @@ class Script:
 
     def add(self, fault: Fault, times: float, request_id: str | None, key: str | None) -> None:
         """Append a fault, for so many queries of the id and the key, if given."""
+        if not times >= 1:
+            raise ValueError(f"times is {times!r}: expected at least 1, or math.inf")
         self._line.append(_ScriptedFault(fault, times, request_id, key))
 
     def clear(self) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Submission"]
 
-_IMAGE_URL = "https://ideogram.ai/assets/progressive-image/balanced/response/"
+ASSETS_URL = "https://ideogram.ai/assets"
+_BALANCED = "/progressive-image/balanced/response/"
 
 
 def make_id(data: bytes) -> str:
@@ -48,6 +49,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     prompt: str
     images: int
     errored: bool
+    assets_url: str
     seed: int
 
     @property
@@ -149,4 +151,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "response_id": response_id,
             "self_like": False,
         }
-        return response | {"image_url": _IMAGE_URL + response_id} if cover else response
+        return (
+            response | {"image_url": self.assets_url + _BALANCED + response_id}
+            if cover
+            else response
+        )

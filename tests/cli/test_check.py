@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 import typer
@@ -16,9 +17,10 @@ import typer
 from ideogram_async import IdeogramClient, SamplingRequest, SamplingResponse
 from ideogram_async.cli import app
 from ideogram_async.cli._check import run_check, state_of
+from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._results import Stream
-from ideogram_async.testing import Gateway
-from tests.support.commands import Served, run, start
+from ideogram_async.testing import PATH, Gateway
+from tests.support.commands import Served, environment_for, run, start
 
 HOSTILE = "\x1b[2J\x9b31m\x7f \u202egnp.exe"
 
@@ -32,7 +34,7 @@ def served() -> Iterator[Served]:
 
 
 @pytest.mark.anyio
-async def test_one_query_an_id_and_a_table_in_their_order(
+async def test_one_query_an_id_and_a_row_for_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever their state, each id costs one query and is one plain line, those unknown too."""
@@ -51,12 +53,41 @@ async def test_one_query_an_id_and_a_table_in_their_order(
     assert ended.value.exit_code == 1
     table, told = capsys.readouterr()
     rows = table.splitlines()
-    assert [row.split()[0] for row in rows] == ids
+    assert sorted(row.split()[0] for row in rows) == sorted(ids)
+    rows.sort(key=lambda row: ids.index(row.split()[0]))
     states = ["complete  ", "RequestNotFound", "50 %", "complete, no images", "failed", "queued"]
     assert all(state in row for state, row in zip(states, rows, strict=True))
     assert all(row.isprintable() for row in rows)
     assert "gnp.exe" in rows[0]
-    assert told.splitlines()[-1] == "5 of 6 answered, 1 failed, 6 queries"
+    assert told.splitlines()[-1] == "5 of 6 answered, 1 failed, 6 queries, in 0 s"
+
+
+@pytest.mark.anyio
+async def test_rows_are_printed_as_the_answers_come(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was answered stands in the table while the rest is still asked for."""
+    early: list[str] = []
+    async with Gateway() as gateway, anyio.create_task_group() as tasks:
+        ids = [gateway.submit(duration=0) for _ in range(30)]
+        client = IdeogramClient(gateway.url, max_rate=1)
+        tasks.start_soon(run_check, client, ids, None, None)
+        await anyio.sleep(10)
+        early += capsys.readouterr().out.splitlines()
+        assert 0 < len(early) == client.statistics().completed < 30
+    assert len(early) + len(capsys.readouterr().out.splitlines()) == 30
+
+
+@pytest.mark.anyio
+async def test_a_bulk_takes_its_time_unless_a_timeout_is_given() -> None:
+    """No list is too long for the default; a timeout says how far it came."""
+    async with Gateway() as gateway:
+        ids = [gateway.submit(duration=0) for _ in range(1_200)]
+        with pytest.raises(CommandError, match=r"^\d\d of 1,200 answered within 30 s$") as ended:
+            await run_check(IdeogramClient(gateway.url, max_rate=1), [*ids, ids[0]], 30.0, None)
+        assert ended.value.code == Code.ENDED
+        gateway.queries.clear()
+        await run_check(IdeogramClient(gateway.url, max_rate=20), ids, None, None)
+        assert len(gateway.queries) == 1_200
+        assert gateway.queries[-1].at > 60
 
 
 @pytest.mark.anyio
@@ -90,14 +121,17 @@ def test_states(fields: dict[str, Any], state: str) -> None:
 
 
 def test_check_as_a_command(served: Served) -> None:
-    """Through a pipe the table is whole, the figures are apart, and the exit code tells."""
+    """Through a pipe the table is whole and without colour, and its figures are apart.
+
+    Any encoding will do.
+    """
     prompt = "a very long prompt " * 10
-    request_id = served.submit(duration=0, prompt=prompt)
-    code, output, errors = run(served, "check", "--", request_id)
-    assert (code, errors) == (0, "1 of 1 answered, 1 queries\n")
-    assert output.endswith(f"{prompt.strip()}\n")
-    code, output, _ = run(served, "check", "--json", "--", request_id)
-    assert (code, msgspec.json.decode(output)["request_id"]) == (0, request_id)
+    request_id = served.submit(duration=0, prompt=f"灯 {prompt}")
+    env = environment_for(served) | {"FORCE_COLOR": "1", "PYTHONIOENCODING": "ascii"}
+    code, output, errors = run(served, "check", "--", request_id, env=env)
+    assert (code, errors) == (0, "1 of 1 answered, 1 query, in 0 s\n")
+    assert output.endswith(f"\\u706f {prompt.strip()}\n")
+    assert output.replace("\n", "").isprintable()
 
 
 def test_check_of_no_ids(capfd: pytest.CaptureFixture[str]) -> None:
@@ -110,15 +144,16 @@ def test_check_of_no_ids(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_serve_is_the_gateway_alone() -> None:
-    """It tells its address and its ids, answers them and serves images, until Ctrl-C."""
-    with start(None, "serve", "--port", "0", "--count", "3") as process:
+    """It prints its address and its ids, and goes on with new ids until Ctrl-C."""
+    options = ("--port", "0", "--count", "3", "--fail", "1", "--duration", "0", "--limit", "50")
+    with start(None, "serve", *options) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        url = process.stderr.readline().decode().strip().removeprefix("IDEOGRAM_BASE_URL=")
-        ids = [process.stdout.readline().decode().strip() for _ in range(3)]
-        code, output, _ = run(None, "check", "--json", "--base-url", url, "--", *ids)
-        assert code == 0
-        assert {msgspec.json.decode(line)["request_id"] for line in output.splitlines()} == set(ids)
+        url = process.stderr.readline().decode().strip().removeprefix("export IDEOGRAM_BASE_URL=")
+        ids = [process.stdout.readline().decode().strip() for _ in range(4)]  # one comes later
+        records = {one: _record(url, one) for one in ids}
+        assert [records[one]["is_errored"] for one in ids] == [False, False, True, False]
+        assert records[ids[0]]["responses"][0]["image_url"].startswith(f"{url}/assets/")
         with pytest.raises(urllib.error.HTTPError, match="404") as missing:
             urllib.request.urlopen(f"{url}/assets/image/lossless/response/none")  # noqa: S310
         missing.value.close()
@@ -126,10 +161,18 @@ def test_serve_is_the_gateway_alone() -> None:
         assert process.wait(10) == 0
 
 
+def _record(url: str, request_id: str) -> Any:
+    query = urllib.request.Request(  # noqa: S310 - on loopback
+        url + PATH, msgspec.json.encode({"request_id": request_id}), method="POST"
+    )
+    with urllib.request.urlopen(query, timeout=10) as answer:  # noqa: S310 - as above
+        (record,) = msgspec.json.decode(answer.read())["sampling_requests"]
+    return record
+
+
 def test_serve_on_a_port_that_is_taken(served: Served) -> None:
-    """A port of somebody else is one line of complaint."""
+    """A port of somebody else is one line of complaint, with the option that helps."""
     port = served.gateway.url.rpartition(":")[2]
     code, output, errors = run(None, "serve", "--port", port)
     assert (code, output) == (3, "")
-    assert "in use" in errors
-    assert errors.count("\n") == 1
+    assert errors == f"ideogram-async: port {port} is in use; --port 0 takes one that is free\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import typer
 from ideogram_async import Downloads, IdeogramClient, SamplingRequest, SamplingResponse
 from ideogram_async.cli._console import json_line
 from ideogram_async.cli._exit_codes import CommandError
-from ideogram_async.cli._ids import IdStream, gather
+from ideogram_async.cli._ids import IdStream, gather, without
 from ideogram_async.cli._results import Stream, results_to
 from ideogram_async.cli._watch import run_watch
 from ideogram_async.testing import Gateway, picture
@@ -49,8 +50,7 @@ async def watched(gateway: Gateway, ids: Any, file: Path, **settings: Any) -> No
     downloads = Downloads(assets_url=gateway.assets_url, allow_loopback=True)
     with results_to(file) as results:
         client = IdeogramClient(gateway.url, downloads=downloads)
-        source = [one for one in ids if one not in results.known]
-        await run_watch(client, source, results, **settings)
+        await run_watch(client, ids, results, **settings)
 
 
 async def test_a_second_call_asks_for_what_is_missing(
@@ -67,9 +67,8 @@ async def test_a_second_call_asks_for_what_is_missing(
         await watched(gateway, ids, file)
     assert sorted(ids_in(file)) == sorted(ids)
     told = capsys.readouterr().err
-    assert "2 of 2 complete, " in told
-    assert f"4 in {file} before" in told
-    assert "0 of 0 complete, 0 queries, 6 in" in told
+    assert "2 of 2 complete (4 were in the file), " in told
+    assert "0 of 0 complete (6 were in the file), 0 queries, in 0 s" in told
 
 
 async def test_a_line_is_there_the_moment_its_request_is_known(tmp_path: Path) -> None:
@@ -165,10 +164,11 @@ async def test_known_ids_of_a_pipe_are_left_out() -> None:
     os.write(sink, b"known\nnew\nknown\n")
     os.close(sink)
     with open(source, "rb", buffering=0) as file:  # noqa: ASYNC230, PTH123 - a pipe
-        ids = gather(["known", "given"], file, {"known"})
+        ids, _ = without(gather(["known", "given"], file), {"known"})
         assert isinstance(ids, IdStream)
         assert [one async for one in ids] == ["given", "new"]
-    assert gather(["known", "given"], None, {"known"}) == ["given"]
+    given = gather(["known", "given", "known"], None)
+    assert without(given, {"known", "of another call"}) == (["given"], 1)
 
 
 # Images
@@ -186,7 +186,10 @@ async def test_images_are_saved_beside_the_polling(
     assert len(names) == 11
     page = (directory / "index.html").read_text(encoding="utf-8")
     assert all(name in page for name in names - {"index.html"})
-    assert "5 of 5 complete" in capsys.readouterr().err.splitlines()[-1]
+    *_, summary, page = capsys.readouterr().err.splitlines()
+    assert summary.startswith("5 of 5 complete, ")
+    assert ", 10 images saved, " in summary
+    assert page == f"the images: {directory / 'index.html'}"
 
 
 async def test_a_failed_download_loses_no_request(
@@ -207,6 +210,26 @@ async def test_a_failed_download_loses_no_request(
         assert len(gateway.queries) == queries
     (image,) = directory.glob("*.png")
     assert image.name.endswith(".balanced.png")
+
+
+async def test_the_page_has_all_in_the_order_of_the_ids(tmp_path: Path) -> None:
+    """Requests that failed, or ended without an image, stand among the others with their reason."""
+    directory = tmp_path / "images"
+    async with Gateway() as gateway:
+        ids = [
+            gateway.submit(duration=3, errored=True),
+            gateway.submit(duration=2, images=3),
+            gateway.submit(duration=1, progress="moderated"),
+        ]
+        with pytest.raises(typer.Exit):
+            await watched(gateway, ids, tmp_path / "results.jsonl", directory=directory)
+    page = (directory / "index.html").read_text(encoding="utf-8")
+    sections = re.findall('<section id="(.*?)">(.*)</section>', page)
+    assert [one for one, _ in sections] == ids
+    assert [text.count("<img ") for _, text in sections] == [0, 3, 0]
+    reasons = [re.findall('<p class="reason">(.*?)</p>', text) for _, text in sections]
+    assert "is_errored" in reasons[0][0]
+    assert reasons[1:] == [[], ["complete, without images: it was moderated, probably"]]
 
 
 async def test_images_wait_for_nobody_when_the_run_is_ended(tmp_path: Path) -> None:

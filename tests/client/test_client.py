@@ -232,11 +232,13 @@ async def test_another_key_goes_on() -> None:
 
 
 async def test_no_key_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 401 to a client without a key says that none was given."""
+    """A 401 to a client without a key says that none was given, and by which variable it is."""
     monkeypatch.delenv("IDEOGRAM_TOKEN", raising=False)
     monkeypatch.delenv("IDEOGRAM_ACCESS_TOKEN", raising=False)
     async with Gateway(tokens=["t"]) as gateway, IdeogramClient(gateway.url) as client:
-        with pytest.raises(AuthenticationError, match="no key was given"):
+        with pytest.raises(
+            AuthenticationError, match=r"no key was given \(set IDEOGRAM_TOKEN or IDEOGRAM_ACC"
+        ):
             await client.retrieve(gateway.submit())
 
 

@@ -16,6 +16,7 @@ import pytest
 from ideogram_async import AdaptiveSchedule, ClientOptions, Credential, IdeogramClient, __version__
 from ideogram_async._config import Settings
 from ideogram_async._protocol.credentials import STYLES
+from ideogram_async.testing import RateLimit
 from tests.support.settings import GATEWAY, settled
 
 # Numbers
@@ -161,6 +162,8 @@ def test_other_types_are_refused(wrong: dict[str, Any]) -> None:
 _WRONG: list[tuple[str, Any, str]] = [
     ("schedule", 5, "schedule is a int without the method start: expected a Schedule"),
     ("schedule", AdaptiveSchedule, "schedule is the class AdaptiveSchedule: expected an instance"),
+    ("limiter", 20, "limiter is a int without rate: expected a Limiter"),
+    ("limiter", RateLimit, "limiter is the class RateLimit: expected an instance"),
     ("ssl", "/x.pem", "ssl is a str: expected an ssl.SSLContext, True or False"),
     ("ssl", None, "ssl is a NoneType: expected"),
     ("proxy", "127.0.0.1:3128", "proxy (not shown) is no URL of an HTTP proxy"),
@@ -178,7 +181,14 @@ _WRONG: list[tuple[str, Any, str]] = [
     ("base_url", "https://a..b", "base_url is 'https://a..b': expected a host name"),
     ("base_url", f"https://{'a' * 70}.example", "with 1 to 63 between its dots"),
     ("base_url", f"https://{'a.' * 130}example", "expected a host name of at most 253"),
-    ("max_inflight", 5, "IdeogramClient() got an unexpected keyword argument 'max_inflight'"),
+    (
+        "max_inflight",
+        5,
+        "unexpected keyword argument 'max_inflight': did you mean 'max_in_flight'?",
+    ),
+    ("api_key", "k", "unexpected keyword argument 'api_key': did you mean 'token'?"),
+    ("timeout", 5, "unexpected keyword argument 'timeout': did you mean 'attempt_timeout'?"),
+    ("zzz", 5, "IdeogramClient() got an unexpected keyword argument 'zzz'"),
 ]
 
 
@@ -253,5 +263,5 @@ def test_the_options_on_ray_are_those_that_travel() -> None:
     from ideogram_async.ray import ClientOptions as RayOptions  # noqa: PLC0415 - an extra
 
     here, there = ClientOptions.__annotations__, RayOptions.__annotations__
-    assert there.keys() == here.keys() - {"downloads", "hooks"}
+    assert there.keys() == here.keys() - {"downloads", "hooks", "limiter"}
     assert {name for name in there if there[name] != here[name]} == {"ssl"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import product
 from typing import Any, cast
 
 import anyio
@@ -179,3 +181,94 @@ async def test_failing_schedule() -> None:
         assert {type(error) for error in caught.value.exceptions} == {RequestError}
         assert (await client.wait(gateway.submit(duration=0))).is_complete
         await assert_silent(gateway, client)
+
+
+class _FailingSchedule(FixedInterval):
+    """Fails for sick ids, at one of its methods, by what it raises or by NaN."""
+
+    def __init__(self, place: str, failure: BaseException | float, sick: set[str]) -> None:
+        super().__init__(1.0)
+        self.place, self.failure, self.sick = place, failure, sick
+        self.started = 0
+
+    def fail(self, place: str, request_id: str) -> float:
+        if place != self.place or request_id not in self.sick:
+            return 1.0
+        if isinstance(self.failure, BaseException):
+            raise self.failure
+        return self.failure
+
+    def start(self, now: float, *, just_submitted: bool) -> tuple[Any, float]:  # noqa: ARG002
+        self.started += 1
+        request_id = f"id-{self.started - 1}"
+        return request_id, self.fail("start", request_id)
+
+    def next_delay(self, state: Any, seen: Observation) -> float:  # noqa: ARG002
+        return self.fail("next_delay", state)
+
+    def completed(self, state: Any, seen: Observation) -> None:  # noqa: ARG002
+        self.fail("completed", state)
+
+    def expected_end(self, state: Any) -> Any:
+        return self.fail("expected_end", state)
+
+
+@pytest.mark.parametrize(
+    ("place", "failure"),
+    [
+        ("start", math.nan),
+        ("start", asyncio.CancelledError()),
+        *product(["next_delay", "expected_end"], [ValueError("mine"), asyncio.CancelledError()]),
+        ("expected_end", math.nan),
+    ],
+)
+async def test_any_failure_of_a_schedule_is_its_ids_own(
+    place: str, failure: BaseException | float
+) -> None:
+    """Whatever a schedule raises or gives, wherever in a run, the ids fail alone, with the cause.
+
+    Also `CancelledError`, though nobody was cancelled; also beyond the ids of the call itself.
+    """
+    count = 530 if place == "start" else 12
+    sick = {f"id-{number}" for number in (0, 7, count - 1)}
+    schedule = _FailingSchedule(place, failure, sick)
+    async with (
+        Gateway(latency=0.0) as gateway,
+        IdeogramClient(gateway.url, schedule=schedule, max_rate=400, max_in_flight=50) as client,
+    ):
+        ids = [gateway.submit(request_id=f"id-{number}", duration=0) for number in range(count)]
+        for request_id in sick:
+            gateway.submit(request_id=request_id, duration=5)
+        async with asyncio.timeout(60):
+            run = client.as_completed(ids, return_exceptions=True)
+            results = {result.request_id: result async for result in run}
+            schedule.started = 0
+            with pytest.raises(RequestError) as caught:
+                await client.wait(gateway.submit(request_id="id-0", duration=5))
+        assert set(results) == set(ids)
+        errors = [result for result in results.values() if isinstance(result, RequestError)]
+        assert {error.request_id for error in errors} == sick
+        for error in (*errors, caught.value):
+            assert type(error) is RequestError
+            kind = ValueError if isinstance(failure, float) else type(failure)
+            assert isinstance(error.__cause__, kind)
+        assert (client.statistics().pending, client.statistics().failed) == (0, len(sick) + 1)
+
+
+@pytest.mark.parametrize("failure", [ValueError("mine"), asyncio.CancelledError()])
+async def test_a_schedule_that_fails_after_the_end(
+    failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What `completed` raises is logged; the request is complete, and the workers go on."""
+    schedule = _FailingSchedule("completed", failure, {"id-0"})
+    async with (
+        Gateway(latency=0.0) as gateway,
+        IdeogramClient(gateway.url, schedule=schedule, max_in_flight=1) as client,
+    ):
+        for number in range(2):
+            request_id = gateway.submit(request_id=f"id-{number}", duration=2)
+            async with asyncio.timeout(60):
+                assert (await client.wait(request_id)).is_complete
+    assert [record.message for record in caplog.records] == [
+        "the schedule failed after the end of a request"
+    ]

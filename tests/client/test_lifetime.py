@@ -130,7 +130,7 @@ async def _hang(gateway: Gateway, client: IdeogramClient) -> asyncio.Task[Sampli
 async def _assert_closed(task: asyncio.Task[SamplingRequest], client: IdeogramClient) -> None:
     with pytest.raises(ClientClosed):
         await task
-    with pytest.raises(ClientClosed):
+    with pytest.raises(ClientClosed, match="make another IdeogramClient"):
         await client.retrieve("id")
     figures = client.statistics()
     assert (figures.in_flight, figures.pending) == (0, 0)

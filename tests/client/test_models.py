@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel, ValidationError
 
 from ideogram_async import SamplingRequest, SamplingResponse, User
 from ideogram_async._protocol.answers import read_answer
 from ideogram_async._protocol.outcome import Answer
 from tests.support.answers import DOCUMENTED, ID, NEWER, RUNNING, body_of
+from tests.support.asgi import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,3 +191,56 @@ def test_a_record_goes_back_to_the_wire() -> None:
         encoded = msgspec.json.encode(record)
         assert msgspec.json.decode(encoded, type=SamplingRequest) == record
         assert b"null" not in encoded
+
+
+def test_a_record_as_json_and_as_a_dict() -> None:
+    """`to_json` and `to_dict` give what the wire had, and so does `vars`; images have them, too."""
+    record = decoded(NEWER)
+    assert json.loads(record.to_json()) == record.to_dict() == vars(record)
+    assert record.to_dict() == {key: value for key, value in NEWER.items() if key != "user"} | {
+        "user": {key: value for key, value in NEWER["user"].items() if value is not None}
+    }
+    assert record.responses[1].to_dict() == NEWER["responses"][1]
+    assert record.user is not None
+    assert record.user.to_dict()["user_id"] == NEWER["user"]["user_id"]
+
+
+class _Envelope(BaseModel):
+    name: str
+    request: SamplingRequest
+
+
+@pytest.mark.anyio
+async def test_fastapi_returns_records_as_they_are() -> None:
+    """An endpoint returns a record, a list of them or a model that holds one, typed or not."""
+    app, record = FastAPI(), decoded(NEWER)
+
+    @app.get("/typed")
+    async def typed() -> SamplingRequest:
+        return record
+
+    @app.get("/listed")
+    async def listed() -> list[SamplingRequest]:
+        return [record]
+
+    @app.get("/held")
+    async def held() -> _Envelope:
+        return _Envelope(name="one", request=record)
+
+    @app.get("/untyped", response_model=None)
+    async def untyped() -> Any:
+        return {"image": record.responses[0], "request": record}
+
+    expected = {
+        "/typed": record.to_dict(),
+        "/listed": [record.to_dict()],
+        "/held": {"name": "one", "request": record.to_dict()},
+        "/untyped": {"image": record.responses[0].to_dict(), "request": record.to_dict()},
+    }
+    for path, document in expected.items():
+        caller = Caller(app, path)
+        await caller.task
+        assert (caller.status, json.loads(caller.body)) == (200, document)
+    assert app.openapi()["paths"].keys() == expected.keys()
+    with pytest.raises(ValidationError, match="instance of SamplingRequest"):
+        _Envelope(name="one", request=record.to_dict())  # type: ignore[arg-type]

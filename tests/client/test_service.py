@@ -1,4 +1,4 @@
-"""The README's application in use: many callers, some of whom close their connections."""
+"""The example of a service in use: many callers, some of whom close their connections."""
 
 from __future__ import annotations
 
@@ -7,38 +7,29 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ideogram_async import IdeogramClient
 from ideogram_async.testing import Gateway
+from tests.examples import service
 from tests.support.asgi import App, Caller, started
-
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.anyio
 
-
-def _block(name: str) -> dict[str, Any]:
-    """Run the block of the README that defines a name, and give what it defines."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
-    (source,) = [block for block in blocks if f"def {name}(" in block]
-    scope: dict[str, Any] = {}
-    exec(compile(source, f"README: {name}", "exec"), scope)  # noqa: S102 - the README's own code
-    return scope
+END = b"event: end\ndata:\n\n"
+"""What tells a browser not to connect again."""
 
 
 @asynccontextmanager
 async def application(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Gateway, App]]:
-    """Start the README's application, in front of a gateway."""
+    """Start the example's application, in front of a gateway."""
     async with Gateway(tokens=["key"]) as gateway:
         monkeypatch.setenv("IDEOGRAM_BASE_URL", gateway.url)
         monkeypatch.setenv("IDEOGRAM_TOKEN", "key")
-        app = _block("lifespan")["app"]
-        async with started(app):
-            yield gateway, app
+        async with started(service.app):
+            yield gateway, service.app
 
 
 def _pending(app: Any) -> int:
@@ -53,7 +44,8 @@ async def test_one_caller_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
         finished = Caller(app, f"/requests/{request_id}")
         progress = Caller(app, f"/requests/{request_id}/progress")
         await asyncio.gather(finished.task, progress.task)
-        assert (finished.status, len(json.loads(finished.body))) == (200, 2)
+        assert (finished.status, len(json.loads(finished.body)["responses"])) == (200, 2)
+        assert progress.body.endswith(END)
         told = [int(float(number)) for number in re.findall(rb"data: ([\d.]+)\n\n", progress.body)]
         assert told == sorted(set(told))
         assert len(told) > 3
@@ -69,6 +61,16 @@ async def test_what_a_caller_is_told_of_failures(monkeypatch: pytest.MonkeyPatch
         assert (failing.status, endless.status) == (502, 503)
         assert b"is_errored" in failing.body
         assert _pending(app) == 0
+
+
+async def test_events_of_a_request_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure is one event with its reason, and then the end is sent, as after a success."""
+    async with application(monkeypatch) as (gateway, app):
+        caller = Caller(app, f"/requests/{gateway.submit(duration=5, errored=True)}/progress")
+        await caller.task
+    failed = re.findall(rb"event: failed\ndata: (.*)\n\n", caller.body)
+    assert "is_errored" in json.loads(*failed)
+    assert caller.body.endswith(END)
 
 
 async def test_40_callers_of_whom_one_leaves_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,5 +125,4 @@ async def test_shutdown_under_open_connections(monkeypatch: pytest.MonkeyPatch) 
         await asyncio.sleep(10)
     await asyncio.wait([caller.task for caller in callers])
     assert asyncio.all_tasks() == before
-    # In a group, where starlette's is not yet one that collapses.
-    assert all("ClientClosed" in repr(caller.task.exception()) for caller in callers)
+    assert all(b"closed" in caller.body and caller.body.endswith(END) for caller in callers)

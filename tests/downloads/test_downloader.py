@@ -137,7 +137,21 @@ async def test_a_fresh_image_is_tried_until_it_is_there(tmp_path: Path) -> None:
 async def test_a_request_without_images_gives_no_files(tmp_path: Path) -> None:
     """A complete record without images is an answer, for a download, too."""
     async with gateway() as (_, client):
-        assert await client.download(SamplingRequest(request_id="id"), tmp_path) == ()
+        request = SamplingRequest(request_id="id", is_completed=True)
+        assert await client.download(request, tmp_path) == ()
+
+
+async def test_a_request_that_is_not_complete_has_no_images_to_save(tmp_path: Path) -> None:
+    """Instead of no files, a download of it says what it lacks."""
+    async with gateway() as (server, client):
+        request = await client.retrieve(server.submit(duration=9))
+        with pytest.raises(DownloadError, match="is not complete: wait for it first") as caught:
+            await client.download(request, tmp_path)
+        assert (caught.value.request, caught.value.retryable) == (request, False)
+        assert caught.value.request_id == request.request_id
+        failed = SamplingRequest(request_id="id", is_errored=True)
+        with pytest.raises(DownloadError, match="has failed"):
+            await client.download(failed, tmp_path)
 
 
 async def test_one_of_several_that_fails(tmp_path: Path) -> None:

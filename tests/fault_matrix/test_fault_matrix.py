@@ -46,8 +46,6 @@ from tests.support.wire_faults import BROKEN, LATE
 pytestmark = pytest.mark.anyio
 
 _DATE = "Date: Tue, 14 Nov 2023 22:13:20 GMT"
-_SHORT_HOLD = (3 / 18, 3.3 / 18)
-"""Seconds for which a session holds without a `Retry-After`: 3 queries' at 18 per second."""
 _LATER = "Retry-After: Tue, 14 Nov 2023 22:13:50 GMT"
 _ELSEWHERE = "Location: https://elsewhere.example/api/ideogram/task-request"
 
@@ -110,17 +108,17 @@ STATUSES = [
     delays_the_id(8, "502 with 7 s", reply(b"", "502 X", "Retry-After: 7"), 7, 7.7),
     *(
         holds_the_session(
-            8, f"429 with {wait}", reply(b"", "429 X", f"Retry-After: {wait}"), *_SHORT_HOLD
+            8, f"429 with {wait}", reply(b"", "429 X", f"Retry-After: {wait}"), 0.16, 0.19
         )
         for wait in ("nan", "-5", "inf", "1e3", "0", "soon")
     ),
     holds_the_session(
-        9, "429, empty body", b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n", *_SHORT_HOLD
+        9, "429, empty body", b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n", 0.16, 0.19
     ),
     holds_the_session(
-        9, "429, two objects", reply(b'{"error":{"message":"a"}}' * 2, "429 X"), *_SHORT_HOLD
+        9, "429, two objects", reply(b'{"error":{"message":"a"}}' * 2, "429 X"), 0.16, 0.19
     ),
-    holds_the_session(9, "503 HTML, as nginx words it", page("503 X"), *_SHORT_HOLD),
+    holds_the_session(9, "503 HTML, as nginx words it", page("503 X"), 0.16, 0.19),
     ends_the_run(
         10,
         "401 for the only key",

@@ -17,6 +17,7 @@ from ideogram_async import (
     Credential,
     FixedInterval,
     IdeogramClient,
+    RateLimitError,
 )
 from ideogram_async._limits.circuit_breaker import (
     FIRST_OPEN_SECONDS,
@@ -155,6 +156,76 @@ async def test_a_refused_key_comes_back() -> None:
             await anyio.sleep(70)
             last = [q.key for q in gateway.queries[-40:]]
             assert last.count("b") >= 10
+
+
+async def test_a_key_that_was_refused_a_while_ago_is_tried_before_a_run_ends() -> None:
+    """One of two keys is refused for 10 s, the other one 20 s later: the run goes on."""
+    keys = ["key-one", "key-two"]
+    async with (
+        Gateway(tokens=keys) as gateway,
+        IdeogramClient(
+            gateway.url,
+            credentials=[Credential(token=key) for key in keys],
+            schedule=FixedInterval(1.0),
+        ) as client,
+    ):
+        ids = [gateway.submit(duration=60) for _ in range(20)]
+
+        async def poll() -> list[str]:
+            return [request.request_id async for request in client.as_completed(ids)]
+
+        polling = asyncio.create_task(poll())
+        await anyio.sleep(10)
+        gateway.revoke(keys[0])
+        await anyio.sleep(10)
+        assert client.statistics().sessions[0].state == "refused"
+        gateway.accept(keys[0])
+        await anyio.sleep(20)
+        gateway.revoke(keys[1])
+        assert sorted(await polling) == sorted(ids)
+
+
+async def test_the_clock_of_an_id_starts_when_the_gateway_can_be_reached() -> None:
+    """Tries that made no connection are no queries: the id has its whole deadline after them."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url, deadline=60) as client:
+        request_id = gateway.submit(duration=80)
+        async with gateway.down():
+            waiting = asyncio.create_task(client.wait(request_id))
+            await anyio.sleep(20)
+        assert (await waiting).is_complete
+
+
+async def test_sound_ids_behind_sick_ones_have_their_turn() -> None:
+    """Where a batch begins with 300 sick ids, the next new one is not simply the next in line."""
+    async with Gateway(latency=0.1) as gateway, IdeogramClient(gateway.url) as client:
+        sick = [gateway.submit() for _ in range(300)]
+        sound = [gateway.submit(duration=1) for _ in range(60)]
+        gateway.on_query = lambda query: Reply(500) if query.request_id in sick else None
+        ended = []
+        with anyio.fail_after(10):
+            async with client.as_completed([*sick, *sound]) as run:
+                async for request in run:
+                    ended.append(request.request_id)
+                    if len(ended) == len(sound):
+                        break
+    assert sorted(ended) == sorted(sound)
+
+
+async def test_a_hold_that_outlasts_a_call_in_line_ends_it_at_once() -> None:
+    """A call for one answer, in line for the only place, hears of the hold as soon as it begins."""
+    async with (
+        Gateway(latency=1.0) as gateway,
+        IdeogramClient(gateway.url, max_in_flight=1, schedule=FixedInterval(0.1)) as client,
+    ):
+        polled, other = gateway.submit(progress="never"), gateway.submit()
+        polling = asyncio.create_task(client.wait(polled))
+        await anyio.sleep(1.5)
+        gateway.on_query = lambda _: Reply(429, {"Retry-After": "60"})
+        await anyio.sleep(1.0)
+        with anyio.fail_after(3), pytest.raises(RateLimitError, match="asked to wait"):
+            await client.retrieve(other, timeout=30)
+        polling.cancel()
+    assert [query for query in gateway.queries if query.request_id == other] == []
 
 
 async def test_keys_take_turns_where_one_query_is_enough() -> None:

@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from ideogram_async import IdeogramClient
-from ideogram_async._limits.pool import SessionPool
+from ideogram_async import Credential, IdeogramClient
+from ideogram_async._limiter import LimitSource
 from ideogram_async._limits.told_rate import ToldRate
-from ideogram_async._statistics import LimitSource
 from ideogram_async.testing import Gateway
 
 pytestmark = pytest.mark.anyio
@@ -46,13 +45,13 @@ class Refilled(ToldRate):
         self._changed()
 
 
-async def test_permits_that_arrive_wake_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_permits_that_arrive_wake_the_client() -> None:
     """Without permits nothing goes out; as many queries as there are permits go at once then."""
     limiter = Refilled()
-    monkeypatch.setattr(
-        "ideogram_async._runtime.SessionPool", lambda settings: SessionPool(settings, limiter)
-    )
-    async with Gateway(latency=0.0) as gateway, IdeogramClient(gateway.url) as client:
+    async with (
+        Gateway(latency=0.0) as gateway,
+        IdeogramClient(gateway.url, limiter=limiter) as client,
+    ):
         ids = [gateway.submit(duration=0) for _ in range(5)]
         calls = [asyncio.ensure_future(client.retrieve(one)) for one in ids]
         await asyncio.sleep(20)
@@ -64,3 +63,63 @@ async def test_permits_that_arrive_wake_the_client(monkeypatch: pytest.MonkeyPat
         limiter.refill(2)
         for call in calls:
             assert (await call).is_complete
+
+
+class Filling(Refilled):
+    """A limiter whose task gets it a permit a second, and fails once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budgets: list[str] = []
+        self.has_ended = False
+
+    async def run(self, budget: str) -> None:
+        """Fail at first; then add permits until cancelled."""
+        self.budgets.append(budget)
+        if len(self.budgets) == 1:
+            raise OSError("no permits today")
+        try:
+            while True:
+                await asyncio.sleep(1)
+                self.refill(1)
+        finally:
+            self.has_ended = True
+
+
+async def test_a_limiters_task_lives_as_long_as_the_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The task is started with the client, once more after it has failed, and ended at its end."""
+    limiter = Filling()
+    async with (
+        Gateway(latency=0.0, tokens=["key-1", "key-2"]) as gateway,
+        IdeogramClient(
+            gateway.url,
+            credentials=[Credential(token="key-1"), Credential(token="key-2")],
+            limiter=limiter,
+        ) as client,
+    ):
+        ids = [gateway.submit(duration=0) for _ in range(4)]
+        assert len([one async for one in client.retrieve_many(ids)]) == 4
+        assert {query.key for query in gateway.queries} == {"key-1", "key-2"}
+        assert [round(query.at - gateway.queries[0].at) for query in gateway.queries] == [
+            0,
+            1,
+            2,
+            3,
+        ]
+        assert not limiter.has_ended
+    assert limiter.has_ended
+    assert "no permits today" in caplog.text
+
+
+def test_a_budget_has_a_name_that_shows_no_key() -> None:
+    """Clients with the same keys, in any order, name the same budget; others name another one."""
+    one, two = Credential(token="key-1"), Credential(access_token="key-2")
+    names = [
+        IdeogramClient("https://gateway.example", credentials=keys)._settings.budget
+        for keys in ([one, two], [two, one], [one], [two])
+    ]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+    assert not any("key" in name for name in names)

@@ -34,11 +34,12 @@ from ideogram_async import (
     RequestNotFound,
     Run,
     SamplingRequest,
+    WaitTimeout,
 )
 from ideogram_async._polling import registry
 from ideogram_async._polling.registry import JobRegistry
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
-from ideogram_async.testing import VirtualTimeLoop
+from ideogram_async.testing import Gateway, Reply, VirtualTimeLoop
 
 T = TypeVar("T")
 
@@ -163,7 +164,7 @@ class EngineMachine(RuleBasedStateMachine):
         client._started().dispatcher._query = self._query
         return client
 
-    async def _query(self, _: int, request_id: str) -> Answer | Fault:
+    async def _query(self, _: int, request_id: str, __: object) -> Answer | Fault:
         callers: list[RunCaller | CallCaller] = [*self.runs, *self.calls]
         if not any(caller.awaits(request_id) for caller in callers):
             self.wrong.append(f"{request_id} is asked, and nobody awaits it")
@@ -384,3 +385,62 @@ async def _read(caller: RunCaller) -> None:
 EngineMachine.TestCase.settings = hypothesis_settings(stateful_step_count=40)
 TestEngine: Any = EngineMachine.TestCase
 TestEngine.__doc__ = "No sequence of events loses an id, ends one twice, or asks for nobody."
+
+
+@pytest.mark.anyio
+async def test_sick_ids_hold_a_quarter_of_the_flight() -> None:
+    """While sound ids are due, those whose last query failed have two places of eight."""
+    async with (
+        Gateway(latency=0.05) as gateway,
+        IdeogramClient(gateway.url, max_in_flight=8, schedule=FixedInterval(0.1)) as client,
+    ):
+        sick = {gateway.submit() for _ in range(30)}
+        sound = [gateway.submit(progress="never") for _ in range(60)]
+        gateway.on_query = lambda query: Reply(500, delay=2.0) if query.request_id in sick else None
+        with pytest.raises(WaitTimeout):
+            async for _ in client.as_completed([*sound, *sick], timeout=60):
+                pass
+    late = [query for query in gateway.queries if query.request_id in sick and query.at > 30]
+    assert len(late) > 20
+    for query in late:
+        assert sum(one.at <= query.at < one.at + 2.0 for one in late) <= 2
+
+
+@pytest.mark.anyio
+async def test_queries_that_hang_lose_their_places_to_due_ids() -> None:
+    """24 ids that are never answered fill the flight thrice, and cost sound ids some seconds."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url, max_in_flight=8) as client:
+        hung = {gateway.submit() for _ in range(24)}
+        sound = [gateway.submit(duration=1) for _ in range(20)]
+        gateway.on_query = lambda query: Reply(delay=1e6) if query.request_id in hung else None
+        done = []
+        async with client.as_completed([*hung, *sound], timeout=25) as run:
+            async for request in run:
+                done.append(request.request_id)
+                if len(done) == len(sound):
+                    break
+    assert sorted(done) == sorted(sound)
+
+
+@pytest.mark.anyio
+async def test_an_id_that_one_key_refuses_is_asked_with_the_other() -> None:
+    """After the first refusal of an id by one key, its queries have the other one."""
+    keys = ["key-one", "key-two"]
+    told = {"Content-Type": "application/json"}, b'{"error":{"message":"not with this key"}}'
+    async with (
+        Gateway(tokens=keys, latency=0.05) as gateway,
+        IdeogramClient(
+            gateway.url,
+            credentials=[Credential(token=key) for key in keys],
+            schedule=FixedInterval(0.5),
+        ) as client,
+    ):
+        ids = [gateway.submit(duration=60) for _ in range(20)]
+        gateway.on_query = lambda query: (
+            Reply(403, *told) if query.request_id == ids[0] and query.key == keys[0] else None
+        )
+        done = [one.request_id async for one in client.as_completed(ids)]
+        assert {session.state for session in client.statistics().sessions} == {"open"}
+    assert sorted(done) == sorted(ids)
+    asked = [query.key for query in gateway.queries if query.request_id == ids[0]]
+    assert (asked.count(keys[0]), asked.count(keys[1]) > 5) == (1, True)

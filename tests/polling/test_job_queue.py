@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ideogram_async import FixedInterval, IdeogramClient
 from ideogram_async._polling.calendar_queue import CalendarQueue
-from ideogram_async._polling.job import Job
+from ideogram_async._polling.job import ANSWERED, EXPECTED, IMMEDIATE, ORDINARY, Job
 from ideogram_async._polling.job_queue import JobQueue
 from ideogram_async._polling.lane import Lane
 from ideogram_async._polling.ready_queue import ReadyQueue
@@ -37,7 +37,20 @@ class _Owner:
 
 def _job(owner: Any, number: int, release: float, order: float | None = None) -> Job:
     rank = release if order is None else order
-    return Job(rank, f"id-{number}", number, owner, None, release, is_immediate=True)
+    return Job(rank, f"id-{number}", number, owner, None, release, IMMEDIATE)
+
+
+def test_one_whose_end_is_sure_and_has_passed_goes_first() -> None:
+    """Before its end it has its place by the deadline; after it, it goes before all others."""
+    owner, lane = _Owner(), Lane()
+    for number, (order, precedence) in enumerate(
+        [(3.0, ORDINARY), (1.0, ORDINARY), (2.0, IMMEDIATE), (5.0, EXPECTED), (4.0, EXPECTED)]
+    ):
+        job = _job(owner, number, 0.0, order)
+        job.precedence = precedence
+        lane.add(job, 1.0)
+    popped = [lane.pop(now) for now in (1.0, 4.5, 4.5, 5.5, 5.5, 5.5)]
+    assert [None if job is None else job.order for job in popped] == [1.0, 4.0, 2.0, 5.0, 3.0, None]
 
 
 def _drain(job_queue: JobQueue, now: float) -> list[Job]:
@@ -93,6 +106,45 @@ def test_the_urgent_lane_goes_first() -> None:
     job_queue.add(_job(person, 8, 0.5), 0.5)
     assert [job.request_id for job in _drain(job_queue, 0.5)] == ["id-8", "id-1", "id-2"]
     assert job_queue.next_time(0.5) == 1.0
+
+
+def _failed(job: Job) -> Job:
+    """Let the last query of a job have had a fault."""
+    job.history().faults = 1
+    return job
+
+
+@pytest.mark.parametrize("urgent", [False, True], ids=["in a run", "waited for"])
+def test_a_job_with_faults_has_one_turn_in_four(urgent: bool) -> None:
+    """However many there are, and whoever waits for them, three sound jobs go between two."""
+    job_queue, sound, sick = JobQueue(), _Owner(), _Owner(urgent=urgent)
+    for number in range(6):
+        job_queue.add(_failed(_job(sick, number, 0.0)), 0.0)
+    for number in range(6, 15):
+        job_queue.add(_job(sound, number, 1.0), 1.0)
+    turns = ["sick" if job.is_troubled else "sound" for job in _drain(job_queue, 1.0)]
+    assert turns == [*(["sound"] * 3 + ["sick"]) * 3, *["sick"] * 3]
+
+
+def test_who_goes_as_a_probe() -> None:
+    """One that was answered well, a new one, a sleeping one, then a failed one; last the suspect.
+
+    The suspect has not failed by the count, and has been answered well; none of it helps.
+    """
+    job_queue, owner = JobQueue(), _Owner()
+    jobs = [_job(owner, number, 0.0) for number in range(20)]
+    suspect, known, asleep, failed, *new = jobs
+    suspect.stage = known.stage = ANSWERED
+    asleep.release = 99.0
+    for job in (suspect, _failed(failed), *new, asleep, known):
+        job_queue.add(job, 0.0)
+    popped = [job_queue.pop_probe(0.0, suspect.request_id) for _ in jobs]
+    assert popped[0] is known
+    assert sorted(job.request_id for job in popped[1:-3] if job) == sorted(
+        job.request_id for job in new
+    )
+    assert popped[-3:] == [asleep, failed, suspect]
+    assert job_queue.pop_probe(0.0, None) is None
 
 
 def test_void_jobs_are_never_given() -> None:
@@ -185,6 +237,25 @@ async def test_a_wait_for_an_id_of_a_long_run_goes_first() -> None:
             assert anyio.current_time() - begun <= 0.3
             assert len([request async for request in completed]) == 1000
         assert len(gateway.queries) == 1000
+
+
+@pytest.mark.anyio
+async def test_waits_leave_a_fifth_of_the_rate_to_runs() -> None:
+    """Under a rate that waits alone would fill, a run still has one of each five queries."""
+    async with (
+        Gateway(latency=0.05) as gateway,
+        IdeogramClient(gateway.url, max_rate=5, schedule=FixedInterval(1.0)) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(20):
+            tasks.start_soon(client.wait, gateway.submit(progress="never"))
+        await anyio.sleep(10)
+        ids = [gateway.submit(duration=0) for _ in range(50)]
+        with anyio.fail_after(75):
+            assert len([request async for request in client.as_completed(ids)]) == 50
+        asked = [query.request_id in ids for query in gateway.queries if query.at > 10]
+        assert 0.19 < sum(asked) / len(asked) < 0.25
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.anyio

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from contextvars import copy_context
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -68,6 +69,7 @@ class _Caller:
         self.deadline = deadline
         self.times_out_at = math.inf
         self.shared_ids: set[str] = set()
+        self.context = copy_context()
         self.taken: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.gone = False

@@ -1,11 +1,14 @@
-"""Every code block of the README runs, and does what its words say."""
+"""Every block of code of the READMEs runs, and does what its words say; the tables are complete."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import math
+import os
 import re
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,117 +18,192 @@ from aiohttp import web
 import ideogram_async
 from ideogram_async import (
     AuthenticationError,
+    Credential,
     Downloads,
     FixedInterval,
+    Hook,
     IdeogramClient,
     RequestError,
     RequestFailed,
     SamplingRequest,
     Schedule,
-    WaitTimeout,
 )
+from ideogram_async.telemetry import Telemetry
 from ideogram_async.testing import Gateway
+from tests.examples import (
+    an_hour,
+    blocking,
+    failures,
+    hook,
+    images,
+    learned,
+    leaving,
+    own_schedule,
+    queue_worker,
+    resume,
+    traced,
+)
+from tests.support.commands import TOKEN, Served
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = {
+    file.stem: file.read_text(encoding="utf-8")
+    for file in sorted((ROOT / "tests/examples").glob("[a-z]*.py"))
+}
+IN_DOCSTRINGS = {"hook": Hook, "own_schedule": Schedule, "traced": Telemetry}
+LONGEST_README = 260
+"""Lines."""
 
 pytestmark = pytest.mark.anyio
 
 
-def _block(name: str) -> dict[str, Any]:
-    """Run the block that defines a name, and give what it defines."""
-    (source,) = [block for block in BLOCKS if f"def {name}(" in block or f"class {name}" in block]
-    scope: dict[str, Any] = {}
-    exec(compile(source, f"README: {name}", "exec"), scope)  # noqa: S102 - the README's own code
-    return scope
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """Serve a gateway to other processes and threads."""
+    served = Served()
+    yield served
+    served.close()
 
 
-def test_no_block_is_left_out() -> None:
-    """Each block defines something that a test here runs, or in the files that stand beside it."""
-    files = (
-        Path(__file__).parents[1] / name
-        for name in (
-            "project/test_readme.py",
-            "pytest_plugin/test_pytest_plugin.py",
-            "ray/test_run.py",
-            "client/test_service.py",
+def _readmes() -> list[Path]:
+    """List the READMEs that git knows of, those of folders too."""
+    folders = [ROOT, *(ROOT / name for name in ("benchmarks", "ideogram_async", "tests"))]
+    found = [folder / "README.md" for folder in folders] + [
+        *(ROOT / "ideogram_async").glob("*/README.md")
+    ]
+    return [file for file in found if file.exists()]
+
+
+# Every example is shown word for word, and run
+
+
+def test_every_block_is_an_example() -> None:
+    """Each block of Python of each README is a part of an example, which is linted and typed."""
+    blocks = [
+        block
+        for file in _readmes()
+        for block in re.findall(
+            r"^```python\n(.*?)^```$",
+            file.read_text(encoding="utf-8"),
+            flags=re.DOTALL | re.MULTILINE,
         )
+    ]
+    assert len(blocks) >= 9
+    for block in blocks:
+        assert any(block in example for example in EXAMPLES.values()), block
+
+
+@pytest.mark.parametrize("name", IN_DOCSTRINGS)
+def test_examples_in_docstrings(name: str) -> None:
+    """What needs an example to be understood has it in its docstring, word for word."""
+    assert textwrap.indent(EXAMPLES[name], "    ") in f"{inspect.getdoc(IN_DOCSTRINGS[name])}\n"
+
+
+def test_every_example_is_run() -> None:
+    """Each example is named by a test that runs it."""
+    files = (
+        "project/test_readme",
+        "pytest_plugin/test_pytest_plugin",
+        "ray/test_run",
+        "redis/test_examples",
     )
-    tests = "".join(file.read_text(encoding="utf-8") for file in files)
-    for block in BLOCKS:
-        names = re.findall(r"^(?:async def|def|class) (\w+)", block, flags=re.MULTILINE)
-        run = (f'{how}("{name}")' for how in ("_block", "_suite") for name in names)
-        assert any(one in tests for one in run), block
+    tests = "".join(
+        (ROOT / f"tests/{file}.py").read_text(encoding="utf-8")
+        for file in (*files, "client/test_service")
+    )
+    assert [name for name in EXAMPLES if not re.search(rf"\b{name}\b", tests)] == []
 
 
-async def test_each_as_it_completes(capsys: pytest.CaptureFixture[str]) -> None:
-    """The first example prints each request, in order of completion."""
-    async with Gateway(tokens=["my-key"]) as gateway:
-        slow, quick = gateway.submit(duration=20), gateway.submit(duration=5)
-        order = await _block("finished")["finished"](gateway.url, [slow, quick])
-    assert order == [quick, slow]
-    assert quick in capsys.readouterr().out
+def test_the_readme_is_short() -> None:
+    """It is read in one go: what few need lies in the READMEs of folders."""
+    assert len(README.splitlines()) <= LONGEST_README
+
+
+def test_links_lead_somewhere() -> None:
+    """Each link of a README to a file of the repository leads to one."""
+    for readme in _readmes():
+        for target in re.findall(r"\]\(([^):]+)\)", readme.read_text(encoding="utf-8")):
+            assert (readme.parent / target).exists(), f"{readme}: {target}"
+
+
+def test_the_first_script() -> None:
+    """The first block is a complete script; `cli/test_first_hour.py` runs it."""
+    first = f"```python\n{EXAMPLES['first']}```"
+    assert README.index(first) == README.index("```python")
 
 
 async def test_leaving_early() -> None:
-    """The example of leaving hands back what was open, and nothing is asked afterwards."""
+    """The example of leaving returns what was open, and nothing is asked afterwards."""
     async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
         ids = [gateway.submit(duration=n) for n in (3, 50, 60)]
-        done, pending = await _block("first")["first"](client, ids)
+        done, pending = await leaving.first_of(client, ids)
         assert done == ids[0]
         assert set(pending) == set(ids[1:])
 
 
-@pytest.mark.parametrize("name", ["at_the_end", "in_the_stream"])
-async def test_failures(name: str) -> None:
-    """Both examples of failures name the ids that failed."""
+@pytest.mark.parametrize("poll", [failures.raised_at_the_end, failures.yielded])
+async def test_failures(poll: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both examples of failures name the id that failed, and the one that is complete."""
     async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
-        failing = gateway.submit(duration=3, progress="errored")
-        scope = _block("at_the_end")
-        assert await scope[name](client, [gateway.submit(duration=2), failing]) == [failing]
+        failing, sound = gateway.submit(duration=3, errored=True), gateway.submit(duration=2)
+        await poll(client, [sound, failing])
+    told = capsys.readouterr().out
+    assert f"failed: {failing} " in told
+    assert f"complete: {sound}\n" in told
 
 
-async def test_images(tmp_path: Path) -> None:
+async def test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The example of images saves them all, and goes on after one that is not there."""
     async with Gateway() as gateway:
         downloads = Downloads(assets_url=gateway.assets_url, allow_loopback=True)
         async with IdeogramClient(gateway.url, downloads=downloads) as client:
             ids = [gateway.submit(duration=3, images=2) for _ in range(2)]
-            files = await _block("saved")["saved"](client, ids, tmp_path)
-            assert len(set(files)) == 4
-            assert all(map(Path.is_file, files))
+            await images.save_all(client, ids, tmp_path)
+            assert len(os.listdir(tmp_path)) == 4  # noqa: PTH208 - in a coroutine
             gateway.route("/assets", lambda _: asyncio.sleep(0, web.Response(status=410)))
-            assert await _block("saved")["saved"](client, ids, tmp_path / "other") == []
+            await images.save_all(client, ids, tmp_path / "other")
+    assert capsys.readouterr().out.count("the answer is 410 Saved:") == 2
+
+
+async def test_a_blocking_caller(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job in a thread polls with a loop and a client of its own."""
+    monkeypatch.setenv("IDEOGRAM_BASE_URL", served.gateway.url)
+    monkeypatch.setenv("IDEOGRAM_TOKEN", TOKEN)
+    ids = [served.submit(duration=0)]
+    done = await asyncio.to_thread(blocking.finished, ids)
+    assert [request.request_id for request in done] == ids
 
 
 async def test_two_keys() -> None:
-    """The example of two keys makes a client that presents both, in their styles."""
-    async with Gateway(tokens=["key-1"], access_tokens=["key-2"]) as gateway:
-        gateway.on_query = lambda _: None
-        client = _block("client_of_two_keys")["client_of_two_keys"](gateway.url)
-        async with client:
-            ids = [gateway.submit(duration=1) for _ in range(20)]
-            results = [r async for r in client.retrieve_many(ids, return_exceptions=True)]
+    """Several keys, as the table of settings has them, are used together, each in its style."""
+    keys = [Credential(token="key-1"), Credential(access_token="key-2")]
+    async with (
+        Gateway(tokens=["key-1"], access_tokens=["key-2"]) as gateway,
+        IdeogramClient(gateway.url, credentials=keys) as client,
+    ):
+        ids = [gateway.submit(duration=1) for _ in range(20)]
+        results = [r async for r in client.retrieve_many(ids, return_exceptions=True)]
         assert len(results) == 20
         assert {query.key for query in gateway.queries} == {"key-1", "key-2"}
 
 
 async def test_a_client_that_remembers(tmp_path: Path) -> None:
     """What one client's schedule has learned is there for the next one."""
-    scope, file = _block("client_that_remembers"), tmp_path / "learned.json"
+    file = tmp_path / "learned.json"
     async with Gateway() as gateway:
         for expected in (False, True):
-            client, schedule = scope["client_that_remembers"](gateway.url, file)
+            client, schedule = learned.client_that_remembers(gateway.url, file)
             assert bool(schedule.save().kinds) is expected
             async with client:
                 ids = [gateway.submit(duration=n) for n in range(5, 15)]
                 assert len([r async for r in client.as_completed(ids, just_submitted=True)]) == 10
-            scope["remember"](schedule, file)
+            learned.remember(schedule, file)
 
 
 async def test_a_schedule_of_ones_own() -> None:
-    """The example of another schedule works in a client, and asks seldom."""
-    schedule: Schedule[float] = _block("HalfOfWhatRemains")["HalfOfWhatRemains"]()
+    """The example of another schedule works in a client, and asks rarely."""
+    schedule: Schedule[float] = own_schedule.HalfOfWhatRemains()
     async with (
         Gateway() as gateway,
         IdeogramClient(gateway.url, schedule=schedule, max_rate=math.inf) as client,
@@ -137,7 +215,7 @@ async def test_a_schedule_of_ones_own() -> None:
 
 def test_an_hour_of_polling() -> None:
     """The example of a user's own test passes."""
-    _block("test_an_hour_of_polling")["test_an_hour_of_polling"]()
+    an_hour.test_an_hour_of_polling()
 
 
 async def test_a_worker_fed_by_a_queue() -> None:
@@ -145,7 +223,7 @@ async def test_a_worker_fed_by_a_queue() -> None:
     queue: asyncio.Queue[str | None] = asyncio.Queue()
     delivered: list[SamplingRequest | RequestError] = []
     async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
-        worker = asyncio.create_task(_block("work")["work"](client, queue, delivered.append))
+        worker = asyncio.create_task(queue_worker.work(client, queue, delivered.append))
         ids = []
         for duration in (30, 5, 10):
             ids.append(gateway.submit(duration=duration, errored=duration == 10))
@@ -160,36 +238,35 @@ async def test_a_worker_fed_by_a_queue() -> None:
 
 
 async def test_a_script_that_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Over three runs, of which one is out of time and one cancelled, each id is printed once."""
+    """Over three runs, one out of time and one cancelled, each id is printed once, failed or not.
+
+    A run that is out of time says so, and ends well: that is its normal case.
+    """
     file = tmp_path / "ids.txt"
     async with Gateway() as gateway, IdeogramClient(gateway.url) as client:
-        ids = [gateway.submit(duration=20.0 * n) for n in (1, 2, 3, 4, 5)]
+        ids = [gateway.submit(duration=20.0 * n, errored=n == 2) for n in (1, 2, 3, 4, 5)]
         file.write_text("\n".join(ids))
-        resume = _block("resume")["resume"]
-        with pytest.raises(WaitTimeout):
-            await resume(client, file, 50)
-        cancelled = asyncio.create_task(resume(client, file, 100))
+        assert await resume.resume(client, file, 50) == 3
+        assert "within the timeout" in capsys.readouterr().err
+        cancelled = asyncio.create_task(resume.resume(client, file, 100))
         await asyncio.sleep(35)
         cancelled.cancel()
         await asyncio.wait([cancelled])
         assert file.read_text().split() == ids[4:]
-        await resume(client, file, 100)
+        assert await resume.resume(client, file, 100) == 0
     assert file.read_text() == ""
-    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert printed == ids
 
 
 async def test_figures_by_a_hook(capsys: pytest.CaptureFixture[str]) -> None:
-    """The example of a hook counts what happens, and names the place of a key that is refused."""
-    scope = _block("observed_client")
-    figures = scope["Figures"]()
+    """The example of a hook counts what happens, and names the index of a key that is refused."""
+    figures = hook.Figures()
     async with (
-        Gateway(tokens=["my-key"], latency=0.5) as gateway,
-        scope["observed_client"](gateway.url, figures) as client,
+        Gateway(tokens=["key"], latency=0.5) as gateway,
+        IdeogramClient(gateway.url, token="key", hooks=[figures]) as client,
     ):
         ids = [gateway.submit(duration=n, errored=n == 3) for n in (1, 2, 3)]
         results = [r async for r in client.as_completed(ids, return_exceptions=True)]
-        gateway.revoke("my-key")
+        gateway.revoke("key")
         with pytest.raises(AuthenticationError):
             await client.retrieve(ids[0])
     assert (len(results), figures.ended, figures.failed) == (3, 3, 1)
@@ -199,11 +276,11 @@ async def test_figures_by_a_hook(capsys: pytest.CaptureFixture[str]) -> None:
 
 async def test_a_client_that_is_traced() -> None:
     """The example of OpenTelemetry makes a client that works and can be observed."""
-    async with (
-        Gateway() as gateway,
-        _block("traced_client")["traced_client"](gateway.url) as client,
-    ):
+    async with Gateway() as gateway, traced.traced_client(gateway.url) as client:
         assert (await client.wait(gateway.submit(duration=1))).is_complete
+
+
+# The tables are complete
 
 
 SETTINGS = list(inspect.signature(IdeogramClient).parameters)

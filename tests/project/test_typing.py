@@ -38,6 +38,7 @@ async def surface(client: IdeogramClient, ids: list[str], either: bool) -> None:
     """Use every public call as a user would, and say what each gives."""
     async with client as entered:
         assert_type(entered, IdeogramClient)
+    assert_type(client.base_url, str)
     assert_type(client.statistics(), Statistics)
     assert_type(client.statistics().sessions, tuple[SessionStatistics, ...])
     assert_type(await client.close(), None)
@@ -58,6 +59,9 @@ async def one_id(client: IdeogramClient) -> None:
     assert_type(await client.download(request, "images"), tuple[Path, ...])
     assert_type(await client.download(request.responses[0], Path("images")), Path)
     assert_type(request.is_complete, bool)
+    assert_type(request.request_id, str)
+    assert_type(request.to_json(), str)
+    assert_type(request.responses[0].to_dict(), dict[str, Any])
     assert_type(request.completion_percentage, int | float | None)
 
 

@@ -277,6 +277,17 @@ def test_the_clients_own_environment_is_read_at_construction(
     assert "gateway.example" in repr(IdeogramClient())
 
 
+@pytest.mark.parametrize("name", ["token", "access_token"])
+@pytest.mark.parametrize("value", ["Bearer canary", " bearer canary", "Bearer "])
+def test_a_key_with_its_header_s_word(name: str, value: str) -> None:
+    """A key that was copied with `Bearer` is answered with what is wrong, and is not shown."""
+    with pytest.raises(
+        ValueError, match=f"^{name} begins with 'Bearer': give .* without"
+    ) as caught:
+        Credential(**{name: value})
+    assert "canary" not in str(caught.value)
+
+
 def test_secrets_are_listed_longest_first() -> None:
     """What is struck out of messages starts with the longest key, so that none hides a part."""
     keys = [Credential(token="ab", access_token="abcd"), Credential(token="abc")]

@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+SPEC = find_spec("ideogram_async")  # where it is installed, without importing it
+assert SPEC is not None
+README = Path(str(SPEC.origin)).with_name("testing").joinpath("README.md").read_text("utf-8")
 ONE_OF = {"asyncio": "no:anyio", "anyio": "no:asyncio"}
 """Which plug-in is left out, so that the other is alone."""
 
@@ -40,7 +43,7 @@ def run(folder: Path, files: dict[str, str], way: str, ini: str = "") -> dict[st
 
 
 def _suite(name: str) -> tuple[str, str]:
-    """Return the README's test of that name, and the settings that it shows for it."""
+    """Return the example `gallery`, as its README shows it, and the settings that stand there."""
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
     (test,) = [block for kind, block in blocks if kind == "python" and f"def {name}(" in block]
     (settings,) = [block for kind, block in blocks if kind == "ini"]
@@ -158,3 +161,47 @@ def test_settings_of_pytest_asyncio(ini: str, tmp_path: Path) -> None:
     assert run(tmp_path, {"test_it.py": used("asyncio", "asyncio", ini)}, "asyncio", ini) == (
         USED_WELL
     )
+
+
+MISTAKEN = """
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.anyio
+async def test_in_real_time(ideogram_gateway):
+    pass
+"""
+UNNAMED = """
+import asyncio
+import pytest
+from ideogram_async.testing import VirtualTimeLoop
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+@pytest.mark.anyio
+@pytest.mark.ideogram_gateway("key")
+async def test_of_a_key(ideogram_gateway):
+    pass
+
+@pytest.mark.anyio
+async def test_on_virtual_time(ideogram_gateway):
+    await asyncio.sleep(3600)
+"""
+
+
+def test_what_would_be_ignored_is_an_error(tmp_path: Path) -> None:
+    """A mark's unnamed argument, and a module's loop in real time, are told, with what to do."""
+    files = {"test_mistaken.py": MISTAKEN, "test_unnamed.py": UNNAMED}
+    assert run(tmp_path, files, "anyio", VIRTUAL) == {
+        "test_in_real_time": "ERROR",
+        "test_of_a_key": "ERROR",
+        "test_on_virtual_time": "PASSED",
+    }
+    output = (tmp_path / "output").read_text()
+    assert "the fixture anyio_backend of test_mistaken.py would turn it off" in output
+    assert "by their names, as in ideogram_gateway(tokens=['key']): what is 'key'?" in output

@@ -26,7 +26,6 @@ from ideogram_async import (
     WaitTimeout,
 )
 from ideogram_async.testing import Reply
-from tests.project.test_readme import _block
 from tests.support.commands import Served, environment_for, start
 from tests.support.ray_nodes import nodes, shards
 
@@ -44,6 +43,7 @@ from ideogram_async.ray import (  # noqa: E402 - where it is installed
 )
 from ideogram_async.ray._budget import divide  # noqa: E402 - as above
 from ideogram_async.ray._shard_config import ClusterConfig  # noqa: E402 - as above
+from tests.examples import on_ray  # noqa: E402 - as above
 
 # Processes start and end here, in real time: on a busy machine that takes its time.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
@@ -109,8 +109,8 @@ async def test_the_example_of_the_readme(served: Served) -> None:
     """The README's example gives each id."""
     served.call(lambda: served.gateway.accept("my-key"))
     ids = submit(served, 4, duration=0)
-    finished = _block("finished_on_ray")["finished_on_ray"]
-    assert sorted(await finished(served.gateway.url, ids)) == sorted(ids)
+    finished = await on_ray.finished_on_ray(served.gateway.url, ids)
+    assert sorted(map(str, finished)) == sorted(ids)
 
 
 async def test_failures(served: Served) -> None:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from ideogram_async import (
+    APIConnectionError,
     ClientClosed,
     DeadlineExceeded,
     FixedInterval,
@@ -20,8 +21,11 @@ from ideogram_async import (
     RequestFailed,
     RequestNotFound,
     SamplingRequest,
+    WaitTimeout,
 )
-from ideogram_async.testing import Gateway, Reply, json_reply
+from ideogram_async._polling import tracker
+from ideogram_async.testing import Gateway, Progress, Reply, json_reply
+from tests.support.calls import never
 
 pytestmark = pytest.mark.anyio
 
@@ -211,7 +215,7 @@ async def test_bad_ids_are_told_at_the_call() -> None:
                 client.as_completed([good, bad])  # type: ignore[list-item]
             with pytest.raises(kind, match="request id"):
                 await client.wait(bad)  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="single str"):
+        with pytest.raises(TypeError, match=r"single str, .* give \[id\], or .*wait\(id\)"):
             client.as_completed("one-id")
         with pytest.raises(TypeError, match="expected an iterable"):
             client.as_completed(7)  # type: ignore[call-overload]
@@ -305,6 +309,29 @@ async def test_watch_tells_every_change_and_the_end() -> None:
         request_id = gateway.submit(duration=8, progress="steps")
         told = [r.completion_percentage async for r in client.watch([request_id])]
         assert told == [0, 25, 50, 75, 100]
+
+
+async def test_watch_tells_changes_alone_where_no_record_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beyond the pending ids whose records are kept, a poll without a change yields nothing."""
+    monkeypatch.setattr(tracker, "BODIES_KEPT", 0)
+    async with Gateway() as gateway, _client(gateway) as client:
+        request_id = gateway.submit(duration=8, progress="steps")
+        told = [r.completion_percentage async for r in client.watch([request_id])]
+        assert told == [0, 25, 50, 75, 100]
+        request_id = gateway.submit(progress=lambda *_: Progress(50))
+        async with client.watch([request_id]) as first, client.watch([request_id]) as second:
+            await anext(first)
+            await anext(second)
+            await anyio.sleep(5)
+            async with client.watch([request_id]) as late:
+                with anyio.fail_after(2):
+                    assert (await anext(late)).completion_percentage == 50
+            for run in (first, second):
+                with anyio.move_on_after(100):
+                    await anext(run)  # told once more, for the sake of the late one
+                    pytest.fail(f"a state that had not changed: {await anext(run)}")
 
 
 async def test_watch_latest_wins() -> None:
@@ -433,6 +460,28 @@ async def test_one_shot_calls_try_a_transient_fault_twice_more() -> None:
         assert len(gateway.queries) == 7
 
 
+async def test_a_gateway_that_is_down_ends_a_bulk_of_one_shot_ids() -> None:
+    """Without a timeout, `retrieve_many` ends all the same: each id with the gateway's fault."""
+    async with Gateway() as gateway, _client(gateway) as client:
+        await gateway.stop()
+        loop = asyncio.get_running_loop()
+        ids = [f"id-{number}" for number in range(200)]
+        results = [r async for r in client.retrieve_many(ids, return_exceptions=True)]
+        assert {type(result) for result in results} == {APIConnectionError}
+        assert {result.request_id for result in results} == set(ids)
+        assert 15 <= loop.time() < 90
+
+
+async def test_a_bulk_says_how_many_were_answered_within_its_timeout() -> None:
+    """`retrieve_many` answers, and `as_completed` completes: the words of a timeout say which."""
+    async with Gateway() as gateway, _client(gateway, max_rate=1) as client:
+        ids = never(gateway)
+        with pytest.raises(WaitTimeout, match=r"^\d+ of 30 answered within the timeout"):
+            [request async for request in client.retrieve_many(ids, timeout=3)]
+        with pytest.raises(WaitTimeout, match=r"^0 of 30 complete within the timeout"):
+            [request async for request in client.as_completed(ids, timeout=3)]
+
+
 async def test_a_long_retry_after_is_told_at_once() -> None:
     """A one-shot call is not made to wait for a Retry-After that outlasts its timeout.
 
@@ -455,8 +504,8 @@ async def test_a_long_retry_after_is_told_at_once() -> None:
                 await client.retrieve(ids[1])
             assert refused.value.request_id == ids[1]
             with pytest.raises(RequestError, match="asked to wait"):
-                client.retrieve_many(ids)
-            assert len([r async for r in client.retrieve_many(ids, timeout=90)]) == 5
+                client.retrieve_many(ids, timeout=30)
+            assert len([r async for r in client.retrieve_many(ids)]) == 5
 
 
 async def test_statistics_of_a_client_and_a_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from typing import Any
 
@@ -14,23 +15,20 @@ from hypothesis import strategies as st
 from benchmarks.schedule.simulation import Curve, poll_blindly, simulate
 from benchmarks.schedule.workloads import workload
 from ideogram_async._models import SamplingRequest
-from ideogram_async._schedules.adaptive import (
-    LONGEST,
-    SHORTEST,
-    AdaptiveSchedule,
-    JobState,
-    interval,
-)
+from ideogram_async._schedules.adaptive import SHORTEST, AdaptiveSchedule
 from ideogram_async._schedules.base import Observation, Schedule
 from ideogram_async._schedules.learned import (
     EDGES,
     MAX_POOLS,
+    STRAY_BELIEVED,
     Band,
     Learned,
     LearnedKind,
     Pools,
     band_of,
 )
+from ideogram_async._schedules.rent_or_buy import LONGEST, interval
+from ideogram_async._schedules.request_state import JobState
 
 TRIP = 0.2
 
@@ -88,7 +86,7 @@ def test_keller_step_joins_the_rule(sg: float) -> None:
 
 @given(
     mu=st.floats(-45, 55),
-    sg=st.floats(0.05, 1.5),
+    sg=st.floats(1e-4, 1.5),
     w=st.floats(0, 1e6),
     price=st.floats(0, 1e300, exclude_min=True),
 )
@@ -183,12 +181,12 @@ def test_the_note_teaches_its_band() -> None:
 def test_untaught_bands_follow_the_first_lessons() -> None:
     """A lesson on progress moves the bands that had none of their own, and leaves them loose."""
     pools = Pools(None)
-    pools.teach(SamplingRequest(), 3, 2.0)
-    pools.teach(SamplingRequest(), 4, 1.0)
-    bands = pools.all
+    pools.all.teach_band(3, 2.0)
+    pools.all.teach_band(4, 1.0)
+    bands = pools.all.bands
     assert [band.n for band in bands] == [2, 2, 2, 3, 3, 2, 2]
-    assert bands[1].mean > bands[3].mean > Pools(None).all[3].mean
-    assert bands[0] == Pools(None).all[0]
+    assert bands[1].mean > bands[3].mean > Pools(None).all.bands[3].mean
+    assert bands[0] == Pools(None).all.bands[0]
 
 
 def test_kinds_learn_apart() -> None:
@@ -218,8 +216,9 @@ def test_pools_are_bounded() -> None:
     """Of endless kinds the ones taught last are kept."""
     pools = Pools(None)
     for i in range(3 * MAX_POOLS):
-        pools.teach(SamplingRequest(model_version="kept"), 0, 1.0)
-        pools.teach(SamplingRequest(model_version=f"V_{i}"), 0, 1.0)
+        for name in ("kept", f"V_{i}"):
+            for pool in pools.taught_by(SamplingRequest(model_version=name)):
+                pool.teach_band(0, 1.0)
     names = [kind.model_version for kind in pools.save().kinds]
     assert len(names) == len(pools) == MAX_POOLS
     assert names[-1] == f"V_{3 * MAX_POOLS - 1}"
@@ -258,9 +257,104 @@ def test_progress_sharpens_the_delay() -> None:
     assert delays[-1] > 3
 
 
+def straight(**changed: Any) -> AdaptiveSchedule:
+    """Return a schedule that has learned that requests take some 14 s, and are straight."""
+    learned = Learned(
+        (Band(64, math.log(14.0), 0.16), *Pools(None).all.bands[1:]),
+        stray=Band(32, 0.9, 1.0),
+        begun=Band(64, 0.1, 0.0025),
+    )
+    return AdaptiveSchedule(learned=msgspec.structs.replace(learned, **changed))
+
+
+def test_the_line_names_the_end() -> None:
+    """On a straight kind, 30 % after 5 s and 50 % after 7 s promise 100 % after 12 s."""
+    schedule = straight()
+    state = begin(schedule)
+    for asked, percentage in ((5.0, 30), (7.0, 50)):
+        delay = schedule.next_delay(state, see(asked, completion_percentage=percentage))
+    assert 3.5 < delay < 5.5
+    end = schedule.expected_end(state)
+    assert end is not None
+    assert end == pytest.approx(12.4, abs=0.5)
+
+
+def test_lines_have_to_prove_straight() -> None:
+    """Where lines were never seen, or have strayed, the bands decide as if there were none."""
+    for stray in (Band(2, 3.0, 0.0), Band(32, 5.0, 9.0)):
+        schedule, bands = straight(stray=stray), straight(begun=Band(2, 0.9, 0.0), stray=stray)
+        for one in (30, 50, 70):
+            seen = see(0.14 * one, completion_percentage=one)
+            state, other = begin(schedule), begin(bands)
+            assert schedule.next_delay(state, seen) == bands.next_delay(other, seen)
+            assert schedule.expected_end(state) == bands.expected_end(other)
+
+
+def test_a_line_that_failed_is_left() -> None:
+    """A request whose percentage jumps off its line goes on by the bands."""
+    schedule, bands = straight(), straight(stray=Band(32, 5.0, 9.0))
+    state, other = begin(schedule), begin(bands)
+    for asked, percentage in ((5.0, 30), (20.0, 31)):
+        seen = see(asked, completion_percentage=percentage)
+        delays = schedule.next_delay(state, seen), bands.next_delay(other, seen)
+    assert delays[0] == delays[1]
+
+
+def test_lines_that_fail_are_soon_mistrusted() -> None:
+    """Three requests whose progress proved crooked end the trust of many straight ones."""
+    schedule = straight()
+    for _ in range(3):
+        state = begin(schedule)
+        for asked, percentage in ((5.0, 30), (7.0, 80), (29.9, 81)):
+            schedule.next_delay(state, see(asked, completion_percentage=percentage))
+        schedule.completed(state, see(30.0, completion_percentage=100))
+    assert schedule.save().stray.mean > STRAY_BELIEVED
+
+
+def test_straight_requests_earn_trust() -> None:
+    """A few requests with straight progress are enough for lines to be believed."""
+    schedule = AdaptiveSchedule()
+    simulate(schedule, workload("B", 5, 60), "linear")
+    learned = schedule.save()
+    assert learned.stray.mean <= STRAY_BELIEVED
+    assert 0.02 < learned.begun.mean < 0.3
+
+
+def test_curiosity_is_for_straight_kinds() -> None:
+    """The first query comes sooner where it also shows a point of a line that is believed."""
+    believing, doubting = straight(), straight(stray=Band(32, 5.0, 9.0))
+    first = [one.start(0.0, just_submitted=True)[1] for one in (believing, doubting)]
+    assert first[0] < 0.95 * first[1]
+
+
+def test_99_is_no_promise_where_progress_is_crooked() -> None:
+    """Only where lines are believed does 99 % name an end."""
+    bands = (*Pools(None).all.bands[:-1], Band(64, 0.0, 0.1))
+    for stray, named in ((Band(32, 5.0, 9.0), False), (Band(32, 0.9, 1.0), True)):
+        schedule = straight(bands=bands, stray=stray)
+        state = begin(schedule)
+        for asked, percentage in ((5.0, 30), (6.0, 99), (60.0, 99)):
+            schedule.next_delay(state, see(asked, completion_percentage=percentage))
+        assert (schedule.expected_end(state) is not None) is named
+
+
+def test_what_an_earlier_version_learned_is_loaded() -> None:
+    """Bands that were saved without what is learned of lines keep their values."""
+    saved = msgspec.json.encode(straight().save())
+    document = msgspec.json.decode(saved)
+    del document["stray"], document["begun"]
+    document["kinds"] = [
+        {"model_version": "V_3", "request_type": None, "sampling_speed": None}
+        | {"bands": document["bands"]}
+    ]
+    loaded = AdaptiveSchedule(learned=msgspec.convert(document, Learned)).save()
+    assert loaded.bands == straight().save().bands
+    assert loaded.stray == loaded.kinds[0].stray == Pools(None).all.stray
+
+
 def test_useless_progress_is_not_believed() -> None:
     """A band whose residuals scatter by more than 0.9 gives way to band 0."""
-    bands = Pools(None).all
+    bands = Pools(None).all.bands
     bands[3] = Band(64, 0.0, 1.2)
     schedule = AdaptiveSchedule(learned=Learned(tuple(bands)))
     told, silent = begin(schedule), begin(schedule)
@@ -482,18 +576,21 @@ def test_what_was_learned_survives_a_restart() -> None:
 )
 def test_absurd_learning_is_refused(band: Band) -> None:
     """What could break the formula is refused by name, in the common bands and in a kind's."""
-    good = tuple(Pools(None).all)
+    good = tuple(Pools(None).all.bands)
     bad = (*good[:-1], band)
     with pytest.raises(ValueError, match=r"learned: Band\(.* out of bounds"):
         AdaptiveSchedule(learned=Learned(bad))
     with pytest.raises(ValueError, match=r"learned: Band\(.* out of bounds"):
         AdaptiveSchedule(learned=Learned(good, (LearnedKind("V_3_0", None, None, bad),)))
+    for name in ("stray", "begun"):
+        with pytest.raises(ValueError, match=r"learned: Band\(.* out of bounds"):
+            straight(**{name: band})
 
 
 def test_learning_of_another_shape_is_refused() -> None:
     """Bands of another number come from another version."""
     with pytest.raises(ValueError, match=f"6 bands, expected {len(EDGES) + 1}"):
-        AdaptiveSchedule(learned=Learned(tuple(Pools(None).all[:-1])))
+        AdaptiveSchedule(learned=Learned(tuple(Pools(None).all.bands[:-1])))
 
 
 @pytest.fixture(scope="module")
@@ -510,7 +607,7 @@ def fixed() -> Curve:
 
 @pytest.mark.parametrize(
     ("progress", "share", "lag", "polls"),
-    [("absent", 0.8, 0.75, 12.0), ("linear", 0.2, 0.4, 7.0), ("lying", 0.9, 0.85, 12.0)],
+    [("absent", 0.8, 0.75, 12.0), ("linear", 0.15, 0.3, 5.5), ("lying", 0.9, 0.85, 12.0)],
 )
 def test_asks_seldom_and_knows_at_once(
     fixed: Curve, progress: str, share: float, lag: float, polls: float
@@ -520,6 +617,33 @@ def test_asks_seldom_and_knows_at_once(
     assert cost.mean_lag <= lag
     assert cost.mean_polls <= polls
     assert cost.mean_polls <= share * fixed.polls(cost.mean_lag)
+
+
+def test_a_delay_is_explained(caplog: pytest.LogCaptureFixture) -> None:
+    """What a delay was made from is told in words, and logged at level DEBUG with the id."""
+    caplog.set_level("DEBUG", logger="ideogram_async")
+    schedule = straight()
+    unseen, state = begin(schedule, fresh=False), begin(schedule, now=100.0)
+    assert "not queried yet" in schedule.explain(unseen)
+    assert re.fullmatch(
+        r"0\.0 s old, of 14\.0 s \(9\.\d to 2\d\.\d\) that such requests take, "
+        r"next query in \d\.\d s",
+        schedule.explain(state),
+    )
+    schedule.next_delay(state, see(105.0, completion_percentage=30))
+    delay = schedule.next_delay(state, see(107.0, completion_percentage=50, request_id="one"))
+    words = schedule.explain(state)
+    assert re.fullmatch(
+        rf"linear, 50 %, end expected in [45]\.\d ± 0\.\d s, next query in {delay:.1f} s", words
+    )
+    assert caplog.messages[-1] == f"one: {words}"
+    crooked = straight(stray=Band(32, 5.0, 9.0))
+    state = begin(crooked)
+    crooked.next_delay(state, see(10.0, completion_percentage=50))
+    assert re.fullmatch(
+        r"not linear, 50 %, end expected in 7\.\d s \(3\.\d to 1\d\.\d\), next query in \d\.\d s",
+        crooked.explain(state),
+    )
 
 
 def test_it_is_a_schedule() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -27,6 +29,17 @@ ROOT = Path(__file__).parents[2]
 TOKEN = "made-up-token"
 OF_TERMINALS = {"NO_COLOR", "FORCE_COLOR", "LINES", "COLUMNS"}
 """What tells a program of another terminal than its own: xdist, too, sets some of it."""
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f \u202egnp.exe\u2066\u200b\U000e0041"
+SANE = re.compile(r"\x1b\[(\?25[hl]|[0-9;]*m|2K|1A)")
+"""Escape codes of a bar: the cursor hidden and shown, colours, a line cleared, one line up."""
+
+
+def check_sane(text: str) -> None:
+    """Check that nothing moves the terminal but the bar's own codes, and the cursor is shown."""
+    assert text.rfind("\x1b[?25h") >= text.rfind("\x1b[?25l")
+    rest = SANE.sub("", text).translate({ord("\r"): None, ord("\n"): None})
+    assert rest.isprintable(), ascii(rest)
 
 
 class Served:
@@ -127,8 +140,10 @@ class Terminal:
         rows: int = 24,
         columns: int = 120,
         env: dict[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self._master, slave = pty.openpty()
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.text = ""
         self.resize(rows, columns)
         self.process = subprocess.Popen(  # noqa: S603 - our own module
@@ -137,6 +152,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             env=environment_for(served) | (env or {}),
+            cwd=cwd,
             preexec_fn=_take_terminal,  # noqa: PLW1509 - the child has one thread
             start_new_session=True,
         )
@@ -166,7 +182,7 @@ class Terminal:
         return self.process.wait(10)
 
     def _read(self) -> None:
-        self.text += os.read(self._master, 65536).decode(errors="replace")
+        self.text += self._decoder.decode(os.read(self._master, 65536))
 
 
 def _take_terminal() -> None:

@@ -319,7 +319,7 @@ def reply(
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def drain(client: IdeogramClient, ids: Sequence[str]) -> dict[str | None, float]:
+async def drain(client: IdeogramClient, ids: Sequence[str]) -> dict[str, float]:
     """Have all ids completed, and give the loop time of each, within what no good run takes."""
     ends = {}
     with anyio.fail_after(3600):

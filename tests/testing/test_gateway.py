@@ -612,6 +612,17 @@ async def test_a_script_chooses_its_queries(client: _Client, gateway: Gateway) -
     assert (await client.ask("a")).status == 200
 
 
+async def test_what_a_scene_cannot_hold_is_refused(gateway: Gateway) -> None:
+    """A kind of progress that there is not, and a fault for no query, are errors at once."""
+    for kind in ("none", None):
+        with pytest.raises(ValueError, match="expected a function, or one of text, linear"):
+            gateway.submit(progress=kind)  # type: ignore[arg-type]
+    for times in (0, -1, math.nan):
+        with pytest.raises(ValueError, match="expected at least 1"):
+            gateway.script(Reply(500), times=times)
+    assert gateway.submissions == {}
+
+
 async def test_a_reply_may_take_its_own_time(client: _Client, gateway: Gateway) -> None:
     """A scripted reply may have a delay of its own."""
     gateway.script(Reply(500, delay=12))

@@ -228,7 +228,7 @@ async def test_a_patch_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_each_query_is_traced_in_the_context_of_its_caller(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Headers that tracing adds are those of the context that a query is asked in, of a copy."""
+    """Headers that tracing adds are those of the context of the call that awaits the id."""
     caller = ContextVar("caller", default="nobody")
 
     async def started(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
@@ -240,18 +240,20 @@ async def test_each_query_is_traced_in_the_context_of_its_caller(
     trace.on_request_start.append(started)
     monkeypatch.setattr(aiohttp, "TraceConfig", lambda: trace)
     _traced(monkeypatch)
-    async with RawServer() as server, sending(server.url) as transport:
+    async with RawServer() as server, IdeogramClient(server.url) as client:
         server.default = lambda query: [0.1, server.answer(query.request_id)]
-        contexts = {}
-        for name in ("one", "two"):
-            contexts[name] = copy_context()
-            contexts[name].run(caller.set, name)
+
+        async def check(name: str) -> None:
+            caller.set(name)
+            await client.retrieve(f"{name}-wait")
+            async for _ in client.retrieve_many([f"{name}-{number}" for number in range(3)]):
+                pass
+
         async with asyncio.TaskGroup() as tasks:
-            for number in range(3):
-                for name, context in contexts.items():
-                    tasks.create_task(transport.query(0, f"{name}-{number}", context))
-        await transport.query(0, "nobody-0")
-        assert len(server.queries) == 7
+            for name in ("one", "two"):
+                tasks.create_task(check(name))
+        await client.retrieve("nobody-0")
+        assert len(server.queries) == 9
         for query in server.queries:
             assert query.headers("X-Caller") == [query.request_id.partition("-")[0]]
 

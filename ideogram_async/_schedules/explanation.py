@@ -1,0 +1,35 @@
+"""Why a delay came out as it did, in words."""
+
+from __future__ import annotations
+
+from math import exp
+
+from ideogram_async._schedules.request_state import CROOKED, LINE, NOTHING, PROGRESS, RequestState
+
+
+def explained(job: RequestState) -> str:
+    """Return what the last delay of a request was made from; seconds count from its last query.
+
+    1. It was never queried, and its age is not known.
+    2. The line through its percentages: the end, ± a standard deviation.
+    3. Its last percentage: the median of the end, and the deviations before and after it.
+    4. How long requests take: the same, of the whole duration.
+    """
+    median, spread = exp(job.mu), exp(job.sg)
+    left = job.counted_from + median - job.last
+    if job.basis == NOTHING:
+        return "not queried yet: the first query is due at once"
+    if job.basis == LINE:
+        deviation = median * job.sg
+        words = f"linear, {job.p:g} %, end expected in {left:.1f} ± {deviation:.1f} s"
+    elif job.basis in {PROGRESS, CROOKED}:
+        sooner, later = left - median * (1 - 1 / spread), left + median * (spread - 1)
+        words = (
+            f"not linear, {job.p:g} %, end expected in {left:.1f} s ({sooner:.1f} to {later:.1f})"
+        )
+    else:
+        words = (
+            f"{job.last - job.t0:.1f} s old, of {median:.1f} s"
+            f" ({median / spread:.1f} to {median * spread:.1f}) that such requests take"
+        )
+    return f"{words}, next query in {job.delay:.1f} s"

@@ -1,0 +1,64 @@
+"""The limit of the whole fleet, found by the client's own rate limiter.
+
+Each member feeds its limiter with what all have done, and the one that leads says what follows. So
+the next one, if that is lost, knows already what it knew.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ideogram_async._limits.found_rate import FoundRate
+from ideogram_async.redis._messages import NO_LIMIT, Decision, Reply
+
+
+class FleetRate:
+    """The rate limiter of all members together, as this one sees it."""
+
+    def __init__(self, told: float | None) -> None:
+        self._limiter = FoundRate(is_gentle=told is None)
+        self._told = math.inf if told is None else told
+        self._last: Reply | None = None
+        self._heard_at = 0.0
+
+    @property
+    def refused(self) -> int:
+        """The number of the last refusal that was heard of."""
+        return 0 if self._last is None else self._last.refused
+
+    def forget(self) -> None:
+        """Begin anew from the next reply: it may count from 0."""
+        self._last = None
+
+    def feed(self, reply: Reply, now: float) -> None:
+        """Record what all have done since the last reply, in the order in which it can have been.
+
+        Times are on this loop's clock, as if the reply had been made right now.
+        """
+        last, since, limiter = self._last, self._heard_at, self._limiter
+        self._last, self._heard_at = reply, now
+        if last is None:
+            return
+        count = reply.sent - last.sent
+        for place in range(count):
+            if reply.pending:
+                limiter.wait(reply.pending)
+            limiter.sent(since + (now - since) * (place + 1) / count)
+        behind = now - reply.now
+        count = reply.accepted - last.accepted
+        for place in range(count):
+            asked = last.newest + (reply.newest - last.newest) * (place + 1) / count
+            limiter.accepted(asked + behind, now)
+        for asked, retry_after in reply.refusals:
+            limiter.refused(asked + behind, retry_after if retry_after >= 0 else None, now)
+
+    def decision(self, now: float) -> Decision:
+        """Return what follows from it for all."""
+        limiter = self._limiter
+        rate = min(limiter.pace, self._told)
+        return Decision(
+            rate=NO_LIMIT if rate == math.inf else rate,
+            source=limiter.source,
+            held=max(limiter.held_until - now, 0.0),
+            probing=limiter.is_probing,
+        )

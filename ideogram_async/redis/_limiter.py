@@ -1,0 +1,319 @@
+"""The limiter of one member: it sends at its share of the rate of all, and reports what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+from redis.exceptions import RedisError
+
+from ideogram_async._limiter import LimitSource
+from ideogram_async._limits.told_rate import ToldRate
+from ideogram_async._validation import check_rate
+from ideogram_async.redis._fleet_rate import FleetRate
+from ideogram_async.redis._link import Link
+from ideogram_async.redis._messages import Announcement, Reply, Report, State
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_log = logging.getLogger("ideogram_async")
+
+TOLD_SHARE = 0.99
+"""The part of the told rate that is used: each member's even pace has its own beat, and in a window
+some queries more than on the average fall together."""
+REPORT_SECONDS = 0.25
+"""Seconds between two reports: at 100 queries per second one for 25 queries."""
+IDLE_REPORT_SECONDS = 0.5
+"""The same for a member that has nothing to send: it shows that it is alive."""
+REPORT_GAP_SECONDS = 0.02
+"""Seconds between two reports, where there is something urgent."""
+RETRY_SECONDS = 0.5
+"""Seconds between two tries to reach Redis."""
+LEAVE_SECONDS = 1.0
+"""Seconds that a member may take to say that it leaves."""
+FIRST_RATE = 20.0
+"""Queries per second of all together, until Redis has answered: the rate limiter's own start."""
+FIRST_SHARE = 0.1
+"""The share of a member that never reached Redis: it does not know how many others there are."""
+NO_SHARE = 0.02
+"""The largest share that an idle member has."""
+LOWEST_RATE = 0.01
+"""Queries per second that a share is at least."""
+HELD_LATER_SECONDS = 0.05
+"""Seconds by which a hold must end later to be news: the script's number."""
+ALONE_HOLD_SECONDS = 1.0
+ALONE_KEPT = 0.7
+"""What a refusal means while Redis is away: a pause, at least so long, and so much of the rate."""
+
+
+class RedisLimiter:
+    """A limiter for all clients with the same keys, in any number of processes and hosts.
+
+    Together they keep one rate, told or found, and stop together where one is refused. Each has a
+    share of the rate, by its pending ids. Redis is asked in the background, at most every 0.25 s
+    while nothing is refused: no query waits for it. While Redis is away, each client goes on with
+    its last share. Keys are not sent to Redis: a keyed hash of them names the budget.
+
+    It is for one client at a time.
+
+    Args:
+        redis: The URL of a Redis server, `redis://host:port/0`, or a `redis.asyncio.Redis`, which
+            is not closed here.
+        name: The beginning of the budget's name in Redis. Clients with the same keys and the same
+            name share one budget.
+        max_rate: Queries per second of all together. Default: None, the limit is found.
+
+    Raises:
+        ValueError: `max_rate` is not above 0.
+
+    """
+
+    def __init__(
+        self, redis: str | Redis, *, name: str = "ideogram_async", max_rate: float | None = None
+    ) -> None:
+        told = None if max_rate is None else TOLD_SHARE * check_rate("max_rate", max_rate)
+        self.rate: float = FIRST_RATE if told is None else told
+        """Queries per second that this member may send, as soon as some wait."""
+        self.held_until: float = -math.inf
+        """Until when all stop."""
+        self.is_probing: bool = False
+        """Whether one query of one member is to find out if more are accepted."""
+        self._redis = redis
+        self._name = name
+        self._told = told
+        self._found = FleetRate(told)
+        self._source: LimitSource = "none"
+        self._share, self._prospect = 0.0, 1.0
+        self._all = self.rate
+        self._pace = ToldRate(LOWEST_RATE)
+        self._held_alone = -math.inf
+        self._may_probe = False
+        self._probe_asked = math.inf
+        self._id = secrets.token_hex(8)
+        self._is_running = False
+        self._is_away: bool | None = None
+        self._behind = 0.0
+        self._pending = 0.0
+        self._waits = self._is_idle = False
+        self._sent = self._accepted = 0
+        self._newest = -math.inf
+        self._refusals: list[tuple[float, float]] = []
+        self._leads = False
+        self._look: asyncio.Event | None = None
+        self._is_urgent = False
+        self._changed: Callable[[], None] = lambda: None
+
+    # As a limiter
+
+    @property
+    def source(self) -> LimitSource:
+        """How the limit of all is known."""
+        if self._told is not None and self._told < math.inf:
+            return "told"
+        return "found" if self.is_probing else self._source
+
+    def opens_at(self, now: float) -> float:
+        """Return when the next query may be sent; inf while another member probes."""
+        if self.is_probing and not self._may_probe:
+            return math.inf
+        return max(self._pace.opens_at(now), self.held_until)
+
+    def wait(self, pending: float) -> None:
+        """Record that a due query waits for the rate."""
+        self._pending = pending
+        self._waits = True
+        self._pace.wait(pending)
+        if self._is_idle or (self.is_probing and not self._may_probe):
+            self._report_soon(is_urgent=False)
+
+    def sent(self, now: float, *, paced: bool = True) -> None:
+        """Record that a query goes out."""
+        self._sent += 1
+        if self.is_probing:
+            self._may_probe, self._probe_asked = False, now
+        elif paced:
+            self._pace.sent(now)
+
+    def accepted(self, asked: float, now: float) -> None:  # noqa: ARG002 - the protocol's
+        """Record that the gateway read a query."""
+        self._accepted += 1
+        self._newest = max(self._newest, asked)
+        if self.is_probing and asked >= self._probe_asked:
+            self._report_soon()
+
+    def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
+        """Record a refusal. What it means for all is decided by the member that leads."""
+        if self._is_away:
+            seconds = max(ALONE_HOLD_SECONDS, retry_after or 0.0)
+            if now >= self.held_until:
+                self._all *= ALONE_KEPT
+                self._keep_share(now)
+            self.hold(now + seconds, now)
+        else:
+            self._refusals.append((asked, -1.0 if retry_after is None else retry_after))
+            self._report_soon()
+        return False
+
+    def hold(self, until: float, now: float) -> None:  # noqa: ARG002 - the protocol's
+        """Send nothing from this member until then."""
+        self._held_alone = max(self._held_alone, until)
+        self.held_until = max(self.held_until, until)
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Call back at each change of the share, and when all stop.
+
+        Raises:
+            RuntimeError: Another client uses this limiter.
+
+        """
+        if self._is_running:
+            raise RuntimeError("this RedisLimiter belongs to another client: make one for each")
+        self._changed = changed
+
+    # In the background
+
+    async def run(self, budget: str) -> None:
+        """Report to Redis until cancelled."""
+        if self._is_running:
+            raise RuntimeError("this RedisLimiter belongs to another client: make one for each")
+        self._is_running, self._look = True, asyncio.Event()
+        link = Link(self._redis, f"{self._name}:{{{budget}}}")
+        try:
+            while True:
+                try:
+                    await self._stay(link)
+                except* (RedisError, OSError, TimeoutError) as errors:
+                    self._lose(errors.exceptions[0])
+                await anyio.sleep(RETRY_SECONDS)
+        finally:
+            with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+                await self._leave(link)
+            self._share, self._prospect = 0.0, 1.0
+            self._is_running, self._is_away, self._leads = False, None, False
+            self._found.forget()
+
+    async def _stay(self, link: Link) -> None:
+        """Report again and again, and hear the news, until Redis fails."""
+        look, loop = self._look, asyncio.get_running_loop()
+        if look is None:
+            raise RuntimeError("it is not running")
+        async with anyio.create_task_group() as group:
+            group.start_soon(link.listen, self._hear)
+            while True:
+                look.clear()
+                began = loop.time()
+                reply = await link.send(self._report(began))
+                # Redis has answered somewhere between.
+                self._take(reply, (began + loop.time()) / 2)
+                with anyio.move_on_after(self._pause(loop.time())):
+                    await look.wait()
+                await anyio.sleep(max(began + REPORT_GAP_SECONDS - loop.time(), 0.0))
+
+    async def _leave(self, link: Link) -> None:
+        report = self._report(asyncio.get_running_loop().time())
+        report.leaves = True
+        try:
+            await link.leave(report)
+        except (RedisError, OSError, TimeoutError):
+            _log.debug("Redis did not hear that this client leaves its budget")
+
+    def _report(self, now: float) -> Report:
+        """Return the report of what was done since the last one."""
+        report = Report(
+            id=self._id,
+            share=self._share,
+            pending=self._pending if self._waits else 0.0,
+            sent=self._sent,
+            accepted=self._accepted,
+            newest=max(now - self._newest, 0.0) if self._accepted else 0.0,
+            refusals=[(now - asked, wait) for asked, wait in self._refusals],
+            refused=self._found.refused,
+            urgent=self._is_urgent,
+            decision=self._found.decision(now) if self._leads else None,
+        )
+        self._is_idle = not (self._waits or self._sent)
+        self._waits = self._is_urgent = False
+        self._sent = self._accepted = 0
+        self._refusals = []
+        return report
+
+    def _pause(self, now: float) -> float:
+        """Return the seconds until the next report, if nothing happens."""
+        seconds = IDLE_REPORT_SECONDS if self._is_idle else REPORT_SECONDS
+        if self.is_probing and now < self.held_until:
+            seconds = min(seconds, self.held_until - now)
+        return seconds
+
+    def _take(self, reply: Reply, now: float) -> None:
+        """Use a reply, which Redis made at `now`."""
+        if self._is_away:
+            _log.info("Redis is back: the rate is shared again")
+        self._is_away = False
+        is_first = self._share <= NO_SHARE < reply.share
+        self._share, self._prospect = reply.share, reply.prospect
+        self._behind = now - reply.now
+        self._found.feed(reply, now)
+        self._leads = reply.leads
+        if reply.leads:
+            decision = self._found.decision(now)
+            is_later = decision.held > max(reply.held - reply.now, 0.0) + HELD_LATER_SECONDS
+            if decision.probing != reply.probing or is_later or not reply.rate:
+                self._report_soon(is_urgent=False)
+        self._set(reply, now)
+        if is_first:  # members that begin together should not send in step
+            late = random.random() / self._pace.rate  # noqa: S311 - no secret
+            self._pace.hold(max(self._pace.opens_at(now), now) + late, now)
+        self._may_probe = self._may_probe or reply.probe
+
+    def _hear(self, heard: Announcement) -> None:
+        """Use what was published."""
+        if heard.leader is None:
+            state = State(heard.rate, heard.source, heard.held, heard.probing)
+            self._set(state, asyncio.get_running_loop().time())
+        elif heard.leader in {self._id, "*"}:
+            self._report_soon(is_urgent=False)
+
+    def _set(self, state: State, now: float) -> None:
+        """Send as all may from now on."""
+        if state.probing != self.is_probing:
+            self._may_probe, self._probe_asked = False, math.inf
+        self.is_probing, self._source = state.probing, state.source
+        held = state.held + self._behind if state.held else -math.inf
+        self.held_until = max(held, self._held_alone)
+        if state.rate:  # nobody has decided yet
+            told = math.inf if self._told is None else self._told
+            self._all = min(state.queries_per_second, told)
+        self._keep_share(now)
+        self._changed()
+
+    def _keep_share(self, now: float) -> None:
+        self.rate = max(self._all * max(self._share, self._prospect), LOWEST_RATE)
+        self._pace.change_rate(max(self._all * self._share, LOWEST_RATE), now)
+
+    def _lose(self, error: Exception) -> None:
+        """Go on without Redis, with the last share."""
+        if not self._is_away:
+            _log.warning(
+                "Redis is away (%s: %s): this client goes on with its last share of the rate",
+                type(error).__name__,
+                error,
+            )
+        if self._is_away is None:
+            self._share = FIRST_SHARE
+        self._is_away, self._leads = True, False
+        self.is_probing = False
+        self._keep_share(asyncio.get_running_loop().time())
+        self._found.forget()
+        self._changed()
+
+    def _report_soon(self, *, is_urgent: bool = True) -> None:
+        self._is_urgent = self._is_urgent or is_urgent
+        if self._look is not None:
+            self._look.set()

@@ -1,0 +1,94 @@
+"""What members and Redis send each other. Times are Unix seconds on the server's clock."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from ideogram_async._limiter import LimitSource
+
+NO_LIMIT = -1.0
+"""A rate without a limit: JSON has no infinity."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What the member that leads has found out about the limit."""
+
+    rate: float
+    """Queries per second of all together."""
+    source: LimitSource
+    held: float
+    """Seconds for which all stop from now on; 0 for no hold."""
+    probing: bool
+    """Whether one query alone may be sent, after the hold."""
+
+
+class Report(msgspec.Struct, omit_defaults=True):
+    """What a member did since its last report."""
+
+    id: str
+    share: float
+    """The part of the rate that it uses now."""
+    pending: float
+    """Its pending ids, if a query waited for the rate; else 0."""
+    sent: int
+    accepted: int
+    newest: float
+    """Seconds since the youngest of the accepted queries was sent."""
+    refusals: list[tuple[float, float]]
+    """Of each: seconds since the query was sent, and its `Retry-After` in seconds; -1 for none."""
+    refused: int
+    """The number of the last refusal that it has heard of."""
+    urgent: bool
+    """Whether the member that leads should hear of it at once."""
+    decision: Decision | None = None
+    leaves: bool = False
+
+
+class State(msgspec.Struct):
+    """How all members may send: what is published when it changes."""
+
+    rate: float
+    source: LimitSource
+    held: float
+    """Until when all stop."""
+    probing: bool
+
+    @property
+    def queries_per_second(self) -> float:
+        """The rate of all together."""
+        return math.inf if self.rate < 0 else self.rate
+
+
+class Reply(State, kw_only=True):
+    """What a member may do, and what all have done since the budget began."""
+
+    now: float
+    share: float
+    prospect: float
+    """The share that it will have soon, once its queries wait for the rate."""
+    probe: bool
+    """Whether this member may send the one query."""
+    leads: bool
+    """Whether this member decides about the rate."""
+    pending: float
+    """The pending ids of those that wait."""
+    sent: int
+    accepted: int
+    newest: float
+    """When the youngest query was sent of those that were accepted."""
+    refused: int
+    """The number of the last refusal."""
+    refusals: list[tuple[float, float]] = []
+    """Those that it has not heard of: when each was sent, and its `Retry-After`; -1 for none."""
+
+
+class Announcement(msgspec.Struct):
+    """A message of the channel: a new state, or who should report now: the leader, or all (*)."""
+
+    leader: str | None = None
+    rate: float = 0.0
+    source: LimitSource = "none"
+    held: float = 0.0
+    probing: bool = False

@@ -1,0 +1,1 @@
+"""The examples of the READMEs and docstrings, word for word, and longer ones: tests run all."""

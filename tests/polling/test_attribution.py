@@ -1,0 +1,194 @@
+"""Whose fault a fault is: each of the numbered cases, and each number in them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ideogram_async import APIConnectionError
+from ideogram_async._polling.attribution import (
+    ADDRESS_SECONDS,
+    ADDRESS_TRIES,
+    ALL_UNKNOWN_SECONDS,
+    GOOD_ANSWERS_OF_OTHERS,
+    GOOD_PER_COUNTED_FAULT,
+    NAME_SECONDS,
+    NEWCOMERS_IN_A_ROW,
+    PASSING_SECONDS,
+    REFUSALS_FORGIVEN,
+    Evidence,
+    FaultHistory,
+    Scope,
+    attribute,
+    is_passing,
+)
+from ideogram_async._protocol.outcome import Fault, FaultKind
+
+AMBIGUOUS = (FaultKind.TRANSIENT, FaultKind.TIMEOUT, FaultKind.THROTTLED)
+
+
+class Case:
+    """The evidence of one key, and faults that are judged by it."""
+
+    def __init__(self) -> None:
+        self.evidence = Evidence()
+        self.now = 0.0
+
+    def good(self, times: int = 1, *, is_known: bool = False) -> None:
+        """Record good answers, each to a query that was sent just before."""
+        for _ in range(times):
+            self.evidence.answered(0, self.now, self.now, is_known=is_known)
+
+    def fault(
+        self,
+        kind: FaultKind,
+        *,
+        is_known: bool = False,
+        is_alone: bool = False,
+        history: FaultHistory | None = None,
+        asked: float | None = None,
+        request_id: str = "id",
+    ) -> Scope:
+        """Return what a fault is charged to."""
+        self.evidence.failed(kind, request_id, self.now)
+        return attribute(
+            Fault(kind, APIConnectionError("a fault")),
+            history or FaultHistory(),
+            self.evidence,
+            0,
+            self.now if asked is None else asked,
+            is_known=is_known,
+            is_alone=is_alone,
+        )
+
+    def failed_before(self) -> FaultHistory:
+        """Return the history of an id whose first fault comes now."""
+        of_key = self.evidence.of(0)
+        return FaultHistory(faults=1, good_then=of_key.good, counted_then=of_key.counted)
+
+
+@pytest.fixture
+def case() -> Case:
+    """Nothing was asked so far."""
+    return Case()
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope"),
+    [
+        (FaultKind.LOCAL, Scope.LOCAL),
+        (FaultKind.EXHAUSTED, Scope.NOBODY),
+        (FaultKind.CONNECTION, Scope.GATEWAY),
+        (FaultKind.REFUSED, Scope.KEY),
+        (FaultKind.UNKNOWN_ID, Scope.ID),
+        (FaultKind.MALFORMED, Scope.ID),
+    ],
+)
+def test_clear_faults(case: Case, kind: FaultKind, scope: Scope) -> None:
+    """Some kinds say whose they are, whatever else was seen."""
+    assert case.fault(kind) is scope
+    case.good(100)
+    assert case.fault(kind, is_known=True) is scope
+
+
+def test_a_name_that_does_not_exist(case: Case) -> None:
+    """It is the address's after some look-ups over 30 s, unless it was ever found."""
+    for _ in range(ADDRESS_TRIES):
+        assert case.fault(FaultKind.UNKNOWN_HOST) is Scope.GATEWAY
+    case.now = NAME_SECONDS
+    assert case.fault(FaultKind.UNKNOWN_HOST) is Scope.ADDRESS
+    case.good()
+    assert case.fault(FaultKind.UNKNOWN_HOST) is Scope.GATEWAY
+
+
+def test_a_wrong_address(case: Case) -> None:
+    """A redirect is the address's once another id had it, too, or where there is no other."""
+    assert case.fault(FaultKind.ADDRESS, request_id="one") is not Scope.ADDRESS
+    assert case.fault(FaultKind.ADDRESS, request_id="one", is_alone=True) is Scope.ADDRESS
+    assert case.fault(FaultKind.ADDRESS, request_id="two") is Scope.ADDRESS
+    case.good()
+    assert case.fault(FaultKind.ADDRESS, request_id="two", is_known=True) is Scope.GATEWAY
+
+
+def test_a_doubtful_address(case: Case) -> None:
+    """Web pages must come for 10 s, and the gateway must never have answered well."""
+    for _ in range(ADDRESS_TRIES):
+        assert case.fault(FaultKind.DOUBTFUL_ADDRESS) is not Scope.ADDRESS
+    case.now = ADDRESS_SECONDS
+    assert case.fault(FaultKind.DOUBTFUL_ADDRESS) is Scope.ADDRESS
+    case.good()
+    assert case.fault(FaultKind.DOUBTFUL_ADDRESS, is_known=True) is Scope.GATEWAY
+
+
+def test_a_timeout_that_was_overtaken(case: Case) -> None:
+    """Where a query that was sent later was answered, the gateway works."""
+    case.now = 1.0
+    case.good()
+    assert case.fault(FaultKind.TIMEOUT, is_known=True, asked=0.5) is Scope.ID
+    assert case.fault(FaultKind.TIMEOUT, is_known=True, asked=1.5) is Scope.GATEWAY
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_a_known_ids_first_fault(case: Case, kind: FaultKind) -> None:
+    """It tells of the key's rate, or of the gateway."""
+    case.good()
+    scope = case.fault(kind, is_known=True)
+    assert scope is (Scope.LIMIT if kind is FaultKind.THROTTLED else Scope.GATEWAY)
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_a_repeat(case: Case, kind: FaultKind) -> None:
+    """It is the id's own once three others were answered, and three for each counted fault."""
+    history = case.failed_before()
+    case.good(GOOD_ANSWERS_OF_OTHERS - 1)
+    assert case.fault(kind, is_known=True, history=history) is not Scope.ID
+    case.good()
+    assert case.fault(kind, is_known=True, history=history) is Scope.ID
+    case.evidence.of(0).counted += 2
+    assert case.fault(kind, is_known=True, history=history) is not Scope.ID
+    case.good(2 * GOOD_PER_COUNTED_FAULT - GOOD_ANSWERS_OF_OTHERS)
+    assert case.fault(kind, is_known=True, history=history) is Scope.ID
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_newcomers(case: Case, kind: FaultKind) -> None:
+    """First faults of ids that were never answered are theirs, up to twelve in a row."""
+    for _ in range(NEWCOMERS_IN_A_ROW - 1):
+        assert case.fault(kind) is Scope.ID
+    assert case.fault(kind) is not Scope.ID
+    case.good()
+    assert case.fault(kind) is Scope.ID
+
+
+def test_refusals_that_are_forgiven(case: Case) -> None:
+    """Only so many refusals of newcomers are: a limit refuses on. Known ids' answers allow more."""
+    for _ in range(REFUSALS_FORGIVEN):
+        case.good()
+        assert case.fault(FaultKind.THROTTLED) is Scope.ID
+    case.good()
+    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
+    case.good(2, is_known=True)
+    assert case.fault(FaultKind.THROTTLED) is Scope.ID
+
+
+def test_what_may_pass(case: Case) -> None:
+    """Whether "unknown" may pass: of all ids, of one that was answered well, of any other."""
+
+    def passes(seconds: float, *, is_known: bool = False, is_alone: bool = False) -> bool:
+        return is_passing(history, case.evidence, seconds, is_known=is_known, is_alone=is_alone)
+
+    history = FaultHistory(since=0.0)
+    case.fault(FaultKind.UNKNOWN_ID)
+    assert passes(ALL_UNKNOWN_SECONDS - 1)
+    assert not passes(ALL_UNKNOWN_SECONDS)
+    case.now = -1.0
+    case.good()
+    assert passes(ALL_UNKNOWN_SECONDS - 1)  # no other was answered since
+    assert not passes(ALL_UNKNOWN_SECONDS - 1, is_alone=True)
+    assert passes(PASSING_SECONDS, is_known=True)
+    assert passes(PASSING_SECONDS - 1, is_known=True, is_alone=True)
+    assert not passes(PASSING_SECONDS, is_known=True, is_alone=True)
+    case.now = 1.0
+    case.good()
+    assert not passes(2.0)
+    assert passes(PASSING_SECONDS - 1, is_known=True)
+    assert not passes(PASSING_SECONDS, is_known=True)

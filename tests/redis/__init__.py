@@ -1,0 +1,1 @@
+"""Tests of the room `redis`, with a real Redis server, in real time."""

@@ -1,0 +1,170 @@
+"""The script: what Redis makes of the reports of several members."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+pytest.importorskip("redis", reason="the extra is not installed")
+
+from redis.asyncio import Redis
+
+from ideogram_async.redis._messages import Decision, Reply, Report
+from ideogram_async.redis._script import SCRIPT
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+
+class Budget:
+    """One budget in Redis, and the members' last replies."""
+
+    def __init__(self, redis: Redis, key: str) -> None:
+        self.redis = redis
+        self.key = key
+        self.replies: dict[str, Reply] = {}
+        self._script = redis.register_script(SCRIPT)
+
+    async def report(self, member: str, **what: Any) -> Reply:
+        """Send a report with these values; the others are those of an idle member."""
+        last = self.replies.get(member)
+        before = {"share": last.share, "refused": last.refused} if last else {}
+        report = {"id": member, "share": 0.0, "pending": 0.0, "sent": 0, "accepted": 0}
+        report |= {"newest": 0.0, "refusals": [], "refused": 0, "urgent": False, **before, **what}
+        encoded = msgspec.json.encode(msgspec.convert(report, Report))
+        text = await self._script(keys=[self.key], args=[encoded])
+        reply = msgspec.json.decode(text, type=Reply)
+        self.replies[member] = reply
+        return reply
+
+    async def leave(self, member: str) -> None:
+        """Let a member leave."""
+        report = Report(member, 1.0, 0.0, 0, 0, 0.0, [], 0, urgent=False, leaves=True)
+        await self._script(keys=[self.key], args=[msgspec.json.encode(report)])
+
+    async def fleet(self) -> Any:
+        """Return what Redis holds."""
+        return msgspec.json.decode(await self.redis.get(self.key) or b"")
+
+    async def decide(self, member: str, rate: float = 20.0, **what: Any) -> Reply:
+        """Send a report with a decision."""
+        decision = {"rate": rate, "source": "found", "held": 0.0, "probing": False, **what}
+        return await self.report(member, decision=msgspec.convert(decision, Decision))
+
+    async def age(self, seconds: float, *members: str) -> None:
+        """Move all that was heard of these members, or all, so far into the past."""
+        fleet = await self.fleet()
+        for member in members or fleet["members"]:
+            for moment in ("seen", "waited", "began"):
+                fleet["members"][member][moment] -= seconds
+        if not members:
+            fleet["born"] -= seconds
+        await self.redis.set(self.key, msgspec.json.encode(fleet))
+
+
+@pytest.fixture
+async def budget(server: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[Budget]:
+    """Open a connection, and begin a budget of the test's own."""
+    async with Redis.from_url(server.url) as redis:
+        yield Budget(redis, request.node.name)
+
+
+async def test_shares_follow_pending_ids(budget: Budget) -> None:
+    """Of members that wait each gets its part of the pending ids, for a tenth an equal one."""
+    await budget.decide("a")
+    for _ in range(3):
+        await budget.report("a", pending=90.0)
+        await budget.report("b", pending=30.0)
+    shares = {name: reply.share for name, reply in budget.replies.items()}
+    assert shares == pytest.approx({"a": 0.05 + 0.9 * 0.75, "b": 0.05 + 0.9 * 0.25})
+
+
+async def test_a_share_grows_by_what_was_given_back(budget: Budget) -> None:
+    """Whatever members report, in any order, the shares that they hold never exceed the whole."""
+    draws = random.Random(1)
+    await budget.decide("0")
+    for _ in range(150):
+        pending = draws.choice([0.0, 0.0, 1.0, 10.0, 1000.0])
+        await budget.report(str(draws.randrange(5)), pending=pending, sent=draws.randrange(9))
+        assert sum(reply.share for reply in budget.replies.values()) <= 1 + 1e-9
+
+
+async def test_an_idle_members_share_flows_back(budget: Budget) -> None:
+    """Who waits no more keeps what it uses; its next report frees the rest for the others."""
+    await budget.decide("a")
+    for _ in range(2):
+        await budget.report("a", pending=50.0)
+        await budget.report("b", pending=50.0)
+    await budget.age(2, "a")
+    await budget.report("a")
+    assert (await budget.report("b", pending=50.0)).share > 0.98
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+async def test_a_lost_members_share_flows_back(budget: Budget, is_dead: bool) -> None:
+    """The share of a member that left is free at once; of one that is silent, after 5 s."""
+    await budget.decide("a")
+    for _ in range(2):
+        await budget.report("a", pending=50.0)
+        await budget.report("b", pending=50.0)
+    if is_dead:
+        await budget.age(4, "a")
+        assert (await budget.report("b", pending=50.0)).share == pytest.approx(0.5)
+        await budget.age(2, "a")
+    else:
+        await budget.leave("a")
+    assert (await budget.report("b", pending=50.0)).share == 1
+
+
+async def test_the_eldest_that_is_heard_of_leads(budget: Budget) -> None:
+    """Only the leader's decision counts; where it is silent for 1.5 s, the next one leads."""
+    assert (await budget.decide("a", rate=10.0)).leads
+    assert not (await budget.report("b")).leads
+    assert (await budget.decide("b", rate=99.0)).rate == 10
+    await budget.age(2, "a")
+    assert (await budget.report("b")).leads
+    assert (await budget.decide("b", rate=5.0)).rate == 5
+    assert (await budget.report("a")).leads
+
+
+async def test_one_member_probes_after_a_hold(budget: Budget) -> None:
+    """While all are held nobody probes; then one that waits does, and 5 s later another one."""
+    await budget.decide("a")
+    reply = await budget.decide("a", held=60.0, probing=True)
+    assert reply.held - reply.now == pytest.approx(60, abs=0.1)
+    assert not (await budget.report("b", pending=1.0)).probe
+    await budget.decide("a", held=0.0, probing=False)
+    await budget.decide("a", held=0.0, probing=True)
+    assert not (await budget.report("b")).probe
+    assert (await budget.report("c", pending=1.0)).probe
+    assert not (await budget.report("b", pending=1.0)).probe
+    fleet = await budget.fleet()
+    fleet["probed"] -= 6
+    await budget.redis.set(budget.key, msgspec.json.encode(fleet))
+    assert (await budget.report("b", pending=1.0)).probe
+
+
+async def test_each_member_hears_of_each_refusal_once(budget: Budget) -> None:
+    """A refusal is passed on with its time and its `Retry-After`."""
+    await budget.report("a")
+    await budget.report("b", refusals=[(2.0, -1.0), (1.0, 30.0)])
+    reply = await budget.report("a")
+    assert [wait for _, wait in reply.refusals] == [-1, 30]
+    assert [reply.now - at for at, _ in reply.refusals] == pytest.approx([2, 1], abs=0.2)
+    assert (await budget.report("a")).refusals == []
+
+
+async def test_a_budget_that_begins_anew_hands_out_nothing_twice(budget: Budget) -> None:
+    """After a restart of Redis, who comes back first does not get the shares of the others."""
+    for member in "ab":
+        await budget.report(member, share=0.5, pending=50.0)
+    first, second = budget.replies["a"], budget.replies["b"]
+    assert (first.share, second.share) == (0.5, 0.5)
+    await budget.redis.delete(budget.key)
+    assert (await budget.report("a", pending=50.0)).share == 0.5
+    await budget.age(6)
+    assert (await budget.report("a", pending=50.0)).share == 1
