@@ -91,6 +91,7 @@ class FoundRate:
         self._since = math.inf
         self._accepted = 0
         self._idle = 0.0
+        self._untried = 0.0
         # The last alarm
         self._alarm_at = -math.inf
         self._open_until = -math.inf
@@ -235,7 +236,7 @@ class FoundRate:
         pause = min(pause, LONGEST_HOLD_SECONDS)
         self._hold_for(max(retry_after or 0.0, pause), now)
         if retry_after and retry_after > pause:  # the limit is not tried meanwhile
-            self._since += self.held_until - now - pause
+            self._untried += self.held_until - now - pause
         return True
 
     def _hold_for(self, seconds: float, now: float) -> None:
@@ -261,7 +262,7 @@ class FoundRate:
         self._next = now + 1 / self._rate
 
     def _cut(self, now: float) -> None:
-        until = self._open_until if self.chance.is_known else now
+        until = self._open_until if self.chance.is_known else now - self._untried
         elapsed = max(until - self._since, 1e-3)
         measured = self._accepted / elapsed
         self._rate_before, self._source_before = before, _ = self._rate, self._source
@@ -280,7 +281,7 @@ class FoundRate:
 
     def _measure(self, now: float) -> None:
         """Begin to measure what is accepted."""
-        self._since, self._accepted, self._idle = now, 0, 0.0
+        self._since, self._accepted, self._idle, self._untried = now, 0, 0.0, 0.0
 
     def _grow(self, seconds: float) -> None:
         seconds = min(seconds, GROWTH_PER_QUERY)
