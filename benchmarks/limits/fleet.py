@@ -3,7 +3,10 @@
 Each member of a fleet is a client in a process of its own, over real HTTP, in real time; members
 share their budget through a real Redis server, which this command starts (`redis-server` must be
 installed). The seeds run at once, each with a gateway of its own: a fleet sends 20 queries per
-second, so that the machine is never the limit.
+second. Other work on the machine shows all the same: with `--virtual` the clients of a peers' test
+are in this process, in virtual time, and the script is run by Lua (`lupa`) in place of Redis.
+
+`alone` is one client without Redis.
 
 - peers: 200 requests at once, of U(5, 25) s, divided evenly; 200 queries allowed in any 10 s.
   `share`: how far the worst member's queries are, in %, from its part of the pending ids.
@@ -18,20 +21,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import logging
 import multiprocessing
 import random
 import statistics
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
+from benchmarks.limits import redis_twin
 from ideogram_async import FixedInterval, IdeogramClient, Limiter
 from ideogram_async.redis import RedisLimiter
-from ideogram_async.testing import Gateway, SlidingWindow
+from ideogram_async.testing import Gateway, SlidingWindow, run_in_virtual_time
 from tests.support.redis_server import RedisServer, redis_server
 
 RATE = 20.0
@@ -96,7 +100,7 @@ async def _poll(client: IdeogramClient, ids: list[str]) -> dict[str, float]:
     ended: dict[str, float] = {}
     async with client.as_completed(ids, just_submitted=True) as run:
         async for request in run:
-            ended[str(request.request_id)] = time.monotonic()
+            ended[request.request_id] = asyncio.get_running_loop().time()
     return ended
 
 
@@ -128,7 +132,7 @@ def members(count: int) -> Iterator[list[tuple[BaseProcess, Connection]]]:
 async def peers(seeds: Sequence[int], count: int, rate: float | None, redis: str) -> list[Figures]:
     """Run the peers' test with so many members, all seeds at once."""
     async with contextlib.AsyncExitStack() as stack:
-        started = stack.enter_context(members(count))
+        started = stack.enter_context(members(max(count, 1)))
         limit = (int(10 * RATE), 10)
         gateways = [
             await stack.enter_async_context(
@@ -140,7 +144,7 @@ async def peers(seeds: Sequence[int], count: int, rate: float | None, redis: str
         await _start(
             connections,
             [
-                Task(gateway.url, redis or None, f"{seed} {count} {rate}", rate)
+                Task(gateway.url, redis if count else None, f"{seed} {count} {rate}", rate)
                 for seed, gateway in zip(seeds, gateways, strict=True)
             ],
         )
@@ -151,7 +155,7 @@ async def peers(seeds: Sequence[int], count: int, rate: float | None, redis: str
                 gateway.submit(duration=rng.uniform(5, 25), progress="linear") for _ in range(PEERS)
             ]
             for place, of_member in enumerate(ids):
-                of_member.append(of_fleet[place::count])
+                of_member.append(of_fleet[place :: len(ids)])
         for connection, of_member in zip(connections, ids, strict=True):
             connection.send(of_member)
         ended = [await asyncio.to_thread(connection.recv) for connection in connections]
@@ -159,6 +163,29 @@ async def peers(seeds: Sequence[int], count: int, rate: float | None, redis: str
             _peers_figures(gateway, [one[place] for one in ended], [one[place] for one in ids])
             for place, gateway in enumerate(gateways)
         ]
+
+
+async def virtual_peers(seed: int, count: int, rate: float | None) -> Figures:
+    """Run the peers' test with so many members in one process; 0: one that is alone."""
+    random.seed(seed)
+    rng, twin = random.Random(seed), redis_twin.Twin()
+    task = Task("", "redis://twin" if count else None, "virtual", rate)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(redis_twin.installed(twin))
+        gateway = await stack.enter_async_context(
+            Gateway(latency=(0.05, 0.3), limit=SlidingWindow(int(10 * RATE), 10), seed=seed)
+        )
+        task = task._replace(gateway=gateway.url)
+        members = max(count, 1)
+        clients = [await stack.enter_async_context(_client(task)) for _ in range(members)]
+        await asyncio.sleep(STARTED_SECONDS)
+        of_fleet = [
+            gateway.submit(duration=rng.uniform(5, 25), progress="linear") for _ in range(PEERS)
+        ]
+        ids = [of_fleet[place::members] for place in range(members)]
+        ended = list(await asyncio.gather(*map(_poll, clients, ids)))
+        figures = _peers_figures(gateway, ended, ids)
+        return figures | {"reports": twin.reports}
 
 
 async def _start(connections: Sequence[Connection], tasks: list[Task]) -> None:
@@ -290,7 +317,7 @@ def _fault_figures(
     sent = [query.at for query in gateway.queries]
     ends = mended + AFTER_SECONDS
     windows = [sum(at <= one < at + 10 for one in sent) for at in sent]
-    used = {name: Counter(int(query.at - broken) for query in gateway.queries) for name in "a"}["a"]
+    used = Counter(int(query.at - broken) for query in gateway.queries)
     back = next(
         (
             second
@@ -321,21 +348,31 @@ def main() -> None:
     """Run the scenes, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8, help="seeds 1 to N (default 8)")
-    parser.add_argument("--members", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--members", type=int, nargs="*", default=[0, 1, 2, 4, 8])
     parser.add_argument("--how", nargs="*", default=["told", "found"])
-    parser.add_argument("--blind", action="store_true", help="without Redis, for comparison")
+    parser.add_argument("--virtual", action="store_true", help="peers alone, in virtual time")
     parser.add_argument("--faults", nargs="*", default=["kill", "stop", "cut"])
     arguments = parser.parse_args()
     seeds = range(1, arguments.seeds + 1)
+    if arguments.virtual:
+        logging.disable(logging.WARNING)
+        for how, count in itertools.product(arguments.how, arguments.members):
+            rate = RATE if how == "told" else None
+            runs = [run_in_virtual_time(virtual_peers, seed, count, rate) for seed in seeds]
+            _print(_row("peers", how, count), runs)
+        return
     with redis_server() as server:
         for how in arguments.how:
             rate = RATE if how == "told" else None
             for count in arguments.members:
-                redis = "" if arguments.blind else server.url
-                runs = asyncio.run(peers(seeds, count, rate, redis))
-                _print(f"peers, {how}, {count} members", runs)
+                runs = asyncio.run(peers(seeds, count, rate, server.url))
+                _print(_row("peers", how, count), runs)
             for what in arguments.faults:
                 _print(f"{what}, {how}", [asyncio.run(fault(what, rate, server))])
+
+
+def _row(scene: str, how: str, count: int) -> str:
+    return f"{scene}, {how}, " + (f"{count} members" if count else "alone")
 
 
 def _print(name: str, runs: list[Figures]) -> None:

@@ -190,7 +190,7 @@ async def shared_by_keys(seed: int) -> list[Goal]:
         credentials=[Credential(token=f"key-{number}") for number in range(3)],
     )
     return [
-        few_refused("refused after 20 s", refused(gateway, 20), 2.0),
+        few_refused("refused after 20 s", refused(gateway, 20), 1.0),
         limit_used(gateway, 20, 120, rate=20, limit=85.0),
     ]
 

@@ -1,73 +1,78 @@
-"""Whether refusals tell of a limit, or are chance."""
+"""Refusals by chance: whether they suffice to explain a refusal, or a limit must."""
 
 from __future__ import annotations
 
 import math
 
-LUCKY_RUN = 12
-"""Queries accepted since a cut, at no higher a rate, that a limit would have refused sooner."""
-MARGIN = 1.06
-"""A cut leaves 0.95 of what was accepted, so a limit refuses no sooner than this far above it."""
-LUCKY_SHARE = 0.12
-MEMORY = 1 / 48
-"""The share of refusals, of the last 48 or so, up to which they may be bad luck."""
-LUCK_ENDS = 300
-"""Queries accepted in a row after which refusals tell of a limit again."""
+UNKNOWN = 0.002
+"""The share of refusals that is put down to chance while nothing is known of it."""
+LEAST, MOST = 0.004, 0.1
+"""Bounds of the share once chance is known: by the first a single refusal is never enough to tell
+of a limit, by the second a limit cannot pass for chance."""
+EXCESS = 0.1
+"""The share of refusals, beyond chance, by which a limit shows."""
+LIMIT_EVIDENCE = 3.9
+"""The likelihood ratio, as its logarithm, from which refusals tell of a limit: 50 to 1. That is one
+refusal where no chance is known, and three close together where it is 3 %."""
+MEMORY, FIRST_WEIGHT = 1000, 50
+"""Queries over which the share is counted; so many stand for what is assumed at first."""
+KEPT_BY_TRIAL = 0.7
+"""The part of the share that remains after a trial without a refusal."""
+CLUSTER = 20
+"""Fewer queries than these accepted since chance was learned: a cluster is a limit's, or peers'."""
 
 
-class ChanceDetector:
-    """Tells a limit from refusals that have nothing to do with the rate.
-
-    A limit does not refuse again at a rate that was cut below it. Refusals that do come there,
-    now and then, are the gateway's own troubles (an upstream that is saturated, say), and to cut
-    at each of them would sink the rate for nothing.
-    """
+class Chance:
+    """The share of refusals that do not depend on the rate, and the evidence against chance."""
 
     def __init__(self) -> None:
-        self.accepted: int = 0
-        """How many queries were let through, of all: whoever sees one counts it here."""
-        self.run: float = LUCKY_RUN
-        """How many queries accepted since a cut make a refusal bad luck; inf for never."""
-        self._proven = False
-        self._known = False
-        self._recent = 0.0
-        self._refused_after = 0
-        self._cut_after = 0
-        self._safe = -math.inf
-        self._unhurt = 0.0
+        self.is_known: bool = False
+        """Whether refusals by chance have shown."""
+        self._share = UNKNOWN
+        self._weight: float = FIRST_WEIGHT
+        self._evidence = 0.0
+        self._accepted = 0
 
-    @property
-    def proven(self) -> bool:
-        """Whether refusals are bad luck, as far as can be told."""
-        return self._proven and not self._ended
+    def accepted(self, *, is_safe: bool) -> None:
+        """Record an accepted query. `is_safe`: at a rate that a limit was seen to allow."""
+        self._accepted += 1
+        if is_safe:
+            self._count(0)
+        if self._evidence:
+            less = math.log1p(-EXCESS / (1 - self._expected))
+            self._evidence = max(0.0, self._evidence + less)
 
-    @property
-    def _ended(self) -> bool:
-        return self.accepted - self._refused_after > LUCK_ENDS
-
-    def cut(self, before: float, after: float) -> None:
-        """Note a cut of the rate: the first of a row remembers the rate that it hurt."""
-        helped = before > MARGIN * self._safe
-        self._unhurt = before if helped or self.proven else max(self._unhurt, before)
-        # Where nothing was cut, another refusal says nothing of luck.
-        self._safe = after if after < before else -math.inf
-        self._cut_after, self._proven = self.accepted, False
-
-    def strikes(self, rate: float) -> bool:
-        """Note a refusal at a rate; tell whether it was bad luck."""
-        if self._ended:
-            self._proven = self._known = False
-        self._recent *= (1 - MEMORY) ** (self.accepted - self._refused_after)
-        self._recent += MEMORY * (1 - self._recent)
-        self._refused_after = self.accepted
-        if self._recent > LUCKY_SHARE:
+    def refused(self, *, is_safe: bool) -> bool:
+        """Record a refusal; return whether it takes a limit to explain it."""
+        if is_safe:
+            self._count(1)
+        self._evidence += math.log(1 + EXCESS / self._expected)
+        if self._evidence < LIMIT_EVIDENCE:
             return False
-        since_cut = self.accepted - self._cut_after
-        if since_cut >= self.run and (self._known or rate <= MARGIN * self._safe):
-            self._proven = self._known = True
-        return self._proven
+        self._evidence = 0.0
+        return True
 
-    def restored(self, rate: float) -> float:
-        """Give the rate that was cut for nothing, once; later the rate as it is."""
-        unhurt, self._unhurt = self._unhurt, 0.0
-        return max(rate, unhurt)
+    def learn(self) -> None:
+        """Learn that refusals came by chance."""
+        self.is_known = True
+        self._accepted, self._evidence = 0, 0.0
+
+    def is_refuted(self) -> bool:
+        """Return whether a limit shows so soon after chance was learned that it was none."""
+        if self.is_known and self._accepted < CLUSTER:
+            self.is_known = False
+            return True
+        return False
+
+    def pass_trial(self) -> None:
+        """Record a trial without a refusal: less is by chance than was known."""
+        self._share *= KEPT_BY_TRIAL
+        self.is_known = self.is_known and self._share > UNKNOWN
+
+    @property
+    def _expected(self) -> float:
+        return min(max(self._share, LEAST), MOST) if self.is_known else UNKNOWN
+
+    def _count(self, refused: int) -> None:
+        self._weight = min(self._weight + 1, MEMORY)
+        self._share += (refused - self._share) / self._weight

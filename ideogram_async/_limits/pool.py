@@ -15,7 +15,7 @@ from ideogram_async._config import Settings
 from ideogram_async._errors import BaseURLError, IdeogramError, RequestError
 from ideogram_async._hooks import Hooks, hooks_of
 from ideogram_async._limiter import Limiter
-from ideogram_async._limits.rate_limiter import RateLimiter
+from ideogram_async._limits.found_rate import FoundRate
 from ideogram_async._limits.session import KeySession
 from ideogram_async._limits.shared_limit import SharedLimitDetector
 from ideogram_async._limits.told_rate import ToldRate
@@ -45,7 +45,7 @@ class SessionPool:
         self.sessions: tuple[KeySession, ...] = tuple(
             KeySession(
                 index,
-                settings.limiter or RateLimiter(gentle=told is None, keys=keys),
+                settings.limiter or FoundRate(is_gentle=told is None, keys=keys),
                 changed=self._changed,
             )
             for index in range(keys)

@@ -299,6 +299,8 @@ class KeySession:
             or self.limiter.is_probing
             or self.breaker.probing
         )
+        if not self.probing:  # another query than the probe has shown it
+            self._probe_asked = None
         is_checked = self.suspicion is not None and self.in_flight > 0  # by what is under way
         if is_checked or (self.probing and self._probe_asked is not None):
             self.closed_until = math.inf

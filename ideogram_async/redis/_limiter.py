@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from ideogram_async._limiter import LimitSource
 from ideogram_async._limits.told_rate import ToldRate
 from ideogram_async._validation import check_rate
-from ideogram_async.redis._found_rate import FoundRate
+from ideogram_async.redis._fleet_rate import FleetRate
 from ideogram_async.redis._link import Link
 from ideogram_async.redis._messages import Announcement, Reply, Report, State
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ideogram_async")
 
-TOLD_SHARE = 0.98
+TOLD_SHARE = 0.99
 """The part of the told rate that is used: each member's even pace has its own beat, and in a window
 some queries more than on the average fall together."""
 REPORT_SECONDS = 0.25
@@ -88,11 +88,12 @@ class RedisLimiter:
         self._redis = redis
         self._name = name
         self._told = told
-        self._found = FoundRate(told)
+        self._found = FleetRate(told)
         self._source: LimitSource = "none"
         self._share, self._prospect = 0.0, 1.0
         self._all = self.rate
         self._pace = ToldRate(LOWEST_RATE)
+        self._held_alone = -math.inf
         self._may_probe = False
         self._probe_asked = math.inf
         self._id = secrets.token_hex(8)
@@ -154,7 +155,7 @@ class RedisLimiter:
             if now >= self.held_until:
                 self._all *= ALONE_KEPT
                 self._keep_share(now)
-            self.held_until = max(self.held_until, now + seconds)
+            self.hold(now + seconds, now)
         else:
             self._refusals.append((asked, -1.0 if retry_after is None else retry_after))
             self._report_soon()
@@ -162,6 +163,7 @@ class RedisLimiter:
 
     def hold(self, until: float, now: float) -> None:  # noqa: ARG002 - the protocol's
         """Send nothing from this member until then."""
+        self._held_alone = max(self._held_alone, until)
         self.held_until = max(self.held_until, until)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
@@ -191,9 +193,11 @@ class RedisLimiter:
                     self._lose(errors.exceptions[0])
                 await anyio.sleep(RETRY_SECONDS)
         finally:
-            self._is_running = False
             with anyio.move_on_after(LEAVE_SECONDS, shield=True):
                 await self._leave(link)
+            self._share, self._prospect = 0.0, 1.0
+            self._is_running, self._is_away, self._leads = False, None, False
+            self._found.forget()
 
     async def _stay(self, link: Link) -> None:
         """Report again and again, and hear the news, until Redis fails."""
@@ -273,7 +277,7 @@ class RedisLimiter:
         if heard.leader is None:
             state = State(heard.rate, heard.source, heard.held, heard.probing)
             self._set(state, asyncio.get_running_loop().time())
-        elif heard.leader == self._id:
+        elif heard.leader in {self._id, "*"}:
             self._report_soon(is_urgent=False)
 
     def _set(self, state: State, now: float) -> None:
@@ -281,7 +285,8 @@ class RedisLimiter:
         if state.probing != self.is_probing:
             self._may_probe, self._probe_asked = False, math.inf
         self.is_probing, self._source = state.probing, state.source
-        self.held_until = state.held + self._behind if state.held else -math.inf
+        held = state.held + self._behind if state.held else -math.inf
+        self.held_until = max(held, self._held_alone)
         if state.rate:  # nobody has decided yet
             told = math.inf if self._told is None else self._told
             self._all = min(state.queries_per_second, told)

@@ -85,7 +85,7 @@ class Reply(State, kw_only=True):
 
 
 class Announcement(msgspec.Struct):
-    """A message of the channel: a new state, or the leader's id, which should report now."""
+    """A message of the channel: a new state, or who should report now: the leader, or all (*)."""
 
     leader: str | None = None
     rate: float = 0.0

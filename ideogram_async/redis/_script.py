@@ -3,7 +3,7 @@
 SCRIPT = """
 -- KEYS[1]: the budget, a JSON text, and the channel of its news.  ARGV[1]: a member's report.
 local DEAD, LEASE, BINDING, GRACE, PROBE = 5, 1.5, 1, 5, 5   -- seconds
-local FRESH = 10
+local FRESH, NUDGE = 10, 0.1
 local KEPT, IDLE, EVEN, HEADROOM, REFUSALS = 600, 0.02, 0.1, 1.2, 50
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
@@ -11,7 +11,8 @@ local report = cjson.decode(ARGV[1])
 local text = redis.call('GET', KEYS[1])
 local fleet = text and cjson.decode(text) or {
   born = now, joined = 0, members = {}, sent = 0, accepted = 0, newest = 0, refused = 0,
-  refusals = {}, rate = 0, source = 'none', held = 0, probing = false, prober = '', probed = 0}
+  refusals = {}, rate = 0, source = 'none', held = 0,
+  probing = false, prober = '', probed = 0, nudged = 0}
 
 local function save()
   redis.call('SET', KEYS[1], cjson.encode(fleet), 'EX', KEPT)
@@ -34,7 +35,7 @@ if not me then
   fleet.joined = fleet.joined + 1
   me = {number = fleet.joined, began = now, seen = now, share = report.share,
     used = 0, pending = 0, waited = 0}
-  -- It comes from before this budget began: Redis was restarted, and others may come, too.
+  -- It had a share: it was cut off, or Redis was restarted, and others may come, too.
   me.returns = report.share > 0
   fleet.members[report.id] = me
 end
@@ -105,7 +106,12 @@ end
 -- What it will have once others have given back, and once its queries wait, and those of members
 -- that have just come.
 local prospect = me.binds and share or math.max(share, free / (binding + fresh + 1))
+local target = share
 share = math.max(math.min(share, 1 - others), 0)
+if share < target / 2 and now - fleet.nudged > NUDGE then
+  fleet.nudged = now
+  publish({leader = '*'})
+end
 if me.returns and now - fleet.born < GRACE then share = math.min(share, report.share) end
 me.share = share
 
@@ -114,7 +120,8 @@ local reply = {
   now = now, share = share, prospect = prospect,
   rate = fleet.rate, source = fleet.source, held = fleet.held,
   probing = fleet.probing, probe = probe, leads = leader == report.id, pending = pending,
-  sent = fleet.sent, accepted = fleet.accepted, newest = fleet.newest, refused = fleet.refused}
+  sent = fleet.sent, accepted = fleet.accepted, newest = fleet.newest,
+  refused = fleet.refused}
 local new = {}
 for _, one in ipairs(fleet.refusals) do
   if one[1] > report.refused then table.insert(new, {one[2], one[3]}) end
@@ -129,6 +136,7 @@ return cjson.encode(reply)
 - BINDING: seconds after a query that waited for its pace in which a member's share counts as small.
 - GRACE: seconds of a new budget in which members of the old one gain nothing.
 - PROBE: seconds after which another member probes: the prober may be dead.
+- NUDGE: seconds between two requests that all report, since one has far less than its part.
 - FRESH: seconds in which a member that has joined is expected to have work soon.
 - KEPT: seconds that an unused budget is kept.
 - IDLE: the part of the rate that is kept, by all together, for what comes at an idle member.

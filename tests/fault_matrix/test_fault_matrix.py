@@ -108,17 +108,17 @@ STATUSES = [
     delays_the_id(8, "502 with 7 s", reply(b"", "502 X", "Retry-After: 7"), 7, 7.7),
     *(
         holds_the_session(
-            8, f"429 with {wait}", reply(b"", "429 X", f"Retry-After: {wait}"), 0.25, 0.275
+            8, f"429 with {wait}", reply(b"", "429 X", f"Retry-After: {wait}"), 0.16, 0.19
         )
         for wait in ("nan", "-5", "inf", "1e3", "0", "soon")
     ),
     holds_the_session(
-        9, "429, empty body", b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n", 0.25, 0.275
+        9, "429, empty body", b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n", 0.16, 0.19
     ),
     holds_the_session(
-        9, "429, two objects", reply(b'{"error":{"message":"a"}}' * 2, "429 X"), 0.25, 0.275
+        9, "429, two objects", reply(b'{"error":{"message":"a"}}' * 2, "429 X"), 0.16, 0.19
     ),
-    holds_the_session(9, "503 HTML, as nginx words it", page("503 X"), 0.25, 0.275),
+    holds_the_session(9, "503 HTML, as nginx words it", page("503 X"), 0.16, 0.19),
     ends_the_run(
         10,
         "401 for the only key",

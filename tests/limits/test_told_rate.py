@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +46,15 @@ def test_a_hold_closes_a_told_rate() -> None:
     limiter.hold(7.0, 1.0)
     limiter.hold(3.0, 1.0)
     assert limiter.opens_at(1.0) == 7.0
+
+
+def test_a_rate_that_changes_keeps_what_was_sent_too_soon() -> None:
+    """A query that waits for a half of its turn waits for a half of the new one, and no burst."""
+    limiter = ToldRate(0.1)
+    limiter.sent(100.0)
+    assert limiter.opens_at(100.0) == 110.0
+    limiter.change_rate(10.0, 105.0)
+    assert limiter.opens_at(105.0) == pytest.approx(105.05)
+    limiter.change_rate(1.0, 200.0)
+    limiter.sent(200.0)
+    assert limiter.opens_at(200.0) == pytest.approx(201.0)

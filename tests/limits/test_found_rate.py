@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.schedule import pacing
-from ideogram_async import FixedInterval, IdeogramClient
+from ideogram_async import FixedInterval, IdeogramClient, RateLimitError
+from ideogram_async._limits.found_rate import FLOOR, FoundRate
 from ideogram_async._limits.pool import SessionPool
-from ideogram_async._limits.rate_limiter import FLOOR, RateLimiter
 from ideogram_async.testing import Gateway, SlidingWindow, TokenBucket, json_reply
 from tests.support.settings import settled
 
@@ -97,7 +97,7 @@ async def test_limits_of_many_kinds(scenario: pacing.Scenario, seed: int) -> Non
 
 async def test_no_limit_is_made_of_bad_luck() -> None:
     """Refusals that have nothing to do with the rate cost less than 40 % of the throughput."""
-    for goal in await pacing.saturated(7, seconds=20):
+    for goal in await pacing.saturated(7, seconds=40):
         assert goal.holds, goal
 
 
@@ -192,7 +192,7 @@ def test_no_answers_ever_stop_a_throttle(
     events: list[tuple[str, float, float | None]], gentle: bool
 ) -> None:
     """Whatever is accepted and refused, the rate stays within bounds, and no hold is endless."""
-    throttle, now, asked = RateLimiter(gentle=gentle), 1000.0, [1000.0]
+    throttle, now, asked = FoundRate(is_gentle=gentle), 1000.0, [1000.0]
     for kind, seconds, retry_after in events:
         now += seconds
         if kind == "send":
@@ -205,7 +205,10 @@ def test_no_answers_ever_stop_a_throttle(
             throttle.refused(asked[-1], retry_after, now)
         assert throttle.rate >= FLOOR
         assert throttle.held_until <= now + 330
-        assert throttle.next_at <= now + 1 / FLOOR + 1e-6 or throttle.rate < 1
+        assert (
+            throttle.opens_at(now) <= max(now, throttle.held_until) + 1 / FLOOR + 1e-6
+            or throttle.rate < 1
+        )
 
 
 @pytest.mark.parametrize("told", [None, 10.0])
@@ -227,8 +230,84 @@ def test_holds_are_spread() -> None:
     ends = set()
     for seed in range(10):
         random.seed(seed)
-        throttle = RateLimiter(gentle=True)
+        throttle = FoundRate(is_gentle=True)
         throttle.refused(0.0, 60.0, 0.0)
         ends.add(throttle.held_until)
     assert len(ends) == 10
     assert all(60 <= end <= 66 for end in ends)
+
+
+def test_a_probe_that_another_query_overtook() -> None:
+    """A query of another id may show that the key is open: the next hold has a probe of its own."""
+    session = SessionPool(settled()).sessions[0]
+    refusal = RateLimitError("429", status=429)
+    session.sent(1.0, immediate=False)
+    session.throttled(refusal, 1.0, 1.1, is_known=True)
+    session.sent(3.0, immediate=False)
+    session.sent_newcomer(3.5)
+    session.answered(3.5, 3.6)
+    session.answered(3.0, 4.0)
+    session.sent(5.0, immediate=False)
+    session.throttled(refusal, 5.0, 5.1, is_known=True)
+    session.returned()
+    assert session.opens_at(60.0, immediate=False) <= 60.0
+
+
+def refused_often(limiter: FoundRate, share: float, seconds: float) -> float:
+    """Return how many queries per second go out, of which a share is refused whatever the rate."""
+    rng, now, sent = random.Random(1), 1000.0, 0
+    until = now + seconds
+    while now < until:
+        limiter.wait(100)
+        now = max(now + 0.005, limiter.opens_at(now))
+        limiter.sent(now)
+        sent += 1
+        if rng.random() < share:
+            limiter.refused(now, None, now)
+        else:
+            limiter.accepted(now, now)
+    return sent / seconds
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1])
+def test_refusals_by_chance_are_learned(share: float) -> None:
+    """Where refusals do not depend on the rate, it rises to what is wanted, and chance is known."""
+    limiter = FoundRate()
+    assert refused_often(limiter, share, 120) > 40
+    assert limiter.chance.is_known
+
+
+def test_a_limit_is_no_chance() -> None:
+    """A bucket of 20 per second: about that is accepted, few are refused, and no chance is seen."""
+    limiter, bucket, now = FoundRate(), TokenBucket(20, 20), 1000.0
+    accepted = refused = 0
+    while now < 1300.0:
+        limiter.wait(100)
+        now = max(now, limiter.opens_at(now))
+        limiter.sent(now)
+        if bucket.admit(now, None):
+            limiter.accepted(now, now)
+            accepted += 1
+        else:
+            limiter.refused(now, None, now)
+            refused += 1
+    assert accepted >= 0.95 * 300 * 20
+    assert refused <= 0.01 * accepted
+    assert not limiter.chance.is_known
+
+
+def test_a_long_hold_does_not_sink_the_rate() -> None:
+    """Holds by `Retry-After` are no time in which the limit was tried: the rate stays."""
+    limiter, now = FoundRate(), 1000.0
+    for _ in range(5):
+        for _ in range(200):
+            limiter.wait(100)
+            now = max(now, limiter.opens_at(now))
+            limiter.sent(now)
+            limiter.accepted(now, now)
+        limiter.sent(now)
+        limiter.refused(now, 60.0, now)
+        now = limiter.opens_at(now)
+        limiter.sent(now)
+        limiter.accepted(now, now)
+    assert limiter.rate > 10

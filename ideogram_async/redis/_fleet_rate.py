@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 
-from ideogram_async._limits.rate_limiter import RateLimiter
+from ideogram_async._limits.found_rate import FoundRate
 from ideogram_async.redis._messages import NO_LIMIT, Decision, Reply
 
 
-class FoundRate:
+class FleetRate:
     """The rate limiter of all members together, as this one sees it."""
 
     def __init__(self, told: float | None) -> None:
-        self._limiter = RateLimiter(gentle=told is None)
+        self._limiter = FoundRate(is_gentle=told is None)
         self._told = math.inf if told is None else told
         self._last: Reply | None = None
         self._heard_at = 0.0
@@ -55,7 +55,7 @@ class FoundRate:
     def decision(self, now: float) -> Decision:
         """Return what follows from it for all."""
         limiter = self._limiter
-        rate = min(limiter.rate, self._told)
+        rate = min(limiter.pace, self._told)
         return Decision(
             rate=NO_LIMIT if rate == math.inf else rate,
             source=limiter.source,

@@ -1,0 +1,267 @@
+"""A limit that nobody told: found by what the gateway accepts and refuses."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+from ideogram_async._limiter import LimitSource
+from ideogram_async._limits.chance import Chance
+
+START_RATE, START_SECONDS = 18.0, 10.0
+"""It starts at 18 queries per second, or at all pending ids in 10 s, if that is more: 18 was the
+best for one client of the peers' test, and still good for two."""
+FLOOR, CEILING = 1 / 60, 1e6
+"""Queries per second that remain after any cut, and the most that a cut of no rate leaves."""
+MADE_UP_SECONDS = 0.05
+"""Lateness that is made up while due queries wait."""
+KEPT = 0.97
+"""The part of the accepted rate that is kept at a cut."""
+CUT = 0.7
+"""The most that one refused query cuts, and the cut where the pace had not been used."""
+IDLE_SHARE = 0.1
+"""The part of the time in which the pace may be unused, and still tell the limit."""
+IDLE_SECONDS = 10.0
+"""Seconds without a query after which what was accepted before tells nothing of the limit."""
+HOLD_QUERIES, SHORTEST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 3, 0.1, 20.0
+"""At a limit it holds for as long as 3 queries take, within these bounds; twice as long each time
+that the query after a hold is refused."""
+FULL_HOLDS = 2
+"""Holds by `Retry-After` whose first query was accepted, before chance may overrule it."""
+STEADY_SECONDS = 30.0
+"""Where the gateway closes for long after so many seconds without a refusal, the rate is kept
+once: an outage looks like that, and a window closes again."""
+MEASURED_QUERIES = 12
+"""Accepted queries from which their rate is known to be safe."""
+SUSPICIOUS_SHARE = 0.85
+"""An alarm below this part of the last alarm's rate may be by chance."""
+TRIAL_QUERIES, TRIAL_RATE = 80, 0.85
+"""Queries that then go out at this part of the safe rate: a refusal among them is by chance. Of
+chance at 3 %, one in twelve trials passes."""
+GIVEN_BACK = 1.1
+GIVEN_BACK_AT_FIRST = 2.0
+"""The rate, by the safe one, up to which a cut is taken back."""
+CHANCE_SECONDS = 5.0
+"""Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
+GROWTH, CHANCE_GROWTH, GROWTH_SECONDS = 0.004, 0.02, 3.0
+"""While a due query waits the rate grows by 0.004 · (1 + g / 3 s) per second, g: such seconds since
+the last cut; by 0.02 · … where refusals by chance are known."""
+FIRST_GROWTH, FIRST_GROWTH_SECONDS = 0.02, 5.0
+"""Before a limit has shown: by 0.02 · (1 + (g / 5 s)²) per second …"""
+FAST_RATE, FASTEST_GROWTH = 100.0, 0.5
+"""… or by (rate / 100)² if that is more, at most 0.5: 500 per second after 15 s."""
+GROWTH_PER_QUERY = 0.15
+"""Seconds of growth that one query may bring: a slow limit shows late."""
+
+
+class FoundRate:
+    """When one session may send.
+
+    The cases of a refusal:
+
+    1. It was sent before the last alarm: nothing new. Its `Retry-After` is kept.
+    2. It is the query after a hold: the gateway is closed still; hold for twice as long.
+    3. In a trial, well below what was accepted: it is by chance. The last cut is taken back.
+    4. Chance explains it: only its id waits. Its `Retry-After` is kept until two were in vain.
+    5. An alarm: hold, then let one query find out if more are accepted.
+
+    That query's acceptance tells the rate:
+
+    a. Closed for long, where the rate had been accepted for long: an outage. It is kept, once.
+    b. The pace had been used: what was accepted since the last such moment, the hold included.
+    c. It had not: the rate is cut by 0.7, and may be wrong. No limit is known by that.
+    """
+
+    def __init__(self, *, is_gentle: bool = True, keys: int = 1) -> None:
+        self.rate: float = START_RATE / keys if is_gentle else math.inf
+        self.source: LimitSource = "none"
+        self.held_until: float = -math.inf
+        self.is_probing: bool = False
+        self.chance: Chance = Chance()
+        self._keys = keys
+        self._is_shared = keys > 1
+        # The pace
+        self._next = -math.inf
+        self._last_sent = -math.inf
+        self._waited = False
+        self._grown = 0.0
+        # What is measured since the last hold
+        self._since = math.inf
+        self._accepted = 0
+        self._idle = 0.0
+        # The last alarm
+        self._alarm_at = -math.inf
+        self._open_until = -math.inf
+        self._closed = 0
+        self._is_forgiven = False
+        self._is_told = False
+        self._full_holds = 0
+        # The last cut
+        self._rate_before = self._rate_of_alarm = self._safe = 0.0
+        self._source_before: LimitSource = "none"
+        self._trial = 0
+        self._is_proven = False
+        self._unhurt = 0.0
+
+    def opens_at(self, now: float) -> float:  # noqa: ARG002 - the protocol's
+        """Return when the next query may be sent."""
+        return max(self._next, self.held_until)
+
+    @property
+    def pace(self) -> float:
+        """Queries per second that go out now: fewer than `rate` in a trial."""
+        return TRIAL_RATE * self.rate if self._trial else self.rate
+
+    def wait(self, pending: float) -> None:
+        """Record that a due query waits for the rate: it may grow."""
+        self._waited = True
+        if self.source == "none":
+            self.rate = max(self.rate, pending / self._keys / START_SECONDS)
+
+    def sent(self, now: float, *, paced: bool = True) -> None:
+        """Record a query."""
+        idle = now - max(self._last_sent, self._next, self.held_until)
+        if idle > IDLE_SECONDS and not self.is_probing:
+            self._measure(now)
+            self._grown = 0.0
+        elif idle > 0 and not self._waited:
+            self._idle += idle
+        if paced and self.rate < math.inf:
+            if self._waited and not (self.is_probing or self._trial):
+                self._grow(now - self._last_sent)
+            self._next = max(self._next, now - MADE_UP_SECONDS * self._waited) + 1 / self.pace
+        self._waited = False
+        self._last_sent = now
+
+    def accepted(self, asked: float, now: float) -> None:
+        """Record an accepted query."""
+        self._accepted += 1
+        self.chance.accepted(is_safe=self._is_safe)
+        if asked < self._alarm_at:
+            return
+        if self.is_probing:
+            self._reopen(now)
+        elif self._trial:
+            self._trial -= 1
+            if not self._trial:
+                self._is_proven = True
+                self._unhurt = self.rate
+                self.chance.pass_trial()
+
+    def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
+        """Record a refusal; return whether it holds the session. See the cases above."""
+        if asked < self._alarm_at:
+            self._hold_for(retry_after or 0.0, now)
+            return False
+        if self.is_probing:
+            self._closed += 1
+            return self._alarm(retry_after, now)
+        is_alarm = self.chance.refused(is_safe=self._is_safe)
+        if self._trial and not self.chance.is_known and not self._is_shared:
+            self.chance.learn()
+            self._rate_before = self._unhurt
+            is_alarm = False
+        if not is_alarm:
+            if self._trial or (self.chance.is_known and self._is_safe):
+                self._take_cut_back()
+            if now - self._since > CHANCE_SECONDS:
+                self._measure(now)
+            return (
+                bool(retry_after)
+                and self._full_holds < FULL_HOLDS
+                and self._alarm(retry_after, now)
+            )
+        if self.chance.is_refuted():
+            self._safe = 0.0
+        return self._alarm(retry_after, now)
+
+    def hold(self, until: float, now: float) -> None:
+        """Hold, and cut, for a refusal that another user of the same limit has had."""
+        self._is_shared = True
+        if not self.is_probing and now > self._since:
+            self._cut(now)
+        self.source = "found"
+        self.held_until = max(self.held_until, until)
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Do nothing: it never opens sooner than it said."""
+
+    @property
+    def _is_safe(self) -> bool:
+        """Whether the rate, or the trial's, was accepted before."""
+        return self._trial > 0 or self.rate <= self._safe
+
+    def _take_cut_back(self) -> None:
+        self.source, self._trial = self._source_before, 0
+        most = GIVEN_BACK if self._unhurt != self._rate_before else GIVEN_BACK_AT_FIRST
+        self.rate = max(self.rate, min(self._rate_before, most * self._safe))
+
+    def _alarm(self, retry_after: float | None, now: float) -> bool:
+        if not self.is_probing:
+            self._open_until = now
+        self._alarm_at, self.is_probing, self._is_told = now, True, bool(retry_after)
+        pause = max(HOLD_QUERIES / self.rate, SHORTEST_HOLD_SECONDS) * 2.0 ** min(self._closed, 10)
+        pause = min(pause, LONGEST_HOLD_SECONDS)
+        self._hold_for(max(retry_after or 0.0, pause), now)
+        if retry_after and retry_after > pause:  # the limit is not tried meanwhile
+            self._since += self.held_until - now - pause
+        return True
+
+    def _hold_for(self, seconds: float, now: float) -> None:
+        # Jittered, so that the clients of one gateway do not wake as a herd.
+        jitter = random.uniform(1.0, 1.1)  # noqa: S311 - no secret
+        self.held_until = max(self.held_until, now + seconds * jitter)
+
+    def _reopen(self, now: float) -> None:
+        """Go on after a hold whose query was accepted: see the cases a to c."""
+        self.is_probing = False
+        self._full_holds += self._is_told and not self._closed
+        seconds = self._open_until - self._since
+        is_used = self.source == "none" or self._accepted >= CUT * self.rate * seconds
+        is_outage = self._closed > 1 and seconds >= STEADY_SECONDS and is_used
+        if is_outage and not self._is_forgiven:
+            self._is_forgiven = True
+            self.rate *= KEPT
+            self._grown = 0.0
+        else:
+            self._is_forgiven = False
+            self._cut(now)
+        self._closed = 0
+        self._next = now + 1 / self.rate
+
+    def _cut(self, now: float) -> None:
+        until = self._open_until if self.chance.is_known else now
+        elapsed = max(until - self._since, 1e-3)
+        measured = self._accepted / elapsed
+        self._rate_before, self._source_before = before, _ = self.rate, self.source
+        self._unhurt = max(before, self._unhurt)
+        rate = CUT ** max(self._closed, 1) * min(before, CEILING)
+        if self._idle <= IDLE_SHARE * elapsed:
+            rate = min(max(KEPT * measured, rate), before)
+            self.source = "found"
+            if self._accepted >= MEASURED_QUERIES:
+                is_early = before <= max(self._safe, SUSPICIOUS_SHARE * self._rate_of_alarm)
+                is_early = is_early or not self._is_proven
+                self._safe, self._rate_of_alarm = measured, before
+                is_trial = rate <= measured and (is_early or self.chance.is_known)
+                self._trial = TRIAL_QUERIES if is_trial else 0
+        self.rate = max(rate, FLOOR)
+        self._measure(now)
+        self._grown = 0.0
+
+    def _measure(self, now: float) -> None:
+        """Begin to measure what is accepted."""
+        self._since, self._accepted, self._idle = now, 0, 0.0
+
+    def _grow(self, seconds: float) -> None:
+        seconds = min(seconds, GROWTH_PER_QUERY)
+        if self.source == "none":
+            growth = FIRST_GROWTH * (1 + (self._grown / FIRST_GROWTH_SECONDS) ** 2)
+        else:
+            growth = CHANCE_GROWTH if self.chance.is_known else GROWTH
+            growth *= 1 + self._grown / GROWTH_SECONDS
+        if self.source == "none" or self.chance.is_known:
+            growth = max(growth, min((self.rate / FAST_RATE) ** 2, FASTEST_GROWTH))
+        self._grown += seconds
+        self.rate *= 1 + growth * seconds
