@@ -33,7 +33,7 @@ refused as often as new ones: then those of new ids are their own."""
 KNOWN_ASKED_IN_DOUBT = 12
 """Known ids that are asked next, once a new id's refusal was charged to the rate."""
 GOOD_ANSWERS_WITHOUT_DOUBT = 100
-"""Good answers after a known id's refusal in which a new id's needs no such check: it is a limit."""
+"""Good answers after a known id's refusal in which a new id's needs no check: it is a limit's."""
 ADDRESS_TRIES = 3
 ADDRESS_SECONDS = 10.0
 """Tries, and seconds from the first to the last, after which web pages and the like end the run."""
