@@ -21,11 +21,16 @@ class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Queries that were throttled (429, 503), or whose key was refused."""
     rate: float | None = None
     """Queries per second that the session now allows itself. None: no limit was met so far."""
+    limit_source: Literal["none", "told", "found", "header"] = "none"
+    """How the limit is known. told: by `max_rate`. found: by what was accepted and refused.
+    header: by an answer's `RateLimit` or the like. none: no limit has shown."""
+    limit_certain: bool = False
+    """Whether the rate was told, or found and tried: else it rests on few queries so far."""
     state: SessionState = "open"
     """open: in use. throttled: it waits after a refusal. broken: the gateway is down.
     refused: the key was refused."""
     held: float = 0.0
-    """Seconds that a throttle or a `Retry-After` still holds the session."""
+    """Seconds that a throttle or a `Retry-After` still holds the session; `reason` says why."""
     next_try: float = 0.0
     """Seconds until it sends the next test query, where it is not open; 0 while one is sent."""
     reason: str | None = None

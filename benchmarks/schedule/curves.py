@@ -17,6 +17,7 @@ import argparse
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +25,7 @@ import msgspec
 from benchmarks._report import argument_parser, report, say, write
 from benchmarks._report import figure as new_figure
 from benchmarks.schedule.goals import Evidence, judge
+from benchmarks.schedule.informed import poll_informed
 from benchmarks.schedule.simulation import Curve, optimum, poll_blindly, simulate
 from benchmarks.schedule.workloads import DURATION_LAW, PROGRESS, WORKLOADS, workload
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     Delay = Callable[[int, random.Random], float]
 
+DEFAULT_PRICE = 0.05
 SEEDS = (21, 22, 23)
 PRICES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 BOUND_PRICES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -93,6 +96,16 @@ def adaptive(task: tuple[str, str, int, int]) -> list[Point]:
     return points
 
 
+def informed(task: tuple[str, int, int]) -> list[Point]:
+    """Measure the policy that knows the laws, on linear progress."""
+    name, seed, n = task
+    work = workload(name, seed, n)
+    return [
+        Point("informed", price, name, "linear", seed, *_figures(poll_informed(work, price)))
+        for price in PRICES
+    ]
+
+
 def _figures(cost: Outcome) -> tuple[float, float, float]:
     return cost.mean_lag, cost.percentile(0.95), cost.mean_polls
 
@@ -104,7 +117,11 @@ def measure(seeds: Sequence[int], n: int, processes: int) -> list[Point]:
         (name, kind, seed, n) for name in WORKLOADS for kind in PROGRESS for seed in seeds
     ]
     with ProcessPoolExecutor(processes) as pool:
-        parts = [*pool.map(blind, plain), *pool.map(adaptive, by_progress)]
+        parts = [
+            *pool.map(blind, plain),
+            *pool.map(adaptive, by_progress),
+            *pool.map(informed, [(name, seed, n // 5) for name in DURATION_LAW for seed in seeds]),
+        ]
     return [point for part in parts for point in part]
 
 
@@ -156,6 +173,9 @@ def _panel(ax: Any, points: Sequence[Point], name: str, kind: str) -> None:
     lines = [("fixed intervals", "fixed", "any", "o-"), ("adaptive, by price", "ours", kind, "s-")]
     for label, policy, shown, style in lines:
         ax.plot(*zip(*_curve(points, policy, name, shown).points, strict=True), style, label=label)
+    if kind == "linear" and name in DURATION_LAW:
+        points_known = _curve(points, "informed", name, kind).points
+        ax.plot(*zip(*points_known, strict=True), "k--", label="knows the laws")
     if kind == "absent" and name in DURATION_LAW:
         bound = optimum(name, BOUND_PRICES).points
         ax.plot(*zip(*bound, strict=True), "k--", label="Barlow-Proschan bound")
@@ -180,7 +200,7 @@ def main() -> None:
     points = measure(seeds, n, arguments.processes)
     curves = [_by_seed(points, seed) for seed in seeds]
     bounds = {name: optimum(name, BOUND_PRICES) for name in DURATION_LAW}
-    goals = judge(Evidence(curves, _worst_p95(points), bounds, seeds))
+    goals = judge(Evidence(curves, _worst_p95(points), bounds, seeds, _by_informed(points)))
     say((*table(points), *report(goals, "Goals (the worst of all seeds)")))
     document = {"goals": goals, "points": points}
     write(arguments.output, "schedule", document, lambda path: plot(points, path))
@@ -198,8 +218,24 @@ def _worst_p95(points: Sequence[Point]) -> list[tuple[float, float, float]]:
     return [
         (point.lag, point.lag_p95, point.polls)
         for point in points
-        if point.setting == 0.05 and point.progress == "linear" and point.workload != "E"
+        if point.policy == "ours"
+        and (point.setting, point.progress) == (DEFAULT_PRICE, "linear")
+        and point.workload != "E"
     ]
+
+
+def _by_informed(points: Sequence[Point]) -> dict[str, float]:
+    """Return J = lag + price x queries at the default price, by that of the informed policy."""
+    cost = {}
+    for policy in ("ours", "informed"):
+        for name in DURATION_LAW:
+            key = (policy, name, "linear", DEFAULT_PRICE)
+            cost[policy, name] = fmean(
+                point.lag + DEFAULT_PRICE * point.polls
+                for point in points
+                if (point.policy, point.workload, point.progress, point.setting) == key
+            )
+    return {name: cost["ours", name] / cost["informed", name] for name in DURATION_LAW}
 
 
 if __name__ == "__main__":

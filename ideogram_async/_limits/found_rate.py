@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 
 from ideogram_async._limiter import LimitSource
+from ideogram_async._limits.announced_limit import AnnouncedLimit
 from ideogram_async._limits.chance import Chance
 
 START_RATE, START_SECONDS = 18.0, 10.0
@@ -34,13 +35,10 @@ STEADY_SECONDS = 30.0
 once: an outage looks like that, and a window closes again."""
 MEASURED_QUERIES = 12
 """Accepted queries from which their rate is known to be safe."""
-SUSPICIOUS_SHARE = 0.85
-"""An alarm below this part of the last alarm's rate may be by chance."""
 TRIAL_QUERIES, TRIAL_RATE = 80, 0.85
 """Queries that then go out at this part of the safe rate: a refusal among them is by chance. Of
 chance at 3 %, one in twelve trials passes."""
-GIVEN_BACK = 1.1
-GIVEN_BACK_AT_FIRST = 2.0
+GIVEN_BACK = 1.3
 """The rate, by the safe one, up to which a cut is taken back."""
 CHANCE_SECONDS = 5.0
 """Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
@@ -74,11 +72,14 @@ class FoundRate:
     """
 
     def __init__(self, *, is_gentle: bool = True, keys: int = 1) -> None:
-        self.rate: float = START_RATE / keys if is_gentle else math.inf
-        self.source: LimitSource = "none"
+        self._rate: float = START_RATE / keys if is_gentle else math.inf
+        self._source: LimitSource = "none"
         self.held_until: float = -math.inf
         self.is_probing: bool = False
+        self.is_certain: bool = False
+        """Whether a trial below the limit was accepted in full."""
         self.chance: Chance = Chance()
+        self._announced = AnnouncedLimit()
         self._keys = keys
         self._is_shared = keys > 1
         # The pace
@@ -90,6 +91,7 @@ class FoundRate:
         self._since = math.inf
         self._accepted = 0
         self._idle = 0.0
+        self._untried = 0.0
         # The last alarm
         self._alarm_at = -math.inf
         self._open_until = -math.inf
@@ -98,55 +100,79 @@ class FoundRate:
         self._is_told = False
         self._full_holds = 0
         # The last cut
-        self._rate_before = self._rate_of_alarm = self._safe = 0.0
+        self._rate_before = self._safe = 0.0
         self._source_before: LimitSource = "none"
         self._trial = 0
-        self._is_proven = False
-        self._unhurt = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Queries per second: what was found, or what a header allows, if that is less."""
+        bound = self._announced.rate
+        if bound < self._rate:  # looked at for each query: no `min`
+            return bound
+        return self._rate
+
+    @property
+    def source(self) -> LimitSource:
+        """How the limit is known."""
+        return "header" if self._announced.rate < self._rate else self._source
 
     def opens_at(self, now: float) -> float:  # noqa: ARG002 - the protocol's
         """Return when the next query may be sent."""
-        return max(self._next, self.held_until)
+        if self._next < self.held_until:
+            return self.held_until
+        return self._next
 
     @property
     def pace(self) -> float:
         """Queries per second that go out now: fewer than `rate` in a trial."""
-        return TRIAL_RATE * self.rate if self._trial else self.rate
+        return min(TRIAL_RATE * self._rate if self._trial else self._rate, self._announced.rate)
 
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate: it may grow."""
         self._waited = True
-        if self.source == "none":
-            self.rate = max(self.rate, pending / self._keys / START_SECONDS)
+        if self._source == "none":
+            self._rate = max(self._rate, pending / self._keys / START_SECONDS)
 
     def sent(self, now: float, *, paced: bool = True) -> None:
         """Record a query."""
+        if now - self._last_sent > IDLE_SECONDS or not self._waited:
+            self._count_idle(now)
+        rate = self._rate
+        if self._trial:
+            rate *= TRIAL_RATE
+        elif self._waited and paced and not self.is_probing and rate < self._announced.rate:
+            self._grow(now - self._last_sent)
+            rate = self._rate
+        if self._announced.rate < math.inf:
+            rate = min(rate, self._announced.bound(now))
+        if paced:
+            late = now - MADE_UP_SECONDS if self._waited else now
+            self._next = max(self._next, late) + 1 / rate
+        self._waited = False
+        self._last_sent = now
+
+    def _count_idle(self, now: float) -> None:
+        """Record how long the pace would have allowed a query, and none was due."""
         idle = now - max(self._last_sent, self._next, self.held_until)
         if idle > IDLE_SECONDS and not self.is_probing:
             self._measure(now)
             self._grown = 0.0
         elif idle > 0 and not self._waited:
             self._idle += idle
-        if paced and self.rate < math.inf:
-            if self._waited and not (self.is_probing or self._trial):
-                self._grow(now - self._last_sent)
-            self._next = max(self._next, now - MADE_UP_SECONDS * self._waited) + 1 / self.pace
-        self._waited = False
-        self._last_sent = now
 
     def accepted(self, asked: float, now: float) -> None:
         """Record an accepted query."""
         self._accepted += 1
-        self.chance.accepted(is_safe=self._is_safe)
-        if asked < self._alarm_at:
-            return
-        if self.is_probing:
+        if self._announced.rate < math.inf:
+            self._announced.accepted()
+        self.chance.accepted(is_safe=self._trial > 0 or self._rate <= self._safe)
+        if self.is_probing and asked >= self._alarm_at:
             self._reopen(now)
-        elif self._trial:
+        elif self._trial and asked >= self._alarm_at:
             self._trial -= 1
             if not self._trial:
-                self._is_proven = True
-                self._unhurt = self.rate
+                self.is_certain = True
                 self.chance.pass_trial()
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
@@ -160,7 +186,7 @@ class FoundRate:
         is_alarm = self.chance.refused(is_safe=self._is_safe)
         if self._trial and not self.chance.is_known and not self._is_shared:
             self.chance.learn()
-            self._rate_before = self._unhurt
+            self.is_certain = False
             is_alarm = False
         if not is_alarm:
             if self._trial or (self.chance.is_known and self._is_safe):
@@ -176,12 +202,18 @@ class FoundRate:
             self._safe = 0.0
         return self._alarm(retry_after, now)
 
+    def announced(self, remaining: float, seconds: float, now: float) -> None:
+        """Record that, by an answer's headers, so many more queries are allowed within a time."""
+        self._announced.announce(remaining, seconds, now)
+        if remaining < 1 and self._announced.bound(now) < math.inf:
+            self._next = max(self._next, self._announced.until)
+
     def hold(self, until: float, now: float) -> None:
         """Hold, and cut, for a refusal that another user of the same limit has had."""
         self._is_shared = True
         if not self.is_probing and now > self._since:
             self._cut(now)
-        self.source = "found"
+        self._source = "found"
         self.held_until = max(self.held_until, until)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
@@ -190,22 +222,21 @@ class FoundRate:
     @property
     def _is_safe(self) -> bool:
         """Whether the rate, or the trial's, was accepted before."""
-        return self._trial > 0 or self.rate <= self._safe
+        return self._trial > 0 or self._rate <= self._safe
 
     def _take_cut_back(self) -> None:
-        self.source, self._trial = self._source_before, 0
-        most = GIVEN_BACK if self._unhurt != self._rate_before else GIVEN_BACK_AT_FIRST
-        self.rate = max(self.rate, min(self._rate_before, most * self._safe))
+        self._source, self._trial = self._source_before, 0
+        self._rate = max(self._rate, min(self._rate_before, GIVEN_BACK * self._safe))
 
     def _alarm(self, retry_after: float | None, now: float) -> bool:
         if not self.is_probing:
             self._open_until = now
         self._alarm_at, self.is_probing, self._is_told = now, True, bool(retry_after)
-        pause = max(HOLD_QUERIES / self.rate, SHORTEST_HOLD_SECONDS) * 2.0 ** min(self._closed, 10)
+        pause = max(HOLD_QUERIES / self._rate, SHORTEST_HOLD_SECONDS) * 2.0 ** min(self._closed, 10)
         pause = min(pause, LONGEST_HOLD_SECONDS)
         self._hold_for(max(retry_after or 0.0, pause), now)
         if retry_after and retry_after > pause:  # the limit is not tried meanwhile
-            self._since += self.held_until - now - pause
+            self._untried += self.held_until - now - pause
         return True
 
     def _hold_for(self, seconds: float, now: float) -> None:
@@ -218,50 +249,48 @@ class FoundRate:
         self.is_probing = False
         self._full_holds += self._is_told and not self._closed
         seconds = self._open_until - self._since
-        is_used = self.source == "none" or self._accepted >= CUT * self.rate * seconds
+        is_used = self._source == "none" or self._accepted >= CUT * self._rate * seconds
         is_outage = self._closed > 1 and seconds >= STEADY_SECONDS and is_used
         if is_outage and not self._is_forgiven:
             self._is_forgiven = True
-            self.rate *= KEPT
+            self._rate *= KEPT
             self._grown = 0.0
         else:
             self._is_forgiven = False
             self._cut(now)
         self._closed = 0
-        self._next = now + 1 / self.rate
+        self._next = now + 1 / self._rate
 
     def _cut(self, now: float) -> None:
-        until = self._open_until if self.chance.is_known else now
+        until = self._open_until if self.chance.is_known else now - self._untried
         elapsed = max(until - self._since, 1e-3)
         measured = self._accepted / elapsed
-        self._rate_before, self._source_before = before, _ = self.rate, self.source
-        self._unhurt = max(before, self._unhurt)
+        self._rate_before, self._source_before = before, _ = self._rate, self._source
         rate = CUT ** max(self._closed, 1) * min(before, CEILING)
         if self._idle <= IDLE_SHARE * elapsed:
             rate = min(max(KEPT * measured, rate), before)
-            self.source = "found"
+            self._source = "found"
             if self._accepted >= MEASURED_QUERIES:
-                is_early = before <= max(self._safe, SUSPICIOUS_SHARE * self._rate_of_alarm)
-                is_early = is_early or not self._is_proven
-                self._safe, self._rate_of_alarm = measured, before
-                is_trial = rate <= measured and (is_early or self.chance.is_known)
+                is_doubtful = before <= self._safe or self.chance.is_known or not self.is_certain
+                self._safe = measured
+                is_trial = is_doubtful and rate <= measured
                 self._trial = TRIAL_QUERIES if is_trial else 0
-        self.rate = max(rate, FLOOR)
+        self._rate = max(rate, FLOOR)
         self._measure(now)
         self._grown = 0.0
 
     def _measure(self, now: float) -> None:
         """Begin to measure what is accepted."""
-        self._since, self._accepted, self._idle = now, 0, 0.0
+        self._since, self._accepted, self._idle, self._untried = now, 0, 0.0, 0.0
 
     def _grow(self, seconds: float) -> None:
         seconds = min(seconds, GROWTH_PER_QUERY)
-        if self.source == "none":
+        if self._source == "none":
             growth = FIRST_GROWTH * (1 + (self._grown / FIRST_GROWTH_SECONDS) ** 2)
         else:
             growth = CHANCE_GROWTH if self.chance.is_known else GROWTH
             growth *= 1 + self._grown / GROWTH_SECONDS
-        if self.source == "none" or self.chance.is_known:
-            growth = max(growth, min((self.rate / FAST_RATE) ** 2, FASTEST_GROWTH))
+        if self._source == "none" or self.chance.is_known:
+            growth = max(growth, min((self._rate / FAST_RATE) ** 2, FASTEST_GROWTH))
         self._grown += seconds
-        self.rate *= 1 + growth * seconds
+        self._rate *= 1 + growth * seconds

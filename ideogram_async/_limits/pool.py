@@ -237,7 +237,7 @@ class SessionPool:
 
     def statistics(self, now: float) -> tuple[SessionStatistics, ...]:
         """Return the figures of each session, in the order of the keys."""
-        return tuple(session.statistics(now) for session in self.sessions)
+        return tuple(session.statistics(now, self._told) for session in self.sessions)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call back whenever a limiter has changed by itself: see `update`."""

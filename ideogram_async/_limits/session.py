@@ -14,6 +14,8 @@ from collections.abc import Callable
 from ideogram_async._errors import RequestError
 from ideogram_async._limiter import Limiter
 from ideogram_async._limits.circuit_breaker import CircuitBreaker
+from ideogram_async._limits.found_rate import FoundRate
+from ideogram_async._protocol.headers import Allowance
 from ideogram_async._statistics import SessionState, SessionStatistics
 
 _log = logging.getLogger("ideogram_async")
@@ -94,7 +96,10 @@ class KeySession:
             return math.inf
         if immediate and self.limiter.source == "none":
             return self.closed_until
-        return max(self.closed_until, self.limiter.opens_at(now))
+        opens_at = self.limiter.opens_at(now)
+        if opens_at < self.closed_until:  # looked at for each query: no `max`
+            return self.closed_until
+        return opens_at
 
     @property
     def newcomer_at(self) -> float:
@@ -150,6 +155,11 @@ class KeySession:
         if self.probing or self.state != "open":
             self._clear_refusal(asked)
             self._ended(asked, now)
+
+    def announced(self, allowance: Allowance, now: float) -> None:
+        """Record what an answer's headers say of the limit: it counts where none was told."""
+        if isinstance(self.limiter, FoundRate):
+            self.limiter.announced(*allowance, now)
 
     def neutral(
         self, asked: float, now: float, *, accepted: bool = False, refused: bool = False
@@ -232,13 +242,18 @@ class KeySession:
         self._retry_at = min(self._retry_at, now)
         self.update(now)
 
-    def statistics(self, now: float) -> SessionStatistics:
-        """Return its figures."""
+    def statistics(self, now: float, told: Limiter | None) -> SessionStatistics:
+        """Return its figures. A rate that was told counts where none was found."""
+        limiter = told if told is not None and self.limiter.source == "none" else self.limiter
         return SessionStatistics(
             queries=self.queries,
             in_flight=self.in_flight,
             refused=self.refused,
-            rate=None if self.limiter.source == "none" else self.limiter.rate,
+            rate=None if limiter.source == "none" else limiter.rate,
+            limit_source=limiter.source,
+            limit_certain=(
+                limiter.is_certain if isinstance(limiter, FoundRate) else limiter.source != "none"
+            ),
             state=self._state(now),
             held=max(self.held_until - now, 0.0),
             next_try=self._next_try(now),

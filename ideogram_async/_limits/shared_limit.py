@@ -24,7 +24,7 @@ class SharedLimitDetector:
         self._row = 0
 
     def refused(self, index: int, now: float) -> None:
-        """Note that a session was refused for the first time since its last cut."""
+        """Record that a session was refused for the first time since its last cut."""
         other = index != self._last_index
         together = now - self._last_at <= TOGETHER
         self._row = 1 if other else self._row + 1

@@ -25,13 +25,14 @@ class ToldRate:
 
     def __init__(self, rate: float) -> None:
         self.rate: float = rate
-        self._next = -math.inf
+        self._interval = 1 / rate
+        self._opens_at = self._next = -math.inf
         self._soonest = -math.inf
         self._waited = False
 
     def opens_at(self, now: float) -> float:  # noqa: ARG002 - the protocol's
         """Return when the next query may be sent."""
-        return max(self._next, self._soonest)
+        return self._opens_at
 
     def wait(self, pending: float) -> None:  # noqa: ARG002 - the protocol's
         """Record that a due query waits: only then lateness is made up."""
@@ -39,10 +40,14 @@ class ToldRate:
 
     def sent(self, now: float, *, paced: bool = True) -> None:  # noqa: ARG002 - all are
         """Record that a query goes out."""
-        made_up, late = (MADE_UP_SECONDS, TIMER_SECONDS) if self._waited else (0.0, 0.0)
-        self._waited = False
-        self._next = max(self._next, now - made_up) + 1 / self.rate
-        self._soonest = max(self._soonest, now - late) + 1 / (MADE_UP_AT * self.rate)
+        if self._waited:
+            self._waited = False
+            self._next = max(self._next, now - MADE_UP_SECONDS) + self._interval
+            soonest = max(self._soonest, now - TIMER_SECONDS) + self._interval / MADE_UP_AT
+            self._soonest = soonest
+            self._opens_at = max(self._next, soonest)
+        else:
+            self._next = self._opens_at = max(self._next, now) + self._interval
 
     def change_rate(self, rate: float, now: float) -> None:
         """Go on at another rate; what was sent too soon for it is made up for at that rate."""
@@ -50,7 +55,8 @@ class ToldRate:
             slower = self.rate / rate
             self._next = min(self._next, now) + max(self._next - now, 0.0) * slower
             self._soonest = min(self._soonest, now) + max(self._soonest - now, 0.0) * slower
-            self.rate = rate
+            self._opens_at = max(self._next, self._soonest)
+            self.rate, self._interval = rate, 1 / rate
 
     def accepted(self, asked: float, now: float) -> None:
         """Do nothing: what the gateway answers changes no rate that was told."""
@@ -63,6 +69,7 @@ class ToldRate:
         """Send nothing until then."""
         self.held_until = max(self.held_until, until)
         self._next = max(self._next, until)
+        self._opens_at = max(self._opens_at, until)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Do nothing: it never opens sooner than it said."""

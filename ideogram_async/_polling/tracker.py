@@ -145,6 +145,8 @@ class JobTracker:
     ) -> None:
         """Decide what an outcome means for the job that it answers, and for its session."""
         try:
+            if outcome.allowance is not None:
+                session.announced(outcome.allowance, now)
             if isinstance(outcome, Fault):
                 self._faulted(job, session, outcome, asked, now)
             else:

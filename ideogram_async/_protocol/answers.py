@@ -26,7 +26,7 @@ from ideogram_async._errors import (
 )
 from ideogram_async._models import SamplingRequest
 from ideogram_async._protocol import lenient
-from ideogram_async._protocol.headers import http_date, retry_after
+from ideogram_async._protocol.headers import allowance, has_allowance, http_date, retry_after
 from ideogram_async._protocol.outcome import Answer, Envelope, Fault, FaultKind
 from ideogram_async._protocol.sanitize import clean
 
@@ -75,7 +75,8 @@ def read_answer(
     for record in records:
         if record.request_id == request_id:
             wait = retry_after(headers) if "Retry-After" in headers else None
-            return Answer(record, http_date(headers.get("Date")), status, body, wait)
+            told = allowance(headers) if has_allowance(headers) else None
+            return Answer(record, http_date(headers.get("Date")), status, body, wait, told)
     return _no_record(request_id, status, empty=not records)
 
 
@@ -118,7 +119,7 @@ class _Failure(msgspec.Struct):
             told = self._redirect()
         elif self._is_html():
             told = "a web page"
-        return Fault(kind, self._error(kind, told))
+        return Fault(kind, self._error(kind, told), allowance=allowance(self.headers))
 
     def fault_of_success(self) -> Fault:
         """Read an answer with a 2xx status that holds no list of records.

@@ -12,6 +12,7 @@ import msgspec
 
 from ideogram_async._errors import RequestError
 from ideogram_async._models import SamplingRequest
+from ideogram_async._protocol.headers import Allowance
 
 KEPT_RAW_BYTES = 16_384
 """A body up to this size is kept as it came, to be decoded once more when somebody asks for it."""
@@ -47,6 +48,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     body: bytes = b""
     retry_after: float | None = None
     """Seconds that the gateway asks to wait before this id is asked again."""
+    allowance: Allowance | None = None
+    """What the gateway says of its limit."""
 
     def kept(self) -> bytes:
         """Return the bytes that `record_of` decodes again: cheaper to hold than the record."""
@@ -66,6 +69,8 @@ class Fault(msgspec.Struct, frozen=True):
     error: RequestError
     foreign: bool = False
     """It speaks of other ids: the connection is out of step and must be closed."""
+    allowance: Allowance | None = None
+    """What the gateway says of its limit."""
 
 
 class Envelope(msgspec.Struct, gc=False):

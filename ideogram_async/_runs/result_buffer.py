@@ -121,26 +121,20 @@ class ResultBuffer(Generic[T]):
 
     # Results out
 
-    async def next(self, holder: object) -> T:
-        """Wait for the next result. Cancelling the wait loses nothing.
-
-        The holder is kept alive until then, and not by the traceback of what is raised.
-        """
-        try:
-            if asyncio.get_running_loop() is not self._loop:
-                raise RuntimeError("the run belongs to another event loop")
-            while not self._ready or self._discarded:
-                if self._early_end is not None or self.complete:
-                    raise self._conclusion()
-                await self._wait_for_change()
-            result: T
-            request_id, result = self._ready.popitem(last=False)
-            self._yielded += 1
-            if self._release is not None and self._is_over(request_id, result):
-                self._release(request_id)
-            return result
-        finally:
-            del holder
+    async def next(self) -> T:
+        """Wait for the next result. Cancelling the wait loses nothing."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("the run belongs to another event loop")
+        while not self._ready or self._discarded:
+            if self._early_end is not None or self.complete:
+                raise self._conclusion()
+            await self._wait_for_change()
+        result: T
+        request_id, result = self._ready.popitem(last=False)
+        self._yielded += 1
+        if self._release is not None and self._is_over(request_id, result):
+            self._release(request_id)
+        return result
 
     def not_taken(self) -> Iterator[str]:
         """Return the ids that have ended, and whose last result the caller has not taken."""

@@ -141,13 +141,65 @@ class RunIterator(Generic[T]):
 
     def __anext__(self) -> Coroutine[Any, Any, T]:
         """Wait for the next result; the wait keeps the run going."""
-        return self._state.results.next(self)
+        return _Wait(self._state.results.next(), self)
 
     def __del__(self) -> None:
         holders = self._holders
         holders.iterators -= 1
         if not (holders.iterators or holders.name or self._state.finished):
             _stop(self._state)
+
+
+class _Wait(Coroutine[Any, Any, T]):
+    """A wait for one result. It keeps the run going until it ends, and no longer.
+
+    The frame of a coroutine function would keep it for as long as a traceback is held, also where
+    the wait was cancelled before its first step.
+    """
+
+    __slots__ = ("_coroutine", "_holder")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], holder: RunIterator[T]) -> None:
+        self._coroutine = coroutine
+        self._holder: RunIterator[T] | None = holder
+
+    def send(self, value: Any) -> Any:
+        """Go on; what is raised is the end."""
+        try:
+            return self._coroutine.send(value)
+        except BaseException:
+            self._holder = None
+            raise
+
+    def throw(self, *error: Any) -> Any:
+        """Go on by an exception, as a cancellation does."""
+        try:
+            return self._coroutine.throw(*error)
+        except BaseException:
+            self._holder = None
+            raise
+
+    def close(self) -> None:
+        """End without a result."""
+        self._coroutine.close()
+        self._holder = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what tools look for at a coroutine: its name, its frame, its state."""
+        return getattr(self._coroutine, name)
+
+    def __await__(self) -> Self:  # an iterator, which `await` sends to
+        return self
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:  # as `send`, without its call
+        try:
+            return self._coroutine.send(None)
+        except BaseException:
+            self._holder = None
+            raise
 
 
 def _stop(state: RunState[Any]) -> None:

@@ -60,11 +60,10 @@ NEW_SECONDS = 2.0
 """A request that is no older by the server's clock is taken as fresh."""
 LEAST_SG = 1e-4
 """A line's end is not taken as more precise, of its duration, lest rounding decide."""
+HUNG = 0.13
+"""Of the time beyond two deviations, that a request which hangs is left alone."""
 LATE = 1.25
 """Of what the last percentage predicts to remain, by which the end is expected."""
-LATE_DEVIATIONS = 0.7
-"""Standard deviations after the line's end at which the end is expected: P = 0.76. Under a rate
-that is shared, 0.5 to 1 gave the least lag."""
 LEAST_STRAY = 0.5
 """Lines are not taken as more precise than this, in variances, however well they did."""
 POINTS_OF_A_LINE = 2
@@ -177,7 +176,7 @@ class AdaptiveSchedule:
     def expected_end(self, state: JobState) -> float | None:
         """Return the end that progress predicts, or as late again as it is overdue.
 
-        1. By the line: late by a part of its deviation.
+        1. By the line: a standard deviation late, where P = 0.84.
         2. By the last percentage: a quarter late.
 
         An answer that comes after the end that its own progress predicts (the round trip was
@@ -187,17 +186,14 @@ class AdaptiveSchedule:
         if job.basis not in {PROGRESS, LINE}:
             return None
         median = exp(job.mu)
-        if job.basis == LINE:
-            end = job.t0 + median * (1 + LATE_DEVIATIONS * job.sg)
-        else:
-            end = job.since + LATE * median
+        end = job.t0 + median * (1 + job.sg) if job.basis == LINE else job.since + LATE * median
         return end if end > job.last else 2 * job.last - end
 
     def is_sure(self, state: JobState) -> bool:
         """Return whether the expected end is that of a line which is believed.
 
         While a rate limits the queries, such a request goes before all others once its end has
-        passed: then it is complete, three times of four.
+        passed: then it is complete, five times of six.
         """
         return state.packed[BASIS] == LINE
 
@@ -232,26 +228,26 @@ class AdaptiveSchedule:
         2. The band's progress is of use: what remains, by the last percentage.
         3. Neither: how long requests take.
         """
-        asked, answered = seen.asked, seen.answered
-        price = self.price
+        asked, price, has_started = seen.asked, self.price, seen.record.has_started
         age = w = within(0.0, asked - job.t0, EVER)
+        deviations = pool.deviations
         if job.line is not None and pool.is_straight and self._by_line(job, pool, age):
             if job.line.points < POINTS_OF_A_LINE:
                 price *= CURIOSITY
-        elif job.k and pool.bands[job.k].sg <= PROGRESS_BELIEVED:
-            band = pool.bands[job.k]
-            job.mu, job.sg = band.mean + job.x, band.sg
+        elif job.k and deviations[job.k] <= PROGRESS_BELIEVED:
+            job.mu, job.sg = pool.bands[job.k].mean + job.x, deviations[job.k]
             crooked = job.k == LAST_BAND and not pool.is_straight
             job.basis = CROOKED if crooked else PROGRESS
             w = within(0.0, asked - job.since, EVER)
         else:
-            job.mu, job.sg, job.basis = pool.bands[0].mean, pool.bands[0].sg, DURATION
-            if seen.record.has_started is False and pool.is_straight:
+            job.mu, job.sg, job.basis = pool.bands[0].mean, deviations[0], DURATION
+            if has_started is False and pool.is_straight:
                 price *= CURIOSITY
         # The lag counts from the last look, the delay from its answer.
-        delay = interval(job.mu, job.sg, w, price) - within(0.0, answered - asked, EVER)
-        delay = max(delay, 0.13 * (w - exp(job.mu + 2 * job.sg)))
-        if seen.record.has_started is not False:
+        delay = interval(job.mu, job.sg, w, price) - within(0.0, seen.answered - asked, EVER)
+        if delay < HUNG * w:
+            delay = max(delay, HUNG * (w - exp(job.mu + 2 * job.sg)))
+        if delay > age and has_started is not False:
             delay = min(delay, max(1.0, age))
         return within(SHORTEST, delay, max(LONGEST, 0.1 * age))
 

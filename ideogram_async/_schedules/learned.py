@@ -128,10 +128,12 @@ class LineSample(NamedTuple):
 class BandPool:
     """What was learned of one kind of request, or of all together."""
 
-    __slots__ = ("bands", "begun", "stray")
+    __slots__ = ("bands", "begun", "deviations", "stray")
 
     def __init__(self, bands: Sequence[Band], stray: Band, begun: Band) -> None:
         self.bands: list[Band] = list(bands)
+        self.deviations: list[float] = [band.sg for band in bands]
+        """The `sg` of each band, which are looked at once per query."""
         self.stray: Band = stray
         self.begun: Band = begun
 
@@ -151,7 +153,9 @@ class BandPool:
         for i in range(1, len(bands)) if k else ():
             if i != k and bands[i].n == _PRIOR_N:
                 bands[i] = bands[i].taught(residual).loosened()
+                self.deviations[i] = bands[i].sg
         bands[k] = bands[k].taught(residual)
+        self.deviations[k] = bands[k].sg
 
     def teach_line(self, sample: LineSample) -> None:
         """Teach how straight lines are, and when progress begins.

@@ -1,4 +1,4 @@
-"""What a terminal gets to see, or a file in its place."""
+"""Text output, on a terminal or in a file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Console(rich_console.Console):
         self.print(Text.assemble(*parts), soft_wrap=True)
 
     def say_cut(self, *parts: str | tuple[str, str]) -> None:
-        """Print one line, of which a terminal shows what it has room for."""
+        """Print one line; a terminal cuts it at its width."""
         if self.is_terminal:
             self.print(Text.assemble(*parts), no_wrap=True, overflow="ellipsis")
         else:

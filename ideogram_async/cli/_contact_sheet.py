@@ -40,6 +40,7 @@ LONGEST_PROMPT = 5000
 CLAMPED_PROMPT = 200
 """Characters of it that are shown; the rest is there after a click."""
 LONGEST_ALT = 300
+LONGEST_ID = 80
 JOINERS = "\u200c\u200d"
 """Kept though they are invisible: without them Persian and Hindi are misspelt, and emoji split."""
 BALANCED = ".balanced"
@@ -112,6 +113,7 @@ class ContactSheet:
         self, request: SamplingRequest | None, request_id: str, paths: Iterable[Path], reason: str
     ) -> None:
         """Show a request: its images, or why there are none. A request is shown once."""
+        request_id = _plain(request_id, LONGEST_ID)
         entry = _entry(request, request_id, [*paths], reason)
         if self._entries.get(request_id) != entry:
             self._entries[request_id] = entry
@@ -245,7 +247,7 @@ def _facts(request: SamplingRequest | None, request_id: str) -> list[str]:
         if request.seed is not None:
             facts.append(f"seed {request.seed}")
         facts.append(_plain(request.model_version or "", 40))
-    return [fact for fact in (*facts, _plain(request_id, 80)) if fact]
+    return [fact for fact in (*facts, request_id) if fact]
 
 
 def _plain(text: str, longest: int) -> str:

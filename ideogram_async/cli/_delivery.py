@@ -1,4 +1,4 @@
-"""Results on their way out: written, told of, their images saved; and what ends a run early."""
+"""Delivery of results: written, reported, their images saved; and what ends a run early."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 async def deliver(
     run: Stream, display: ProgressDisplay, results: Results, saver: ImageSaver | None
 ) -> None:
-    """Write each finished request, tell of each failure, and show the others' progress."""
+    """Write each finished request, report each failure, and show the progress of the others."""
     async for result in run:
         if isinstance(result, RequestError):
             display.ended(result.request_id)
@@ -50,7 +50,7 @@ async def deliver(
 
 @contextmanager
 def explained(run: Stream, results: Results) -> Iterator[None]:
-    """Raise what ended the run early, with what it left, in words."""
+    """Turn what ended the run early into an error that also says what is open."""
     try:
         yield
     except asyncio.CancelledError:

@@ -5,7 +5,6 @@ import random
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from ideogram_async.testing import Gateway
 
 LATENCY = (0.02, 0.1)
-QUERIES_PER_SECOND = 10
+QUERIES_PER_SECOND = 6
 """What each of the two gateways allows; neither the loop nor the library is told."""
 LONGEST_SECONDS = 14.0
 """After which what is not complete yet is counted as open."""
@@ -54,7 +53,7 @@ def demo(
     """Show a loop and this library side by side.
 
     It takes 15 seconds, on this machine alone. Two gateways on loopback get the same requests, and
-    allow 10 queries per second each. One is polled by a loop that asks and sleeps, the other one by
+    allow 6 queries per second each. One is polled by a loop that asks and sleeps, the other one by
     this library. One request fails, and one of the library's two keys is refused.
 
     For example:
@@ -101,7 +100,10 @@ class _Demo:
         self._bars = RequestBars(ids)
         self._loop = Side("gather, sleep(2)", loops)
         self._library = Side("this library", librarys)
-        self._frame = DemoFrame((self._loop, self._library), len(ids), self._bars)
+        heading = (
+            f"{len(ids)} requests at a gateway that allows {QUERIES_PER_SECOND} queries per second"
+        )
+        self._frame = DemoFrame(heading, (self._loop, self._library), len(ids), self._bars)
         self._client = IdeogramClient(
             librarys.url,
             credentials=[Credential(token=key) for key in KEYS],
@@ -219,8 +221,8 @@ def _verdict(loop: Side, library: Side) -> str:
     """Return the comparison in one sentence."""
     share = len(library.gateway.queries) / max(len(loop.gateway.queries), 1)
     told = f"The library sent {share:.0%} of the queries"
-    if library.lags and loop.lags:
-        difference = fmean(loop.lags) - fmean(library.lags)
-        word = "sooner" if difference >= 0 else "later"
-        told += f", and knew of an end {abs(difference):.1f} s {word}"
+    lags = loop.mean_lag(), library.mean_lag()
+    if lags[0] is not None and lags[1] is not None:
+        word = "sooner" if lags[0] >= lags[1] else "later"
+        told += f", and knew of an end {abs(lags[0] - lags[1]):.1f} s {word}"
     return f"{told}."

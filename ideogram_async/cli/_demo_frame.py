@@ -41,26 +41,37 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">
 
 
 class Side:
-    """One way of polling: the gateway that it asks, and the lag of each end that it knows of."""
+    """One way of polling: the gateway that it asks, and when it knew of each end."""
 
     def __init__(self, name: str, gateway: Gateway) -> None:
         self.name = name
         self.gateway = gateway
-        self.lags: list[float] = []
-        """Seconds from the end of a request until this way knew."""
+        self.known: dict[str, float] = {}
+        """Loop times by request id."""
 
     def ended(self, request_id: str) -> None:
         """Record that the end of a request is known."""
+        self.known[request_id] = asyncio.get_running_loop().time()
+
+    def mean_lag(self) -> float | None:
+        """Return the mean seconds from the end of a request until it is known, or until now."""
         now = asyncio.get_running_loop().time()
-        self.lags.append(now - self.gateway.completes_at(request_id))
+        lags = [
+            self.known.get(request_id, now) - submission.completes_at
+            for request_id, submission in self.gateway.submissions.items()
+            if submission.completes_at <= now
+        ]
+        return fmean(lags) if lags else None
 
 
 class DemoFrame:
     """The screen at one time."""
 
-    def __init__(self, sides: tuple[Side, Side], total: int, bars: RequestBars) -> None:
+    def __init__(
+        self, heading: str, sides: tuple[Side, Side], total: int, bars: RequestBars
+    ) -> None:
         self.events: list[str] = []
-        self.heading = f"{total} requests at a gateway that allows 10 queries per second"
+        self.heading = heading
         self._sides = sides
         self._total = total
         self._bars = bars
@@ -72,7 +83,7 @@ class DemoFrame:
         for _ in self._sides:
             table.add_column(no_wrap=True, justify="right")
         table.add_row("", *(Text(side.name, "bold") for side in self._sides))
-        table.add_row("ended", *(f"{len(side.lags)} of {self._total}" for side in self._sides))
+        table.add_row("ended", *(f"{len(side.known)} of {self._total}" for side in self._sides))
         table.add_row("queries", *(f"{len(side.gateway.queries)}" for side in self._sides))
         table.add_row("refused (429)", *(f"{side.gateway.refused}" for side in self._sides))
         table.add_row("mean lag", *(_lag(side) for side in self._sides))
@@ -94,7 +105,8 @@ class DemoFrame:
 
 
 def _lag(side: Side) -> str:
-    return f"{fmean(side.lags):.1f} s" if side.lags else "-"
+    seconds = side.mean_lag()
+    return "-" if seconds is None else f"{seconds:.1f} s"
 
 
 def svg_of(frame: DemoFrame) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Code(enum.IntEnum):
-    """What a command's exit code says."""
+    """The exit codes of commands."""
 
     FAILED = 1
     """Some requests failed; the others were delivered."""
@@ -28,13 +28,13 @@ class Code(enum.IntEnum):
     ENDED = 3
     """Something ended the run as a whole."""
     INTERRUPTED = 130
-    """As shells tell of SIGINT: 128 + 2."""
+    """As shells report SIGINT: 128 + 2."""
     READER_GONE = 141
-    """As shells tell of SIGPIPE: 128 + 13."""
+    """As shells report SIGPIPE: 128 + 13."""
 
 
 class CommandError(Exception):
-    """What ends a command, in words for its user."""
+    """An error that ends a command, in words for its user."""
 
     def __init__(self, message: str, code: Code) -> None:
         super().__init__(message)
@@ -121,7 +121,7 @@ _NAMES = {
     "timeout": "--timeout",
     "token": "IDEOGRAM_TOKEN",
 }
-"""How a user of the command line gives a setting."""
+"""The option or variable for each setting."""
 
 
 @contextmanager

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from io import FileIO
 
 LONGEST = 1 << 16
-"""Bytes of a line, lest a source without line ends fill the memory."""
+"""Bytes of a line, at most: a source without line ends would fill the memory."""
 
 _SEPARATOR = re.compile(r"""[\s,;"]""")
 _SEPARATOR_NAMES = {",": "a comma", ";": "a semicolon", '"': "a quotation mark"}
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-"""What a file begins with that some shells of Windows have written."""
+"""The first bytes of a file that some shells of Windows write."""
 
 
 @contextmanager
@@ -98,7 +98,7 @@ class IdStream:
         return self._ready.pop()
 
     async def _read(self) -> list[bytes]:
-        """Read whole lines, and keep the part of one that comes last."""
+        """Read whole lines; keep an incomplete last line for the next call."""
         try:
             chunk = await read_some(self._file.fileno())
         except OSError as error:
@@ -116,7 +116,7 @@ class IdStream:
 
 
 class _Lines:
-    """Decodes a source's lines, and counts them for its complaints."""
+    """Decodes the lines of a source, and counts them for error messages."""
 
     def __init__(self, file: FileIO) -> None:
         self._name = _name(file)
@@ -140,7 +140,7 @@ class _Lines:
         return text
 
     def wrong(self, what: str) -> CommandError:
-        """Complain of the next line."""
+        """Return the error for the next line."""
         return CommandError(f"{self._name}: line {self._count + 1} {what}", Code.USAGE)
 
 

@@ -31,7 +31,7 @@ WORKERS = 16
 
 
 def check_directory(directory: Path | None) -> None:
-    """Raise `CommandError` where images cannot be saved there: it is a file."""
+    """Raise `CommandError` if the directory is a file."""
     if directory is not None and directory.exists() and not directory.is_dir():
         raise CommandError(
             f"{directory} is a file: --download takes a directory for the images", Code.USAGE
@@ -159,7 +159,7 @@ class ImageSaver:
             self._sheet.add(request, request.request_id or "", paths, reason)
 
     async def _next(self) -> SamplingRequest | None:
-        """Return a new request first, then one of former calls; None at the end of both."""
+        """Return a new request if there is one, then one of earlier calls; None at the end."""
         while not self._queue:
             former = next(self._former, None)
             if former is not None:

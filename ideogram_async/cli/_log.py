@@ -35,7 +35,7 @@ def log_to_stderr(environ: Mapping[str, str]) -> None:
 
 
 class _Handler(logging.Handler):
-    """Writes to what `sys.stderr` is now: a live bar replaces it, so that lines go above it."""
+    """Writes to the present `sys.stderr`, which a live bar replaces: lines go above the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -45,7 +45,7 @@ class _Handler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """Keeps a line a line: the gateway's words may be in it."""
+    """Keeps each message on one line: it may hold text of the gateway."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = printable(record.message)

@@ -1,4 +1,4 @@
-"""How fast requests end, and when the rest will have: measured, and told no finer than known."""
+"""How fast requests end, and when all will have ended: measured, and rounded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import deque
 from ideogram_async.cli._console import counted
 
 WINDOW = 60.0
-"""Seconds that are looked back on."""
+"""Seconds that an estimate looks back."""
 ENOUGH_TIME = 3.0
 ENOUGH_ENDS = 5
-"""Less than that is too little to tell a rate."""
+"""Seconds, and ends, that an estimate needs at least."""
 _UNITS = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
 
 

@@ -1,4 +1,4 @@
-"""Where finished requests are written: standard output, or a file to which a later call adds.
+"""Where finished requests are written: standard output, or a file that a later call appends to.
 
 A line is written whole, the moment its request is known; what the system has taken outlives a
 killed process. A last line that a kill or a full disk has torn is cut off when the file is opened.
@@ -28,25 +28,25 @@ if sys.platform != "win32":
     import fcntl
 
 _START = b'{"request_id":"'
-"""What each line starts with: a file of other lines is not ours to cut."""
+"""The start of each line. A file with other lines is the user's own, and is not changed."""
 
 
 class Results(Protocol):
-    """Takes finished requests."""
+    """Writes finished requests."""
 
     name: str
-    """What it is called in messages."""
+    """Its name in messages."""
     on_terminal: bool
     resumable: bool
     """Whether a later call goes on from it."""
     known: AbstractSet[str]
-    """Ids whose requests it holds already."""
+    """The ids of the requests that it already holds."""
 
     async def add(self, request: SamplingRequest) -> None:
         """Write a line; raise `OSError` where that is not possible."""
 
     def records(self) -> Iterator[SamplingRequest]:
-        """Go through the requests that it held at first."""
+        """Iterate over the requests that it held when it was opened."""
         raise NotImplementedError
 
 
@@ -159,7 +159,7 @@ class _File:
         return known, end
 
     def _lines(self, end: int | None = None) -> Iterator[tuple[bytes, int]]:
-        """Go through the lines, each with the place where it ends."""
+        """Iterate over the lines, each with the offset of its end."""
         offset = 0
         with self._path.open("rb") as file:
             for line in file:

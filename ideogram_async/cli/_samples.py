@@ -20,7 +20,7 @@ PROMPTS = (
 
 
 class Kind(NamedTuple):
-    """A sort of request, with seconds of work between two bounds."""
+    """A kind of request. Its work takes between two numbers of seconds."""
 
     progress: ProgressKind
     shortest: float

@@ -70,7 +70,7 @@ async def _serve(port: int, samples: Samples, count: int, fail: int, limit: floa
     )
     await _start(gateway, port)
     async with gateway:
-        Console(stderr=True).say((f"IDEOGRAM_BASE_URL={gateway.url}", "bold"))
+        Console(stderr=True).say((f"export IDEOGRAM_BASE_URL={gateway.url}", "bold"))
         output = Console()
         for request_id in samples.submit(gateway, count, failing=min(fail, count)):
             output.say(request_id)

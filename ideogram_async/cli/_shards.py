@@ -42,7 +42,7 @@ class Shards(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What a display reads of a client, of all shards."""
+    """The statistics of all shards, as a display reads them of a client."""
 
     run: Any
     """A `RayRun`."""

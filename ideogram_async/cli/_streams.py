@@ -20,14 +20,14 @@ PIPE_BUF: int = getattr(select, "PIPE_BUF", 512)
 
 
 async def read_some(fd: int) -> bytes:
-    """Read what is there, once something is; nothing at the end."""
+    """Wait until there is something to read, and return it; b"" at the end."""
     loop = asyncio.get_running_loop()
     await _ready(fd, loop.add_reader, loop.remove_reader)
     return os.read(fd, CHUNK)
 
 
 async def write_all(fd: int, data: bytes) -> None:
-    """Write it all, as fast as the reader takes it."""
+    """Write all bytes, as fast as the reader takes them."""
     loop = asyncio.get_running_loop()
     rest = memoryview(data)
     while rest:

@@ -149,7 +149,7 @@ def test_serve_is_the_gateway_alone() -> None:
     with start(None, "serve", *options) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        url = process.stderr.readline().decode().strip().removeprefix("IDEOGRAM_BASE_URL=")
+        url = process.stderr.readline().decode().strip().removeprefix("export IDEOGRAM_BASE_URL=")
         ids = [process.stdout.readline().decode().strip() for _ in range(4)]  # one comes later
         records = {one: _record(url, one) for one in ids}
         assert [records[one]["is_errored"] for one in ids] == [False, False, True, False]

@@ -159,6 +159,22 @@ async def test_many_requests_look_calm(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+async def test_without_colour_or_control(
+    variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NO_COLOR leaves colours out, and a terminal that can do nothing gets plain lines."""
+    screen = Screen(monkeypatch)
+    monkeypatch.setenv(variable, value)
+    async with Gateway() as gateway:
+        await watched(gateway, [gateway.submit(duration=2)], tmp_path)
+    text = screen.getvalue()
+    assert not re.search(r"\x1b\[[0-9;]*[3-9][0-9;]*m", text)
+    assert ("\x1b" in text) is (variable == "NO_COLOR")
+    assert screen.frames()[-1][-1].startswith("1 of 1 complete, ")
+
+
+@pytest.mark.anyio
 async def test_a_bar_never_runs_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate before the start is no progress; what falls stays; 99 % says that it goes on."""
     screen = Screen(monkeypatch)
@@ -318,18 +334,6 @@ def test_a_resize_leaves_no_stale_lines(served: Served, tmp_path: Path) -> None:
     stream.feed(terminal.text[resized:])
     lines = [line.rstrip() for line in screen.display if line.strip()]
     assert "".join(lines).startswith("6 of 6 complete, ")
-
-
-@pytest.mark.parametrize("variable", ["NO_COLOR", "TERM"])
-def test_without_colour_or_control(served: Served, tmp_path: Path, variable: str) -> None:
-    """NO_COLOR leaves colours out, and a terminal that can do nothing gets plain lines."""
-    ids = [served.submit(duration=0)]
-    env = {variable: "1" if variable == "NO_COLOR" else "dumb"}
-    terminal = Terminal(served, *arguments(tmp_path, ids), env=env)
-    assert terminal.read_all() == 0
-    assert not re.search(r"\x1b\[[0-9;]*[3-9][0-9;]*m", terminal.text)
-    if variable == "TERM":
-        assert "\x1b" not in terminal.text
 
 
 def test_the_demo_on_a_terminal() -> None:

@@ -273,7 +273,7 @@ def refused_often(limiter: FoundRate, share: float, seconds: float) -> float:
 def test_refusals_by_chance_are_learned(share: float) -> None:
     """Where refusals do not depend on the rate, it rises to what is wanted, and chance is known."""
     limiter = FoundRate()
-    assert refused_often(limiter, share, 120) > 40
+    assert refused_often(limiter, share, 240) > 40
     assert limiter.chance.is_known
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -78,6 +79,33 @@ async def test_a_traceback_does_not_keep_a_run_going(way: Way) -> None:
                 await way(client.as_completed(ids))
         assert caught.value.__cause__ is not None  # with the frame of the wait
         await assert_silent(gateway, client)
+
+
+@pytest.mark.parametrize("turns", range(3))
+async def test_a_task_that_was_cancelled_does_not_keep_a_run_going(turns: int) -> None:
+    """A wait whose task is held has let go of its run, also if it was cancelled at once."""
+    async with scene() as (gateway, client):
+        task = asyncio.create_task(client.as_completed(never(gateway)).__anext__())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        await assert_silent(gateway, client)
+
+
+async def test_a_wait_is_looked_at_as_a_coroutine() -> None:
+    """Tools see the name, the state and the stack of a task that waits for a result."""
+    async with scene() as (gateway, client), client.as_completed(never(gateway)) as run:
+        wait = run.__anext__()
+        assert inspect.isawaitable(wait)
+        assert inspect.getcoroutinestate(cast("Any", wait)) == inspect.CORO_CREATED
+        task = asyncio.create_task(wait)
+        await asyncio.sleep(1)
+        assert inspect.getcoroutinestate(cast("Any", wait)) == inspect.CORO_SUSPENDED
+        assert "ResultBuffer.next" in repr(task)
+        assert task.get_stack()
+        task.cancel()
 
 
 async def test_a_wait_of_a_named_run() -> None:

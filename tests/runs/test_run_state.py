@@ -82,11 +82,11 @@ async def test_an_early_end_comes_after_what_is_ready() -> None:
     backend.complete("b")
     state.end(WaitTimeout("now"))
     backend.run.results.failed("c", RequestError("ignored"))
-    assert (await state.results.next(None)).request_id == "b"
+    assert (await state.results.next()).request_id == "b"
     errors: list[IdeogramError] = []
     for _ in range(2):
         with pytest.raises(WaitTimeout) as caught:
-            await state.results.next(None)
+            await state.results.next()
         errors.append(caught.value)
     assert errors[0] is not errors[1]
     assert [error.pending for error in errors] == [("a", "c")] * 2
