@@ -28,7 +28,7 @@ class Twin:
     """The server."""
 
     def __init__(self) -> None:
-        self._lua: Any = lua51.LuaRuntime()
+        self._lua: Any = lua51.LuaRuntime(unpack_returned_tuples=False)
         self._stored: dict[str, str] = {}
         self._listeners: dict[str, list[Callable[[Announcement], None]]] = {}
         make = self._lua.eval("""
