@@ -25,6 +25,15 @@ so many are no coincidence, even where most ids of a batch are sick."""
 REFUSALS_FORGIVEN = 24
 """Refusals (429, 503) of ids that were never answered that are held against nobody. Each good
 answer for a known id allows one more: a batch may hold some sick ids, but a limit refuses on."""
+SHARE_MEMORY = 32
+"""First answers for new ids over which the share of refusals among them is counted."""
+REFUSALS_MISSED = 3
+"""So many refusals would be expected among the answers for known ids in a row, were known ids
+refused as often as new ones: then those of new ids are their own."""
+KNOWN_ASKED_IN_DOUBT = 12
+"""Known ids that are asked next, once a new id's refusal was charged to the rate."""
+GOOD_ANSWERS_WITHOUT_DOUBT = 100
+"""Good answers after a known id's refusal in which a new id's needs no check: it is a limit's."""
 ADDRESS_TRIES = 3
 ADDRESS_SECONDS = 10.0
 """Tries, and seconds from the first to the last, after which web pages and the like end the run."""
@@ -77,7 +86,17 @@ class FaultHistory(msgspec.Struct, gc=False):
 class KeyEvidence:
     """What the queries with one key have shown: a limit, or a failure, may be that key's alone."""
 
-    __slots__ = ("counted", "forgivable", "good", "last_good_asked", "newcomers_in_a_row")
+    __slots__ = (
+        "_certain_until",
+        "_known_in_a_row",
+        "_share_refused",
+        "counted",
+        "doubt",
+        "forgivable",
+        "good",
+        "last_good_asked",
+        "newcomers_in_a_row",
+    )
 
     def __init__(self) -> None:
         self.forgivable: int = REFUSALS_FORGIVEN
@@ -88,6 +107,49 @@ class KeyEvidence:
         """First faults in a row of ids that were charged to the key or the gateway."""
         self.last_good_asked: float = -math.inf
         self.newcomers_in_a_row: int = 0
+        self.doubt: int = 0
+        """Known ids that should be asked before others, to learn whether they are refused, too."""
+        self._known_in_a_row = 0
+        self._share_refused = 0.0
+        self._certain_until = 0
+
+    def answered(self, *, is_known: bool) -> None:
+        """Record a good answer."""
+        self.good += 1
+        if is_known:
+            self._known_in_a_row += 1
+            self.doubt = max(self.doubt - 1, 0)
+            if self.forgivable < REFUSALS_FORGIVEN:
+                self.forgivable += 1
+        else:
+            self._share_refused -= self._share_refused / SHARE_MEMORY
+
+    def tells_apart(self, history: FaultHistory) -> bool:
+        """Return whether the next fault of an id that failed with this key will be its own."""
+        good, counted = self.good - history.good_then, self.counted - history.counted_then
+        return good >= max(GOOD_ANSWERS_OF_OTHERS, GOOD_PER_COUNTED_FAULT * counted)
+
+    def refused_known(self) -> None:
+        """Record that an id was refused that was answered before: that is a limit, or chance."""
+        self._known_in_a_row = self.doubt = 0
+        self._certain_until = self.good + GOOD_ANSWERS_WITHOUT_DOUBT
+
+    def refused_new(self) -> bool:
+        """Record the first refusal of an id that was never answered; return whether it is its own.
+
+        1. Known ids were not refused, often enough: it is.
+        2. It is forgiven: only so many are. So it is, unless many in a row have it.
+        3. Else known ids are asked next, unless one was refused lately.
+        """
+        self._share_refused += (1 - self._share_refused) / SHARE_MEMORY
+        self.forgivable = max(self.forgivable - 1, -1)
+        if self._known_in_a_row * self._share_refused >= REFUSALS_MISSED:
+            return True
+        if self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW:
+            return True
+        if self.good >= self._certain_until:
+            self.doubt = KNOWN_ASKED_IN_DOUBT
+        return False
 
 
 class Evidence:
@@ -130,9 +192,7 @@ class Evidence:
         self.last_good_at = now
         self.silent_since = math.inf
         evidence = self._keys[key]
-        evidence.good += 1
-        if is_known and evidence.forgivable < REFUSALS_FORGIVEN:
-            evidence.forgivable += 1
+        evidence.answered(is_known=is_known)
         if asked >= evidence.last_good_asked:
             evidence.last_good_asked = asked
             evidence.newcomers_in_a_row = 0
@@ -198,6 +258,7 @@ def attribute(
     7. Everything else is ambiguous:
        a. of an id that failed before, and others were answered well since: the id's;
        b. the first fault of an id that was never answered: the id's, unless many in a row have it;
+          a refusal of such an id: its own while known ids are spared, see `refused_new`;
        c. else the key's rate (429, 503) or the gateway's.
     """
     kind = fault.kind
@@ -245,18 +306,16 @@ def _is_own(
     is_refusal: bool,
 ) -> bool:
     if history.faults and history.key == key:
-        good = evidence.good - history.good_then
-        counted = evidence.counted - history.counted_then
-        return good >= max(GOOD_ANSWERS_OF_OTHERS, GOOD_PER_COUNTED_FAULT * counted)
+        return evidence.tells_apart(history)
     if is_known:
+        if is_refusal:
+            evidence.refused_known()
         return False
     if asked >= evidence.last_good_asked:
         evidence.newcomers_in_a_row += 1
-    if evidence.newcomers_in_a_row >= NEWCOMERS_IN_A_ROW:
-        return False
     if is_refusal:
-        evidence.forgivable = max(evidence.forgivable - 1, -1)
-    return evidence.forgivable >= 0
+        return evidence.refused_new()
+    return evidence.newcomers_in_a_row < NEWCOMERS_IN_A_ROW and evidence.forgivable >= 0
 
 
 def is_passing(

@@ -21,6 +21,7 @@ import anyio
 from ideogram_async._errors import APITimeoutError, ClientClosed
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._limits.session import KeySession
+from ideogram_async._polling.attribution import KeyEvidence
 from ideogram_async._polling.job import Job
 from ideogram_async._polling.task_group import TaskGroup, start_later
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
@@ -82,6 +83,10 @@ class Dispatcher:
         self._answer_seconds: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
         # Until something was answered, what cannot connect must have time to say so.
         self._first_answer_seconds = max(SLOW_SECONDS, connect_timeout + 1)
+        self._may_go = [
+            partial(self._may_go_now, tracker.evidence.of(one.index), one.index)
+            for one in pool.sessions
+        ]
         self._cut: set[asyncio.Task[None]] = set()
         self._cuts_in_a_row = 0
         self._slow_timer: asyncio.TimerHandle | None = None
@@ -297,12 +302,25 @@ class Dispatcher:
             suspicion = session.suspicion
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
         evidence = self._tracker.evidence.of(session.index)
-        if evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
+        job = None
+        if evidence.doubt:
+            job = queue.pop_known(now)
+        if job is None and evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
             job = queue.pop_newcomer(now)
-            if job is not None:
-                return job
-        troubled = self._registry.troubled_in_flight < self._most_troubled
-        return queue.pop(now, immediate=immediate, troubled=troubled)
+        if job is not None:
+            return job
+        return queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
+
+    def _may_go_now(self, evidence: KeyEvidence, key: int, job: Job) -> bool:
+        """Return whether a job with faults may be asked while sound ones are due.
+
+        Such jobs hold few places of the flight, and the next fault of each must be told apart from
+        others' faults.
+        """
+        if self._registry.troubled_in_flight >= self._most_troubled:
+            return False
+        history = job.fault_history
+        return history is None or history.key != key or evidence.tells_apart(history)
 
     def _another_key(self, job: Job, session: KeySession, now: float) -> KeySession:
         """Return the session for an id that some keys have refused: another one where it can be."""

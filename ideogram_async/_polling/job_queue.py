@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from ideogram_async._polling.job import ANSWERED, NEW, Job, Subscriber
 from ideogram_async._polling.lane import Jobs, Lane
@@ -10,6 +11,8 @@ from ideogram_async._polling.lane_set import LaneSet
 
 SOUND_IN_A_ROW = 3
 """Sound jobs that are asked before one with faults has its turn, while both are due."""
+TROUBLED_LATER_SECONDS = 0.5
+"""Seconds after which a job with faults has its next turn, where sound ones went before it."""
 URGENT_IN_A_ROW = 4
 """Urgent jobs that are asked before one of a run has its turn, while both are due."""
 
@@ -53,17 +56,27 @@ class JobQueue:
     def _set_of(self, job: Job) -> LaneSet:
         return self._troubled if job.is_troubled else self._sound
 
-    def pop(self, now: float, *, immediate: bool = False, troubled: bool = True) -> Job | None:
+    def pop(
+        self,
+        now: float,
+        *,
+        immediate: bool = False,
+        may_go: Callable[[Job], bool] = lambda _: True,
+    ) -> Job | None:
         """Remove and return the job to ask now, or None if none is due.
 
-        1. A job with faults, where its turn has come and `troubled` allows it.
+        1. A job with faults, where its turn has come and `may_go` allows it.
         2. A sound job.
         3. A job with faults, where no sound one is due.
         """
         job = None
-        is_turn = self._sound_in_a_row >= SOUND_IN_A_ROW and troubled and not immediate
+        is_turn = self._sound_in_a_row >= SOUND_IN_A_ROW and not immediate
         if is_turn:
             job = self._troubled.pop(now)
+            if job is not None and not may_go(job):
+                job.release = now + TROUBLED_LATER_SECONDS
+                self.add(job, now)
+                job = None
         if job is None:
             job = self._pop_sound(now, immediate=immediate)
             self._sound_in_a_row += 1
@@ -96,6 +109,17 @@ class JobQueue:
             or self._sound.pop(now)
             or self._troubled.pop(now)
         )
+
+    def pop_known(self, now: float) -> Job | None:
+        """Remove and return a sound id that was answered well: a due one, else before its time."""
+        job = (
+            self._sound.pop_candidate(now, lambda job: 0.0 if job.stage == ANSWERED else math.inf)
+            or self._sound.pop_asleep()
+        )
+        if job is not None and job.stage != ANSWERED:
+            self.add(job, now)
+            return None
+        return job
 
     def pop_newcomer(self, now: float) -> Job | None:
         """Remove and return a due id that was never asked, at a random place in the line."""

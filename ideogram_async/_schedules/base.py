@@ -82,8 +82,9 @@ class Schedule(Protocol[StateT]):
     def expected_end(self, state: StateT) -> float | None:
         """Return the time at which the request is expected to be complete, or None if unknown.
 
-        The time is in seconds on the loop's clock. While the rate of queries is limited, requests
-        whose expected end has passed are queried first.
+        The time is in seconds on the loop's clock. While the rate of queries is limited, it is the
+        deadline of the next query. A schedule may also have a method `is_sure(state) -> bool`:
+        where it returns True, and the expected end has passed, the request goes before all others.
         """
         ...
 

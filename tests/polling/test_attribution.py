@@ -10,7 +10,9 @@ from ideogram_async._polling.attribution import (
     ADDRESS_TRIES,
     ALL_UNKNOWN_SECONDS,
     GOOD_ANSWERS_OF_OTHERS,
+    GOOD_ANSWERS_WITHOUT_DOUBT,
     GOOD_PER_COUNTED_FAULT,
+    KNOWN_ASKED_IN_DOUBT,
     NAME_SECONDS,
     NEWCOMERS_IN_A_ROW,
     PASSING_SECONDS,
@@ -168,6 +170,45 @@ def test_refusals_that_are_forgiven(case: Case) -> None:
     assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
     case.good(2, is_known=True)
     assert case.fault(FaultKind.THROTTLED) is Scope.ID
+
+
+def test_refusals_of_new_ids_that_known_ones_are_spared(case: Case) -> None:
+    """Where new ids are refused and known ones are not, often enough, it is the new ids' own."""
+    case.good(REFUSALS_FORGIVEN, is_known=True)
+    for _ in range(2 * REFUSALS_FORGIVEN):
+        assert case.fault(FaultKind.THROTTLED) is Scope.ID
+    assert case.fault(FaultKind.THROTTLED, is_known=True) is Scope.LIMIT
+    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
+
+
+def test_known_ids_are_asked_in_doubt(case: Case) -> None:
+    """A new id's refusal that is charged to the rate is checked by known ids, a dozen at most."""
+    for _ in range(NEWCOMERS_IN_A_ROW - 1):
+        case.fault(FaultKind.THROTTLED)
+    assert case.evidence.of(0).doubt == 0
+    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
+    for left in range(KNOWN_ASKED_IN_DOUBT, 0, -1):
+        assert case.evidence.of(0).doubt == left
+        case.good(is_known=True)
+    assert case.evidence.of(0).doubt == 0
+
+
+def test_a_known_id_that_is_refused_ends_the_doubt(case: Case) -> None:
+    """It is a limit: known ids need not be asked out of turn, until many answers were good."""
+    of_key = case.evidence.of(0)
+    for _ in range(2 * REFUSALS_FORGIVEN):
+        case.fault(FaultKind.THROTTLED)
+    assert of_key.doubt == KNOWN_ASKED_IN_DOUBT
+    assert case.fault(FaultKind.THROTTLED, is_known=True) is Scope.LIMIT
+    assert of_key.doubt == 0
+    for _ in range(REFUSALS_FORGIVEN):
+        case.fault(FaultKind.THROTTLED)
+    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
+    assert of_key.doubt == 0
+    case.good(GOOD_ANSWERS_WITHOUT_DOUBT)
+    for _ in range(NEWCOMERS_IN_A_ROW):
+        case.fault(FaultKind.THROTTLED)
+    assert of_key.doubt == KNOWN_ASKED_IN_DOUBT
 
 
 def test_what_may_pass(case: Case) -> None:

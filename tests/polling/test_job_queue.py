@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ideogram_async import FixedInterval, IdeogramClient
 from ideogram_async._polling.calendar_queue import CalendarQueue
 from ideogram_async._polling.job import ANSWERED, EXPECTED, IMMEDIATE, ORDINARY, Job
-from ideogram_async._polling.job_queue import JobQueue
+from ideogram_async._polling.job_queue import TROUBLED_LATER_SECONDS, JobQueue
 from ideogram_async._polling.lane import Lane
 from ideogram_async._polling.ready_queue import ReadyQueue
 from ideogram_async._runs.id_set import IdSet
@@ -124,6 +124,31 @@ def test_a_job_with_faults_has_one_turn_in_four(urgent: bool) -> None:
         job_queue.add(_job(sound, number, 1.0), 1.0)
     turns = ["sick" if job.is_troubled else "sound" for job in _drain(job_queue, 1.0)]
     assert turns == [*(["sound"] * 3 + ["sick"]) * 3, *["sick"] * 3]
+
+
+def test_a_job_with_faults_that_may_not_go_yet() -> None:
+    """Sound jobs go before it; where none is due, it goes all the same."""
+    job_queue, owner = JobQueue(), _Owner()
+    job_queue.add(_failed(_job(owner, 0, 0.0)), 0.0)
+    for number in range(1, 9):
+        job_queue.add(_job(owner, number, 0.0), 0.0)
+    popped = [job_queue.pop(0.0, may_go=lambda _: False) for _ in range(9)]
+    assert [job is not None and job.is_troubled for job in popped] == [False] * 9
+    job = job_queue.pop(TROUBLED_LATER_SECONDS, may_go=lambda _: False)
+    assert job is not None
+    assert job.is_troubled
+
+
+def test_known_ids_that_are_asked_in_doubt() -> None:
+    """A due one goes, or one before its time, and no other."""
+    job_queue, owner = JobQueue(), _Owner()
+    known, asleep, failed, *new = [_job(owner, number, 0.0) for number in range(20)]
+    known.stage = asleep.stage = failed.stage = ANSWERED
+    asleep.release = 99.0
+    for job in (*new, _failed(failed), known, asleep):
+        job_queue.add(job, 0.0)
+    assert [job_queue.pop_known(0.0) for _ in range(3)] == [known, asleep, None]
+    assert len(_drain(job_queue, 0.0)) == 18
 
 
 def test_who_goes_as_a_probe() -> None:

@@ -493,17 +493,28 @@ ANSWERS = st.builds(
     server_time=CLOCKS,
 )
 
+LIKELY = st.builds(
+    lambda asked, percentage, started: see(
+        asked, completion_percentage=percentage, has_started=started
+    ),
+    st.floats(0, 60),
+    st.integers(0, 99),
+    st.sampled_from([None, False, True]),
+)
+"""Answers as they are, so that lines are often believed."""
+
 
 @given(
     price=st.floats(1e-12, 1e12),
     fresh=st.booleans(),
-    jobs=st.lists(st.lists(ANSWERS, min_size=1, max_size=8), max_size=5),
+    believes=st.booleans(),
+    jobs=st.lists(st.lists(ANSWERS | LIKELY, min_size=1, max_size=8), max_size=5),
 )
 def test_any_answers_give_delays_within_bounds(
-    price: float, fresh: bool, jobs: list[list[Observation]]
+    price: float, fresh: bool, believes: bool, jobs: list[list[Observation]]
 ) -> None:
     """Whatever the answers and the clocks say: finite, within the bounds, and never zero."""
-    schedule = AdaptiveSchedule(price)
+    schedule = AdaptiveSchedule(price, learned=straight().save() if believes else None)
     for answers in jobs:
         state, first = schedule.start(0.0, just_submitted=fresh)
         assert (SHORTEST if fresh else 0) <= first <= LONGEST
@@ -511,6 +522,9 @@ def test_any_answers_give_delays_within_bounds(
             assert SHORTEST <= schedule.next_delay(state, seen) <= 1e5
             end = schedule.expected_end(state)
             assert end is None or math.isfinite(end)
+            assert not (schedule.is_sure(state) and end is None)
+            assert schedule.explain(state)
+            assert sys.getsizeof(state) + sys.getsizeof(state.packed) <= 150
         schedule.completed(state, answers[-1])
     AdaptiveSchedule(learned=schedule.save())
 
