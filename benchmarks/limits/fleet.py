@@ -12,8 +12,9 @@ are in this process, in virtual time, and the script is run by Lua (`lupa`) in p
   `share`: how far the worst member's queries are, in %, from its part of the pending ids.
 - faults: 4 members, 60 ids each that never end, the same limit; after 15 s one member is killed,
   or Redis is stopped for 30 s, or one member is cut off from it. `most`: queries in the busiest
-  10 s, in % of the limit. `back`: seconds after the fault's end until the rate is used again.
-  `lost`: the living members' ids that were not asked again.
+  10 s, in % of the limit. `back`: seconds after the fault's end until 90 % of the rate before it is
+  used again.
+  `lost`: the living members' ids that were not asked again since then.
 """
 
 from __future__ import annotations
@@ -318,15 +319,16 @@ def _fault_figures(
     ends = mended + AFTER_SECONDS
     windows = [sum(at <= one < at + 10 for one in sent) for at in sent]
     used = Counter(int(query.at - broken) for query in gateway.queries)
+    before = sum(broken - 10 <= at < broken for at in sent) / 10
     back = next(
         (
             second
             for second in range(int(mended - broken), int(ends - broken) - 3)
-            if sum(used[second + place] for place in range(3)) >= 0.9 * 3 * RATE
+            if sum(used[second + place] for place in range(3)) >= 0.9 * 3 * before
         ),
         int(ends - broken),
     )
-    late = {query.request_id for query in gateway.queries if query.at >= ends - 25}
+    late = {query.request_id for query in gateway.queries if query.at >= mended}
     of_members = [
         sum(query.at >= ends - 10 and query.request_id in set(ids) for query in gateway.queries)
         for ids in living

@@ -19,6 +19,7 @@ from benchmarks.speed import hooks, processes, profile, scale, throughput
 from benchmarks.speed.rounds import Rounds
 from benchmarks.speed.server import Server, serving
 from benchmarks.speed.stalls import Heartbeat
+from ideogram_async.testing import run_in_virtual_time
 
 
 @pytest.mark.parametrize("file", ["README.md", "benchmarks/README.md"])
@@ -151,3 +152,13 @@ async def test_a_stall_is_seen() -> None:
     assert seen.work >= 20
     assert heart.longest().work < seen.work
     heart.stop()
+
+
+def test_fleet() -> None:
+    """Two clients with one budget, the script run by Lua: all ids are done, in even parts."""
+    pytest.importorskip("lupa", reason="it is not installed")
+    from benchmarks.limits.fleet import virtual_peers  # noqa: PLC0415 - an extra
+
+    figures = run_in_virtual_time(virtual_peers, 1, 2, 20.0)
+    assert figures["done"] == 200
+    assert figures["share"] < 20

@@ -47,5 +47,4 @@ async def test_a_limiter_that_is_there_already() -> None:
         assert len([result async for result in one.retrieve_many(ids)]) == 30
         times = [query.at for query in gateway.queries]
     assert len(times) == 30
-    assert all(later - earlier >= 0.95 for earlier, later in zip(times, times[20:], strict=False))
-    assert times[-1] - times[0] < 2
+    assert times[29] - times[0] > 0.7  # 20 go out at once, the others a second later
