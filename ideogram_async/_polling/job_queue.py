@@ -11,8 +11,6 @@ from ideogram_async._polling.lane_set import LaneSet
 
 SOUND_IN_A_ROW = 3
 """Sound jobs that are asked before one with faults has its turn, while both are due."""
-TROUBLED_LATER_SECONDS = 0.5
-"""Seconds after which a job with faults has its next turn, where sound ones went before it."""
 URGENT_IN_A_ROW = 4
 """Urgent jobs that are asked before one of a run has its turn, while both are due."""
 
@@ -74,7 +72,7 @@ class JobQueue:
         if is_turn:
             job = self._troubled.pop(now)
             if job is not None and not may_go(job):
-                job.release = now + TROUBLED_LATER_SECONDS
+                job.order = now  # behind the others of its lane
                 self.add(job, now)
                 job = None
         if job is None:

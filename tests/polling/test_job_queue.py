@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ideogram_async import FixedInterval, IdeogramClient
 from ideogram_async._polling.calendar_queue import CalendarQueue
 from ideogram_async._polling.job import ANSWERED, EXPECTED, IMMEDIATE, ORDINARY, Job
-from ideogram_async._polling.job_queue import TROUBLED_LATER_SECONDS, JobQueue
+from ideogram_async._polling.job_queue import JobQueue
 from ideogram_async._polling.lane import Lane
 from ideogram_async._polling.ready_queue import ReadyQueue
 from ideogram_async._runs.id_set import IdSet
@@ -132,11 +132,8 @@ def test_a_job_with_faults_that_may_not_go_yet() -> None:
     job_queue.add(_failed(_job(owner, 0, 0.0)), 0.0)
     for number in range(1, 9):
         job_queue.add(_job(owner, number, 0.0), 0.0)
-    popped = [job_queue.pop(0.0, may_go=lambda _: False) for _ in range(9)]
-    assert [job is not None and job.is_troubled for job in popped] == [False] * 9
-    job = job_queue.pop(TROUBLED_LATER_SECONDS, may_go=lambda _: False)
-    assert job is not None
-    assert job.is_troubled
+    popped = [job_queue.pop(0.0, may_go=lambda _: False) for _ in range(10)]
+    assert [job is not None and job.is_troubled for job in popped] == [False] * 8 + [True, False]
 
 
 def test_known_ids_that_are_asked_in_doubt() -> None:
