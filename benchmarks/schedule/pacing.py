@@ -100,7 +100,7 @@ async def nginx(seed: int) -> list[Goal]:
     """200 ids at once, nginx limit_req: 5 per second, burst 10, 503."""
     gateway = await polled(LeakyBucket(5, 10), ids=200, seconds=300, seed=seed, max_in_flight=50)
     return [
-        few_refused("refused", refused(gateway), 4.5),
+        few_refused("refused", refused(gateway), 4.0),
         limit_used(gateway, 20, 300, rate=5, limit=85.0),
     ]
 

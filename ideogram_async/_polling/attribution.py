@@ -22,7 +22,7 @@ GOOD_PER_COUNTED_FAULT = 3
 NEWCOMERS_IN_A_ROW = 12
 """First faults of ids that were never answered, with no good answer in between:
 so many are no coincidence, even where most ids of a batch are sick."""
-REFUSALS_FORGIVEN = 24
+REFUSALS_FORGIVEN = 12
 """Refusals (429, 503) of ids that were never answered that are held against nobody. Each good
 answer for a known id allows one more: a batch may hold some sick ids, but a limit refuses on."""
 SHARE_MEMORY = 32
