@@ -29,6 +29,7 @@ from ideogram_async import (
 )
 from ideogram_async.testing import Gateway, Reply, relay_error
 from tests.support.calls import assert_silent
+from tests.support.lanes import on_fast_lane
 
 pytestmark = pytest.mark.anyio
 
@@ -259,8 +260,13 @@ class _Caller:
     """What a caller keeps in its context."""
 
 
+@on_fast_lane
 async def test_the_context_of_a_caller_is_its_own() -> None:
-    """What a caller has in its context reaches no hook and is not held; its source sees it."""
+    """What a caller has in its context reaches no hook and is not held; its source sees it.
+
+    On the plain lane aiohttp holds the context in which it opens a connection, as long as that is
+    kept.
+    """
     seen: list[object] = []
     sourced: list[object] = []
 
