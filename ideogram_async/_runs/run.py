@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -188,8 +188,8 @@ class _Wait(Coroutine[Any, Any, T]):
         """Return what tools look for at a coroutine: its name, its frame, its state."""
         return getattr(self._coroutine, name)
 
-    def __await__(self) -> Self:  # an iterator, which `await` sends to
-        return self
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self  # an iterator, which `await` sends to
 
     def __iter__(self) -> Self:
         return self
