@@ -189,7 +189,7 @@ class _Wait(Coroutine[Any, Any, T]):
         return getattr(self._coroutine, name)
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return self  # an iterator, which `await` sends to
+        return self  # pyright: ignore[reportReturnType] # an iterator, which `await` sends to
 
     def __iter__(self) -> Self:
         return self
