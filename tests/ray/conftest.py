@@ -2,4 +2,25 @@
 
 from __future__ import annotations
 
-from tests.support import ray_nodes  # noqa: F401 - sets it on import
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.commands import Served
+from tests.support.ray_nodes import nodes  # sets it on import
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Start Ray once for all tests of a file; two files run side by side."""
+    with nodes() as started:
+        yield started
+
+
+@pytest.fixture
+def served(cluster: object) -> Iterator[Served]:  # noqa: ARG001 - it must be there
+    """Start a gateway."""
+    gateway = Served(tokens=["canary-0815"], latency=0.02)
+    yield gateway
+    gateway.close()

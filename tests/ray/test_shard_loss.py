@@ -1,0 +1,128 @@
+"""What a run on a Ray cluster loses, and goes on with: processes, nodes, keys, the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+from typing import Any
+
+import pytest
+
+from benchmarks.speed.ray_environment import OBJECT_STORE_BYTES
+from ideogram_async import AuthenticationError, Credential, WaitTimeout
+from tests.support.commands import Served
+from tests.support.ray_nodes import shards
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+)
+
+from ideogram_async.ray import ShardLost, _shard_proxy
+from tests.support.ray_runs import KEY, happened, polled, submit
+
+# Processes start and end here, in real time: on a busy machine that takes its time.
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run in real time: other processes cannot wait for a clock of ours."""
+    return "asyncio"
+
+
+async def test_killed_shards(served: Served) -> None:
+    """Twice a shard's process is killed while it polls: nothing is lost, nothing twice."""
+    ids = [one for n in range(100) for one in submit(served, 2, duration=0.5 + n / 100)]
+    killed: list[int] = []
+    got = []
+    async with polled(served, ids) as run:
+        async for request in run:
+            got.append(request.request_id)
+            if len(got) in {20, 120}:
+                killed.append(next(one.pid for one in shards() if one.pid not in {0, *killed}))
+                os.kill(killed[-1], signal.SIGKILL)
+    assert len(set(killed)) == 2
+    assert sorted(got) == sorted(ids)
+
+
+async def test_a_node_that_is_gone(served: Served, cluster: Any) -> None:
+    """A node is removed with the shard that is on it: it goes on elsewhere, with its ids."""
+    node = cluster.add_node(
+        num_cpus=1, object_store_memory=OBJECT_STORE_BYTES, include_log_monitor=False
+    )
+    there = NodeAffinitySchedulingStrategy(node.node_id, soft=True)
+    ids = [one for n in range(50) for one in submit(served, 2, duration=0.5 + n / 50)]
+    got: list[str] = []
+    options = {"scheduling_strategy": there}
+    async with polled(served, ids, shards=1, actor_options=options) as run:
+        async for request in run:
+            got.append(str(request.request_id))
+            if len(got) == 20:
+                assert node.node_id in {one.node for one in shards()}
+                cluster.remove_node(node, allow_graceful=False)
+    assert sorted(got) == sorted(ids)
+
+
+async def test_a_shard_that_cannot_come_back(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After bounded tries the run ends, and lists the ids that are open."""
+    monkeypatch.setattr(_shard_proxy, "START_SECONDS", 0.5)
+    ids = submit(served, 3, duration=0.1)
+    options = {"resources": {"nowhere": 1}}
+    with pytest.raises(ShardLost, match="2 times in a row") as caught:
+        async for _ in polled(served, ids, actor_options=options, restarts=1):
+            pass
+    assert sorted(caught.value.pending) == sorted(ids)
+    twin = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - made here
+    assert (type(twin), twin.pending) == (ShardLost, caught.value.pending)
+
+
+async def test_a_timeout(served: Served) -> None:
+    """It ends the run also where no shard has found a place yet, and lists the ids."""
+    ids, options = submit(served, 3), {"resources": {"nowhere": 1}}
+    with pytest.raises(WaitTimeout) as caught:
+        async for _ in polled(served, ids, actor_options=options, timeout=0.2):
+            pass
+    assert sorted(caught.value.pending) == sorted(ids)
+
+
+async def test_a_shard_whose_key_is_refused(served: Served) -> None:
+    """It goes on with the other's; when no key is left, the run ends and lists what is open."""
+    ids, never = submit(served, 30, duration=0.5), submit(served, 10, progress="never")
+    keys = [Credential(token=KEY), Credential(access_token=f"{KEY}-other")]
+    got = []
+    with pytest.raises(AuthenticationError) as caught:
+        async for request in polled(served, [*ids, *never], token=None, credentials=keys):
+            got.append(request.request_id)
+            if len(got) == 30:
+                served.call(lambda: served.gateway.revoke(KEY))
+    assert sorted(got) == sorted(ids)
+    assert sorted(caught.value.pending) == sorted(never)
+
+
+async def test_leaving_ends_all_polling(served: Served) -> None:
+    """Break, an exception, a cancellation: no actor is left, and no query comes."""
+    ids = [*submit(served, 1, duration=0), *submit(served, 50, progress="never")]
+    async for _ in polled(served, ids, shards=1):
+        break
+    run = polled(served, ids, shards=1)
+    with pytest.raises(ZeroDivisionError):
+        async with run:
+            async for _ in run:
+                raise ZeroDivisionError
+    assert sorted(run.pending) == sorted(ids[1:])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5), polled(served, ids, shards=1) as run:
+            async for _ in run:
+                pass
+    await happened(lambda: not shards())
+    async with asyncio.timeout(5):
+        before = 0
+        while len(served.gateway.queries) > before:  # the last are still being read
+            before = len(served.gateway.queries)
+            await asyncio.sleep(1)  # five times the interval
