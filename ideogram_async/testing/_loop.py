@@ -129,10 +129,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             self.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
         return cast("Executor", self._executor)
 
-    async def shutdown_default_executor(self, *args: Any) -> None:
+    async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
         """Wait for the default executor's threads while the clock stands still."""
         with self.standing():
-            await super().shutdown_default_executor(*args)
+            await super().shutdown_default_executor(*args, **options)
 
 
 def run_in_virtual_time(
