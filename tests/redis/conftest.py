@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -18,7 +19,18 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def server() -> Iterator[RedisServer]:
     """Run a server that no test stops."""
+    with _running() as one:
+        yield one
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """Run a server that the test may stop."""
+    with _running() as one:
+        yield one
+
+
+def _running() -> AbstractContextManager[RedisServer]:
     if PROGRAM is None:
         pytest.skip("redis-server is not installed")
-    with redis_server() as one:
-        yield one
+    return redis_server()

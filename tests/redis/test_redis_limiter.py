@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from ideogram_async import FixedInterval, IdeogramClient
 from ideogram_async.redis import RedisLimiter
 from ideogram_async.testing import Gateway, Reply
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.anyio
 KEY = "a-key-of-this-test"
@@ -93,28 +93,29 @@ async def test_a_refusal_stops_all(server: RedisServer) -> None:
         assert {limiter.source for limiter in limiters} == {"found"}
 
 
-async def test_without_redis_each_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_redis_each_goes_on(
+    own_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     """While Redis is away each keeps its last share, and says so once; then they share again."""
     caplog.set_level(logging.INFO, "ideogram_async")
-    with redis_server() as server:
-        async with AsyncExitStack() as stack:
-            gateway = await stack.enter_async_context(Gateway(latency=0.0))
-            limiters = [RedisLimiter(server.url, max_rate=60) for _ in range(2)]
-            for limiter in limiters:
-                await stack.enter_async_context(polling(gateway, limiter, 20))
-            await asyncio.sleep(0.6)
-            rates = [limiter.rate for limiter in limiters]
-            server.stop()
-            await asyncio.sleep(0.3)
-            assert [limiter.rate for limiter in limiters] == rates
-            begun = time.monotonic()
-            await asyncio.sleep(0.6)
-            assert 0.8 * 36 <= sent(gateway, begun) <= 1.1 * 36
-            assert caplog.text.count("Redis is away") == 2
-            server.start()
-            await asyncio.sleep(0.8)
-            assert caplog.text.count("Redis is back") == 2
-            assert sum(limiter.rate for limiter in limiters) <= 60
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(Gateway(latency=0.0))
+        limiters = [RedisLimiter(own_server.url, max_rate=60) for _ in range(2)]
+        for limiter in limiters:
+            await stack.enter_async_context(polling(gateway, limiter, 20))
+        await asyncio.sleep(0.6)
+        rates = [limiter.rate for limiter in limiters]
+        own_server.stop()
+        await asyncio.sleep(0.3)
+        assert [limiter.rate for limiter in limiters] == rates
+        begun = time.monotonic()
+        await asyncio.sleep(0.6)
+        assert 0.8 * 36 <= sent(gateway, begun) <= 1.1 * 36
+        assert caplog.text.count("Redis is away") == 2
+        own_server.start()
+        await asyncio.sleep(0.8)
+        assert caplog.text.count("Redis is back") == 2
+        assert sum(limiter.rate for limiter in limiters) <= 60
 
 
 async def test_without_redis_a_client_starts(caplog: pytest.LogCaptureFixture) -> None:
