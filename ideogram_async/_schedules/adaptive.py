@@ -38,6 +38,7 @@ from ideogram_async._schedules.request_state import (
     DURATION,
     FRESH,
     LINE,
+    ORIGIN,
     PROGRESS,
     RESUMED,
     UNSEEN,
@@ -158,9 +159,9 @@ class AdaptiveSchedule:
         against it: with queries up to 10 s late, to weigh by that taught durations a fifth too
         short, the plain middle a twentieth.
         """
-        job = unpack(state)
-        if job.origin != FRESH:
+        if state.packed[ORIGIN] != FRESH:  # most often, and before the state is unpacked
             return
+        job = unpack(state)
         last = max(job.last, job.t0)
         end = (last + seen.asked) / 2
         sample = (

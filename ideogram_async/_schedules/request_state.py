@@ -69,7 +69,8 @@ _LAYOUT = struct.Struct("d11f5B")
 _LINE = struct.Struct("5fB")
 _AFTER = _LAYOUT.size
 BASIS = _AFTER - 1
-"""Where the basis stands in the packed state."""
+ORIGIN = _AFTER - 2
+"""Where the basis, and the origin, stand in the packed state."""
 
 
 def pack(job: RequestState) -> bytes:
