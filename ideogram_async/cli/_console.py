@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 from rich import console as rich_console
+from rich.console import RenderableType
+from rich.live import Live
 from rich.text import Text
 
 from ideogram_async import SamplingRequest
@@ -52,6 +54,20 @@ class Console(rich_console.Console):
             highlight=False,
             emoji=False,
             force_terminal=None if terminal else False,  # whatever FORCE_COLOR says
+        )
+
+    def live(self, shown: RenderableType) -> Live | None:
+        """Return a display that its caller refreshes, and that goes away; None off a terminal."""
+        if not self.is_interactive:
+            return None
+        return Live(
+            shown,
+            console=self,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=sys.stderr.isatty(),
+            vertical_overflow="crop",
         )
 
     def say(self, *parts: str | tuple[str, str]) -> None:

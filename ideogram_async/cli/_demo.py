@@ -116,7 +116,7 @@ class _Demo:
             self._console.say(self._frame.heading)
         if self._console is None:
             self._clock.call_later(PICTURE_SECONDS, self._take_picture)
-        live = self._live()
+        live = None if self._console is None else self._console.live(self._frame)
         drawing = asyncio.create_task(self._draw(live))
         ways = [asyncio.create_task(self._poll_by_loop()), asyncio.create_task(self._poll())]
         try:
@@ -136,20 +136,6 @@ class _Demo:
 
     def _take_picture(self) -> None:
         self._picture = svg_of(self._frame)
-
-    def _live(self) -> Live | None:
-        console = self._console
-        if console is None or not console.is_interactive:
-            return None
-        return Live(
-            self._frame,
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=sys.stderr.isatty(),
-            vertical_overflow="crop",
-        )
 
     async def _draw(self, live: Live | None) -> None:
         while live is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rich.live import Live
@@ -72,7 +71,7 @@ class ProgressDisplay:
         self._trouble = TroubleLines()
         self._bars = RequestBars(shown.bars)
         self._frame = Frame(self._bars)
-        self._live = _live(console, self._frame) if console.is_interactive else None
+        self._live = console.live(self._frame)
         self._printed_at = self._began
         self._timer: asyncio.TimerHandle | None = None
 
@@ -183,15 +182,3 @@ class ProgressDisplay:
         if total is not None and total > ended:
             words.append(left_in_words((total - ended) / rate))
         return words
-
-
-def _live(console: Console, frame: Frame) -> Live:
-    return Live(
-        frame,
-        console=console,
-        auto_refresh=False,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=sys.stderr.isatty(),
-        vertical_overflow="crop",
-    )

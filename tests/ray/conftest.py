@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import Served
-from tests.support.ray_nodes import nodes  # sets it on import
+from tests.support.ray_nodes import KEY, nodes  # sets it on import
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,6 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def served(cluster: object) -> Iterator[Served]:  # noqa: ARG001 - it must be there
     """Start a gateway."""
-    gateway = Served(tokens=["canary-0815"], latency=0.02)
+    gateway = Served(tokens=[KEY], latency=0.02)
     yield gateway
     gateway.close()

@@ -14,13 +14,14 @@ import pytest
 from ideogram_async import AdaptiveSchedule, InternalServerError, PollingFailed, RequestError
 from ideogram_async.testing import Reply
 from tests.support.commands import Served, environment_for, start
+from tests.support.ray_nodes import KEY
 
 state = pytest.importorskip("ray._private.state", reason="Ray is not installed")
 
 from ideogram_async.ray._budget import divide  # noqa: E402 - where it is installed
 from ideogram_async.ray._shard_config import ClusterConfig  # noqa: E402 - as above
 from tests.examples import on_ray  # noqa: E402 - as above
-from tests.support.ray_runs import KEY, happened, polled, submit  # noqa: E402 - as above
+from tests.support.ray_runs import happened, polled, submit  # noqa: E402 - as above
 
 # Processes start and end here, in real time: on a busy machine that takes its time.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.speed.ray_environment import OBJECT_STORE_BYTES
 from ideogram_async import AuthenticationError, Credential, WaitTimeout
 from tests.support.commands import Served
-from tests.support.ray_nodes import shards
+from tests.support.ray_nodes import KEY, shards
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import (
 )
 
 from ideogram_async.ray import ShardLost, _shard_proxy
-from tests.support.ray_runs import KEY, happened, polled, submit
+from tests.support.ray_runs import happened, polled, submit
 
 # Processes start and end here, in real time: on a busy machine that takes its time.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]

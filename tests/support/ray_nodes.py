@@ -11,6 +11,9 @@ from benchmarks.speed.ray_environment import OBJECT_STORE_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+KEY = "canary-0815"
+"""The key of the gateway in these tests."""
+
 # Seconds that Ray waits for its own server to start: on a busy machine its 20 are too few.
 os.environ |= {"RAY_gcs_server_port_wait_time_s": "60"}
 

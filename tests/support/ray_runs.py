@@ -9,8 +9,8 @@ from typing import Any
 from ideogram_async import FixedInterval
 from ideogram_async.ray import RayRun, ray_as_completed
 from tests.support.commands import Served
+from tests.support.ray_nodes import KEY
 
-KEY = "canary-0815"
 PATIENCE_SECONDS = 60.0
 """Seconds after which an event that must come is missed."""
 
