@@ -115,7 +115,7 @@ class Learned(msgspec.Struct, frozen=True):
 
 
 class LineSample(NamedTuple):
-    """What the line of a request that has completed teaches."""
+    """What a completed request shows of how straight its progress was, and how long it waited."""
 
     stray: float | None
     """How far it ended from its line: squared, in variances; None where it had one point."""

@@ -1,4 +1,4 @@
-"""The straight line through a request's progress: when it began, and how long a percent takes.
+"""A straight line fitted to a request's progress: its start, and the seconds per percent.
 
 A percentage p that was told at the time t is taken as a noisy point of t = begun + p·pace. A Kalman
 filter (Kalman 1960) follows the two unknowns; neither changes, so it is recursive least squares
@@ -30,7 +30,7 @@ LEAST_SECONDS = 0.01
 
 
 class LinePrior(NamedTuple):
-    """What is expected of a request's line before its first percentage."""
+    """The estimate of a request's line before its first percentage is known."""
 
     duration: float
     """Seconds: the median, from its start to its end."""
@@ -56,7 +56,7 @@ class ProgressLine(msgspec.Struct, gc=False):
 
     @classmethod
     def through(cls, at: float, percentage: float, prior: LinePrior) -> ProgressLine:
-        """Return the line of a request whose first percentage was told.
+        """Return the line after the first percentage of a request.
 
         The pace is lognormal: its log has the mean m = ln((1 - share)·duration/100). The filter
         wants it linear, so it is replaced by its tangent at the point's own estimate, as in the

@@ -1,4 +1,4 @@
-"""The example of a service in use: many callers, some of whom close their connections."""
+"""The service of the examples, with many callers. Some close their connections early."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Refilled(ToldRate):
         super().sent(now, paced=paced)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
-        """Remember whom to call."""
+        """Keep the function to call on a change."""
         self._changed = changed
 
     def refill(self, permits: int) -> None:
