@@ -37,6 +37,7 @@ from ideogram_async import (
     WaitTimeout,
 )
 from ideogram_async._polling import registry
+from ideogram_async._polling.job import ORDINARY, Job
 from ideogram_async._polling.registry import JobRegistry
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async.testing import Gateway, Reply, VirtualTimeLoop
@@ -444,3 +445,17 @@ async def test_an_id_that_one_key_refuses_is_asked_with_the_other() -> None:
     assert sorted(done) == sorted(ids)
     asked = [query.key for query in gateway.queries if query.request_id == ids[0]]
     assert (asked.count(keys[0]), asked.count(keys[1]) > 5) == (1, True)
+
+
+@pytest.mark.anyio
+async def test_a_failed_id_waits_until_its_next_fault_can_be_told_apart() -> None:
+    """While sound ids are due, it goes once three others were answered since its fault."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        job = Job(0.0, "id", 0, None, None, 0.0, ORDINARY)
+        job.history().faults = 1
+        may_go, evidence = runtime.dispatcher._may_go[0], runtime.tracker.evidence
+        for _ in range(3):
+            assert not may_go(job)
+            evidence.answered(0, 0.0, 0.0, is_known=True)
+        assert may_go(job)
