@@ -9,16 +9,18 @@ Each prints its port, and serves until its standard input ends.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import importlib
 import importlib.util
 import shutil
 import ssl
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from email.utils import formatdate
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -62,7 +64,7 @@ def serving(
 
     With several processes, which the server in C alone has, they accept on one socket.
     """
-    with TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name:
         files = [_stored(Path(name), kind, shape) for kind in (COMPLETE, RUNNING)]
         with _serving(Path(name), files, processes, tls=tls, core=core) as server:
             yield server
@@ -73,7 +75,7 @@ def _serving(
     directory: Path, files: list[str], processes: int, *, tls: bool, core: int | None
 ) -> Iterator[Server]:
     ca_file = _certify(directory) if tls else None
-    program = None if tls else _compiled(directory)
+    program = None if tls else _compiled()
     if program is not None:
         command = [program, *files, str(processes)]
         what = "C, epoll" if processes == 1 else f"C, epoll, {processes} processes"
@@ -97,12 +99,15 @@ def _serving(
             process.wait(10)
 
 
-def _compiled(directory: Path) -> str | None:
-    """Compile the C server, and return its path; None where that is impossible."""
+@cache
+def _compiled() -> str | None:
+    """Compile the C server once per process, and return its path; None where that is impossible."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not sys.platform.startswith("linux"):
         return None
-    program = str(directory / "server")
+    directory = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, directory)
+    program = str(Path(directory, "server"))
     command = [compiler, "-O2", "-o", program, str(SOURCE)]
     done = subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - ours
     return program if done.returncode == 0 else None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from fastapi import FastAPI
 from pydantic import BaseModel, ValidationError
 
 from ideogram_async import SamplingRequest, SamplingResponse, User
@@ -213,6 +212,8 @@ class _Envelope(BaseModel):
 @pytest.mark.anyio
 async def test_fastapi_returns_records_as_they_are() -> None:
     """An endpoint returns a record, a list of them or a model that holds one, typed or not."""
+    from fastapi import FastAPI  # noqa: PLC0415 - a slow import that each worker would wait for
+
     app, record = FastAPI(), decoded(NEWER)
 
     @app.get("/typed")

@@ -13,7 +13,6 @@ import pytest
 
 from ideogram_async import IdeogramClient
 from ideogram_async.testing import Gateway
-from tests.examples import service
 from tests.support.asgi import App, Caller, started
 
 pytestmark = pytest.mark.anyio
@@ -25,6 +24,8 @@ END = b"event: end\ndata:\n\n"
 @asynccontextmanager
 async def application(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Gateway, App]]:
     """Start the example's application, in front of a gateway."""
+    from tests.examples import service  # noqa: PLC0415 - FastAPI's import is slow
+
     async with Gateway(tokens=["key"]) as gateway:
         monkeypatch.setenv("IDEOGRAM_BASE_URL", gateway.url)
         monkeypatch.setenv("IDEOGRAM_TOKEN", "key")

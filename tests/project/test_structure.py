@@ -10,6 +10,7 @@ import ast
 import inspect
 import sys
 from fnmatch import fnmatch
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from statistics import median
@@ -157,15 +158,15 @@ def sources() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def imports() -> Iterator[Import]:
-    """Go through every import in the package."""
+@cache
+def imports() -> list[Import]:
+    """Return every import in the package."""
+    found: list[Import] = []
     for file in sources():
         visitor = _Imports(file)
         visitor.visit(ast.parse(file.read_text(encoding="utf-8")))
-        yield from visitor.found
-
-
-IMPORTS = list(imports())
+        found += visitor.found
+    return found
 
 
 def test_every_room_is_on_a_floor() -> None:
@@ -179,7 +180,7 @@ def test_imports_never_go_up() -> None:
     """No room knows one of a floor above its own, be it for its types alone, nor an edge."""
     upward = [
         str(one)
-        for one in IMPORTS
+        for one in imports()
         if one.room in FLOOR_OF
         and one.target
         and FLOOR_OF.get(one.target, len(FLOORS)) > FLOOR_OF[one.room]
@@ -191,7 +192,7 @@ def test_rooms_of_one_floor_do_not_know_each_other() -> None:
     """What stands side by side can be read, and changed, apart."""
     sideways = [
         str(one)
-        for one in IMPORTS
+        for one in imports()
         if one.room in FLOOR_OF
         and one.target not in {None, one.room}
         and FLOOR_OF.get(one.target or "") == FLOOR_OF[one.room]
@@ -202,7 +203,7 @@ def test_rooms_of_one_floor_do_not_know_each_other() -> None:
 def test_no_file_stands_in_a_circle() -> None:
     """Files build on each other in one direction, types included."""
     graph: dict[Path, set[Path]] = {}
-    for one in IMPORTS:
+    for one in imports():
         target = one.target_file
         if target is not None and target != one.file:
             graph.setdefault(one.file, set()).add(target)
@@ -219,7 +220,7 @@ def test_edges_use_public_names_and_few_rooms() -> None:
     }
     private = [
         str(one)
-        for one in IMPORTS
+        for one in imports()
         if one.room in EDGES
         and one.target not in {None, one.room}
         and one.name not in public.get(one.module, set())
@@ -230,13 +231,13 @@ def test_edges_use_public_names_and_few_rooms() -> None:
 
 def test_aiohttp_is_imported_by_the_transport_alone() -> None:
     """On the client's side the transport knows it for queries, and the downloads for images."""
-    importers = {one.room for one in IMPORTS if one.module.split(".")[0] == "aiohttp"}
+    importers = {one.room for one in imports() if one.module.split(".")[0] == "aiohttp"}
     assert importers == {"_transport", "_downloads", "testing"}
 
 
 def test_what_is_needed_from_outside() -> None:
     """The library needs its three packages, and an edge what its extra brings."""
-    for one in IMPORTS:
+    for one in imports():
         top = one.module.split(".")[0]
         if top == NAME or top in sys.stdlib_module_names:
             continue
