@@ -159,13 +159,11 @@ async def moving(seed: int) -> list[Goal]:
     ]
 
 
-async def saturated(seed: int, seconds: float = 60, in_flight: int = 50) -> list[Goal]:
+async def saturated(seed: int, seconds: float = 60) -> list[Goal]:
     """400 ids, 3 % of all answers are 429 at random, no limit."""
     rates = []
     for limit in (AtRandom(0.03, seed=seed), None):
-        gateway = await polled(
-            limit, ids=8 * in_flight, seconds=seconds, seed=seed, max_in_flight=in_flight
-        )
+        gateway = await polled(limit, ids=400, seconds=seconds, seed=seed, max_in_flight=50)
         rates.append(answered(gateway, 0, seconds))
     kept = 100 * rates[0] / rates[1]
     return [goal("throughput kept", kept, 60.0, at_least=True, unit="%")]
