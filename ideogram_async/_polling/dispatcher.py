@@ -337,8 +337,8 @@ class Dispatcher:
         if pool.is_probing:
             probe_at = max(queue.next_probe_time(now), pool.next_probe_at(now), now)
             if self._registry.has_newcomers():
-                newcomer_at = max(when, pool.newcomer_at(), now)
-                probe_at = min(probe_at, newcomer_at if queue.has_sound(now) else math.inf)
+                newcomer_at = max(queue.next_sound_time(now), pool.newcomer_at(), now)
+                probe_at = min(probe_at, newcomer_at)
         if when == math.inf:
             return probe_at
         opens_at = pool.opens_at(now, immediate=False)

@@ -132,9 +132,9 @@ class JobQueue:
         when = self._sound.next_time(now)
         return now if when < math.inf else self._troubled.next_time(now)
 
-    def has_sound(self, now: float) -> bool:
-        """Return whether a sound job is due."""
-        return self._sound.next_time(now) <= now
+    def next_sound_time(self, now: float) -> float:
+        """Return when a sound job may be due: `now`, a later time, or never (inf)."""
+        return self._sound.next_time(now)
 
     def has_immediate(self) -> bool:
         """Return whether an immediate job may be due."""
