@@ -88,6 +88,8 @@ class Runtime:
             max_in_flight=settings.max_in_flight,
             connect_timeout=settings.connect_timeout,
         )
+        if hasattr(settings.limiter, "attach"):
+            settings.limiter.attach(schedule, self.tracker.registry.queue.count_due)
         if hasattr(settings.limiter, "run"):
             self.dispatcher.spawn(self._run_limiter, "ideogram_async limiter")
 
