@@ -14,7 +14,7 @@ SOUND_IN_A_ROW = 3
 URGENT_IN_A_ROW = 4
 """Urgent jobs that are asked before one of a run has its turn, while both are due."""
 
-DUE_WITHIN_SECONDS = 3.0
+DUE_WITHIN_SECONDS = 2.0
 """Seconds to its deadline within which a released job counts as due, for a shared limiter: of 1 to
 3 s the peers' test went best."""
 

@@ -175,7 +175,11 @@ class AdaptiveSchedule:
             duration=_log(end - job.t0),
             band=job.sample_k if job.estimates else 0,
             residual=_log(end - job.sample_at) - job.sample_x if job.estimates else 0.0,
-            line=job.line and _line_sample(job.line, end - job.t0, seen.asked - last),
+            line=(
+                None
+                if job.line is None
+                else _line_sample(job.line, end - job.t0, seen.asked - last)
+            ),
         )
         self.learn(sample)
         if self.on_sample is not None:

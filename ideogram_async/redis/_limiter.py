@@ -31,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 _read_sample = msgspec.json.Decoder(CompletionSample).decode
 _log = logging.getLogger("ideogram_async")
 
-TOLD_SHARE = 0.99
+TOLD_SHARE = 0.985
 """The part of the told rate that is used: each member's even pace has its own beat, and in a window
 some queries more than on the average fall together."""
 REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.2, 2.0
@@ -39,8 +39,6 @@ REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.2, 2.0
 member shows at least every 2 s that it is alive, however many there are."""
 LOOK_SECONDS = 0.25
 """Seconds between two looks whether far more ids are due than were reported, or far fewer."""
-FEW_DUE = 0
-"""Due ids by which the number changes at any time."""
 SAMPLES = 16
 """Completions that a report holds: what more of them would teach is little."""
 REPORT_GAP_SECONDS = 0.02
@@ -57,6 +55,8 @@ NO_SHARE = 0.02
 """The largest share that an idle member has."""
 LOWEST_RATE = 0.01
 """Queries per second that a share is at least."""
+RATE_CHANGE = 0.02
+"""By how much of itself a rate must differ to be news: the script's number, too."""
 HELD_LATER_SECONDS = 0.05
 """Seconds by which a hold must end later to be news: the script's number."""
 ALONE_HOLD_SECONDS = 1.0
@@ -106,6 +106,7 @@ class RedisLimiter:
         self._pace = ToldRate(LOWEST_RATE)
         self._held_alone = -math.inf
         self._may_probe = False
+        self._sought = math.nan  # the hold after which it has sought to probe
         self._probe_asked = math.inf
         self._id = secrets.token_hex(8)
         self._is_running = False
@@ -147,7 +148,8 @@ class RedisLimiter:
         self._pending = pending
         self._waits = True
         self._pace.wait(pending)
-        if self._is_idle or (self.is_probing and not self._may_probe):
+        is_other = self.is_probing and not self._may_probe and self._sought != self.held_until
+        if self._is_idle or is_other:
             self._report_soon(is_urgent=False)
 
     def sent(self, now: float, *, paced: bool = True) -> None:
@@ -271,6 +273,8 @@ class RedisLimiter:
             decision=self._found.decision(now) if self._leads else None,
         )
         self._is_idle = not (self._waits or self._sent)
+        if self._waits and now >= self.held_until:
+            self._sought = self.held_until
         self._waits = self._is_urgent = False
         self._sent = self._accepted = 0
         self._events = []
@@ -288,7 +292,7 @@ class RedisLimiter:
         """Return whether far more ids are due than were reported, or far fewer."""
         due = self._count_due(asyncio.get_running_loop().time())
         low, high = sorted((due, self._due))
-        return high > 2 * low + FEW_DUE
+        return high > 2 * low and not self.is_probing
 
     def _add_sample(self, sample: CompletionSample) -> None:
         now = asyncio.get_running_loop().time()
@@ -302,8 +306,8 @@ class RedisLimiter:
         self._members = reply.members
         if reply.pushed >= self._pushed:  # else a later message came sooner
             self._use_share(reply.share, reply.prospect, now)
-        for event in reply.events if self._schedule is not None else ():
-            if event.what == "sample":
+        for event in reply.events:
+            if event.what == "sample" and self._schedule is not None:
                 self._schedule.learn(_read_sample(event.data))
         self._behind = now - reply.now
         self._found.feed(reply, now)
@@ -311,7 +315,8 @@ class RedisLimiter:
         if reply.leads:
             decision = self._found.decision(now)
             is_later = decision.held > max(reply.held - reply.now, 0.0) + HELD_LATER_SECONDS
-            if decision.probing != reply.probing or is_later or not reply.rate:
+            differs = abs(decision.rate - reply.rate) > RATE_CHANGE * abs(reply.rate)
+            if decision.probing != reply.probing or is_later or differs:
                 self._report_soon(is_urgent=False)
         self._set(reply, now)
         self._may_probe = self._may_probe or reply.probe
@@ -351,7 +356,7 @@ class RedisLimiter:
             self._pace.hold(max(self._pace.opens_at(now), now) + late, now)
 
     def _keep_share(self, now: float) -> None:
-        self.rate = max(self._all * max(self._share, self._prospect), LOWEST_RATE)
+        self.rate = max(self._all * self._prospect, LOWEST_RATE)
         self._pace.change_rate(max(self._all * self._share, LOWEST_RATE), now)
 
     def _lose(self, error: Exception) -> None:

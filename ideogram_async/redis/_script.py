@@ -4,8 +4,8 @@ SCRIPT = """
 -- KEYS[1]: the budget, a JSON text, and the channel of its news.  ARGV[1]: a member's report.
 local DEAD, LEASE, BINDING, GRACE, PROBE = 5, 3, 2.5, 5, 5   -- seconds
 local FRESH, HEARD, KEPT = 10, 10, 600
-local IDLE, EVEN, DUE, HEADROOM, CHANGE, SPARE = 0.02, 0.1, 0.7, 1.2, 0.1, 0.05
-local WITHIN, EVENTS = 2, 100
+local IDLE, EVEN, DUE, HEADROOM, CHANGE, SPARE = 0.02, 0.1, 0.7, 1.2, 0.05, 0.05
+local CHANGED, WITHIN, EVENTS = 0.02, 2, 100
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local report = cjson.decode(ARGV[1])
@@ -62,7 +62,7 @@ end
 local leader, lowest, count, pending, due = report.id, me.number, 0, 0, 0
 for id, one in pairs(fleet.members) do
   count = count + 1
-  one.binds = one.pending > 0 and now - one.waited <= BINDING
+  one.binds = one.pending > 0 and one.seen - one.waited <= BINDING
   if one.binds then pending, due = pending + one.pending, due + one.due end
   if one.number < lowest and now - one.seen <= LEASE then leader, lowest = id, one.number end
 end
@@ -73,9 +73,10 @@ if decision and leader == report.id then
   local held = decision.held > 0 and now + decision.held or 0
   local news = decision.probing ~= fleet.probing or held > fleet.held + 0.05
   if news then fleet.prober = '' end
+  local differs = math.abs(decision.rate - fleet.rate) > CHANGED * math.abs(fleet.rate)
   fleet.rate, fleet.source, fleet.probing = decision.rate, decision.source, decision.probing
   fleet.held = news and held or fleet.held
-  if news and count > 1 then
+  if (news or differs) and count > 1 then
     publish({rate = fleet.rate, source = fleet.source, held = fleet.held, probing = fleet.probing})
   end
 end
@@ -112,9 +113,11 @@ local function part(one)
   end
   return now - fleet.born < GRACE and one.most and math.min(share, one.most) or share
 end
--- What it will have once its queries wait, and those of members that have just come.
+-- What it has on the average, whatever is due now, or will have once its queries wait, and those of
+-- members that have just come.
 local function prospect(one, share)
-  return one.binds and share or math.max(share, free / (binding + math.max(fresh, 1)))
+  if one.binds then return free * (EVEN / binding + (1 - EVEN) * one.pending / pending) end
+  return math.max(share, free / (binding + math.max(fresh, 1)))
 end
 -- All learn at once of shares that differ from what they have; else one grows by what is free.
 local others, differs, shares = 0, is_new, {}
@@ -154,7 +157,8 @@ return cjson.encode(reply)
 
 - DEAD: seconds after which a member that is not heard of is dead, and its share free.
 - LEASE: seconds that the eldest member may be silent and lead; members report at least every 2 s.
-- BINDING: seconds after a query that waited for its pace in which a member's share counts as small.
+- BINDING: seconds after a query that waited for its pace in which a member's share counts as small;
+  one that is silent keeps its share until it is dead.
 - GRACE: seconds of a new budget in which members of the old one gain nothing.
 - PROBE: seconds after which another member probes: the prober may be dead.
 - FRESH: seconds in which a member that has joined is expected to have work soon.
@@ -162,8 +166,10 @@ return cjson.encode(reply)
 - KEPT: seconds that an unused budget is kept.
 - IDLE: the part of the rate that is kept, by all together, for what comes at an idle member.
 - EVEN: the part that is divided evenly: one id beside ten thousand of another process is asked.
-- DUE: the part of the rest that is divided by the due ids, and not by the pending ones.
+- DUE: the most of the rest that is divided by the due ids, and not by the pending ones; less where
+  fewer are due than may be asked within the seconds WITHIN.
 - HEADROOM: what a member may use more than it did, before its pace binds again.
-- CHANGE: by how much of itself a share must differ for a message.
+- CHANGE, CHANGED: by how much of itself a share, and the rate, must differ for a message.
+- SPARE: the part of the rate that nobody has, for a message.
 - EVENTS: how many are kept for who has not heard of them.
 """
