@@ -10,6 +10,8 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -113,8 +115,11 @@ def installed(twin: Twin) -> Iterator[None]:
             await asyncio.Event().wait()
 
     module: Any = _limiter
-    former, module.Link = module.Link, Link
+    former = module.Link, module.secrets
+    numbers = count(1)
+    names = SimpleNamespace(token_hex=lambda _: f"{next(numbers):016x}")
+    module.Link, module.secrets = Link, names  # Lua goes through its tables in the order of names
     try:
         yield
     finally:
-        module.Link = former
+        module.Link, module.secrets = former

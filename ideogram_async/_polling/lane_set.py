@@ -152,6 +152,10 @@ class LaneSet:
             return now
         return self._alarms[0][0] if self._alarms else math.inf
 
+    def count_due(self, by: float) -> int:
+        """Return how many ready jobs should be asked by a moment."""
+        return sum(lane.count_due(by) for lane in (self.urgent, *self._turns))
+
     def has_immediate(self) -> bool:
         """Return whether an immediate job may be due."""
         return bool(self._immediate_turns) or self.urgent.immediate.first < math.inf

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from ideogram_async._limits.found_rate import FoundRate
-from ideogram_async.redis._messages import NO_LIMIT, Decision, Reply
+from ideogram_async.redis._messages import NO_LIMIT, Decision, Event, Reply
+
+_read_refusal = msgspec.json.Decoder(float | None).decode
 
 
 class FleetRate:
@@ -22,9 +26,9 @@ class FleetRate:
         self._heard_at = 0.0
 
     @property
-    def refused(self) -> int:
-        """The number of the last refusal that was heard of."""
-        return 0 if self._last is None else self._last.refused
+    def heard(self) -> int:
+        """The number of the last event that was heard of."""
+        return 0 if self._last is None else self._last.heard
 
     def forget(self) -> None:
         """Begin anew from the next reply: it may count from 0."""
@@ -49,8 +53,12 @@ class FleetRate:
         for place in range(count):
             asked = last.newest + (reply.newest - last.newest) * (place + 1) / count
             limiter.accepted(asked + behind, now)
-        for asked, retry_after in reply.refusals:
-            limiter.refused(asked + behind, retry_after if retry_after >= 0 else None, now)
+        for event in reply.events:
+            self._record(event, event.at + behind, now)
+
+    def _record(self, event: Event, at: float, now: float) -> None:
+        if event.what == "refused":
+            self._limiter.refused(at, _read_refusal(event.data), now)
 
     def decision(self, now: float) -> Decision:
         """Return what follows from it for all."""

@@ -11,7 +11,7 @@ pytest.importorskip("redis", reason="the extra is not installed")
 
 from ideogram_async.redis import RedisLimiter
 from ideogram_async.redis._fleet_rate import FleetRate
-from ideogram_async.redis._messages import Reply
+from ideogram_async.redis._messages import Event, Reply
 
 SERVER = 1.7e9
 """The server's time at 0 of the loop's clock."""
@@ -20,8 +20,9 @@ SERVER = 1.7e9
 def reply(now: float = 0.0, **what: Any) -> Reply:
     """Make a reply to the only member of a fleet."""
     usual = {"rate": 20.0, "source": "found", "held": 0.0, "probing": False, "share": 1.0}
-    usual |= {"prospect": 1.0, "probe": False, "leads": False, "pending": 0.0, "sent": 0}
-    usual |= {"accepted": 0, "newest": 0.0, "refused": 0, "now": SERVER + now}
+    usual |= {"prospect": 1.0, "pushed": 0, "members": 1, "probe": False, "leads": False}
+    usual |= {"pending": 0.0, "sent": 0, "accepted": 0, "newest": 0.0, "heard": 0}
+    usual |= {"now": SERVER + now}
     return Reply(**{**usual, **what})
 
 
@@ -69,8 +70,8 @@ def test_who_leads_next_knows_what_was_known() -> None:
     assert first.decision(10.0) == second.decision(10.0)
     assert first.decision(10.0).rate > 20
     for one in (first, second):
-        refusal = reply(10.1, **what, refused=1, refusals=[(SERVER + 10, 30.0)])
+        refusal = reply(10.1, **what, heard=1, events=[Event(SERVER + 10, "refused", "30.0")])
         one.feed(refusal, 10.1)
         assert one.decision(10.1).probing
         assert one.decision(10.1).held >= 30
-        assert one.refused == 1
+        assert one.heard == 1

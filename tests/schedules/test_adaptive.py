@@ -217,7 +217,7 @@ def test_pools_are_bounded() -> None:
     pools = Pools(None)
     for i in range(3 * MAX_POOLS):
         for name in ("kept", f"V_{i}"):
-            for pool in pools.taught_by(SamplingRequest(model_version=name)):
+            for pool in pools.taught_by((name, None, None)):
                 pool.teach_band(0, 1.0)
     names = [kind.model_version for kind in pools.save().kinds]
     assert len(names) == len(pools) == MAX_POOLS
