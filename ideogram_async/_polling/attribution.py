@@ -120,7 +120,8 @@ class KeyEvidence:
         self.good += 1
         if is_known:
             self._known_in_a_row += 1
-            self.doubt = max(self.doubt - 1, 0)
+            if self.doubt:
+                self.doubt -= 1
             if self.forgivable < REFUSALS_FORGIVEN:
                 self.forgivable += 1
         else:

@@ -83,9 +83,9 @@ class Dispatcher:
         self._answer_seconds: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
         # Until something was answered, what cannot connect must have time to say so.
         self._first_answer_seconds = max(SLOW_SECONDS, connect_timeout + 1)
+        self._evidence = [tracker.evidence.of(one.index) for one in pool.sessions]
         self._may_go = [
-            partial(self._may_go_now, tracker.evidence.of(one.index), one.index)
-            for one in pool.sessions
+            partial(self._may_go_now, evidence, key) for key, evidence in enumerate(self._evidence)
         ]
         self._cut: set[asyncio.Task[None]] = set()
         self._cuts_in_a_row = 0
@@ -247,7 +247,8 @@ class Dispatcher:
                     if isinstance(outcome, Answer):
                         self._answer_seconds.append(now - asked)
                         self._cuts_in_a_row = 0
-                    pool.note(session, outcome, job.request_id, asked, now)
+                    if pool.hooks is not None:
+                        pool.hooks.answered(session.index, outcome, job.request_id, asked, now)
                     tracker.handle_outcome(job, session, outcome, asked, now)
                     # Not held until the next answer: they may be large.
                     del taken, job, outcome, owner, context
@@ -288,12 +289,12 @@ class Dispatcher:
             session = self._another_key(job, session, now)
             pool.sent(session, now, immediate=job.is_immediate)
         self._registry.mark_sent(job, now)
-        when = queue.next_time(now)
-        if when <= now:
-            if self._idle or self._workers < self._max_in_flight:
+        if self._idle or self._workers < self._max_in_flight:  # else each looks when it is done
+            when = queue.next_time(now)
+            if when <= now:
                 self._wake_worker()  # one wakes the next, so that none wakes in vain
-        elif when < self._alarm_at:
-            self._set_alarm(when)  # the worker of the only due job may be away for long
+            elif when < self._alarm_at:
+                self._set_alarm(when)  # the worker of the only due job may be away for long
         return job, session
 
     def _pop(self, session: KeySession, now: float, *, immediate: bool = False) -> Job | None:
@@ -301,8 +302,7 @@ class Dispatcher:
         if session.probing:
             suspicion = session.suspicion
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
-        evidence = self._tracker.evidence.of(session.index)
-        job = None
+        evidence, job = self._evidence[session.index], None
         if evidence.doubt:
             job = queue.pop_known(now)
         if job is None and evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:

@@ -11,8 +11,6 @@ from ideogram_async._polling.lane_set import LaneSet
 
 SOUND_IN_A_ROW = 3
 """Sound jobs that are asked before one with faults has its turn, while both are due."""
-URGENT_IN_A_ROW = 4
-"""Urgent jobs that are asked before one of a run has its turn, while both are due."""
 
 
 class JobQueue:
@@ -25,7 +23,6 @@ class JobQueue:
         self._sound = LaneSet()
         self._troubled = LaneSet()
         self._sound_in_a_row = 0
-        self._urgent_in_a_row = 0
 
     def lane_of(self, subscriber: Subscriber) -> Lane:
         """Return the lane where the sound jobs of a subscriber wait."""
@@ -41,7 +38,9 @@ class JobQueue:
 
     def add(self, job: Job, now: float) -> None:
         """Add a job."""
-        self._set_of(job).add(job, now)
+        history = job.fault_history  # looked at for each query: no `_set_of`
+        lanes = self._sound if history is None or not history.faults else self._troubled
+        lanes.add(job, now)
 
     def expect(self, job: Job, expires: float) -> None:
         """Record when the time of a job that waits here is up, for one of its subscribers."""
@@ -76,7 +75,7 @@ class JobQueue:
                 self.add(job, now)
                 job = None
         if job is None:
-            job = self._pop_sound(now, immediate=immediate)
+            job = self._sound.pop(now, immediate=immediate)
             self._sound_in_a_row += 1
         else:
             self._sound_in_a_row = 0
@@ -145,14 +144,6 @@ class JobQueue:
     def lanes(self, now: float) -> tuple[Lane, ...]:
         """Return the lanes that have ready jobs."""
         return self._sound.lanes(now) + self._troubled.lanes(now)
-
-    def _pop_sound(self, now: float, *, immediate: bool) -> Job | None:
-        spare_urgent = self._urgent_in_a_row >= URGENT_IN_A_ROW
-        job = self._sound.pop(now, immediate=immediate, spare_urgent=spare_urgent)
-        if job is not None:
-            is_urgent = job.owner is not None and job.owner.urgent
-            self._urgent_in_a_row = self._urgent_in_a_row + 1 if is_urgent else 0
-        return job
 
     def _pop_asleep(self, excluded: str | None, now: float) -> Job | None:
         """Remove and return the first sleeping job of another id than the excluded one."""

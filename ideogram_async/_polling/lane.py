@@ -206,4 +206,5 @@ class Lane:
 
     def _admit(self, job: Job) -> None:
         self.queues[job.precedence].add(job)
-        self.expect(job)
+        if job.expires < self.soonest or job.shared_with:
+            self.expect(job)

@@ -210,7 +210,8 @@ class JobRegistry:
         if job.owner is not None:
             if job.owner.urgent:
                 self._singles.pop(job.owner, None)
-            self._mark_removed(job)
+            if id(job) not in self._flying:
+                self.queue.mark_removed(job)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
         for one in job.shared_with or ():
@@ -301,18 +302,14 @@ class JobRegistry:
 
     def _move(self, job: Job, to: Subscriber, expires: float, latest: float, now: float) -> None:
         """Put a successor of a waiting job into an owner's lane, released by a moment at latest."""
-        self._mark_removed(job)
+        if not self.is_flying(job):
+            self.queue.mark_removed(job)
         successor = job.replace(next(self._tie_breakers))
         successor.owner, successor.expires = to, expires
         if latest < successor.release:
             successor.release = successor.order = latest
         self._jobs[job.request_id] = successor
         self.queue.add(successor, now)
-
-    def _mark_removed(self, job: Job) -> None:
-        """Record that a job is about to be removed from the lane that it waits in."""
-        if not self.is_flying(job):
-            self.queue.mark_removed(job)
 
     def _first_release(self, now: float, delay: float) -> float:
         """Return when a fresh id is asked first: sooner where many wait for a share of the rate."""
