@@ -191,11 +191,23 @@ class KeySession:
             self._unproven_until = max(self._unproven_until, until)
             self._unproven_accepted, wait = 0, None
         is_unlimited = self.limiter.source == "none"
+        if isinstance(self.limiter, FoundRate):
+            self.limiter.doubt()
         holds = self.limiter.refused(asked, wait, now)
         if holds and is_unlimited:
             self.room = FIRST_ROOM  # what was accepted so far may be what the limit allows at once
         self._ended(asked, now)
         return holds
+
+    def confirmed(self) -> None:
+        """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
+        if isinstance(self.limiter, FoundRate):
+            self.limiter.confirm()
+
+    def acquitted(self, now: float) -> None:
+        """Record that an id's own refusals were charged to the rate."""
+        if isinstance(self.limiter, FoundRate):
+            self.limiter.withdraw(now)
 
     def refused_key(
         self, request_id: str, error: RequestError, asked: float, now: float, *, alone: bool
