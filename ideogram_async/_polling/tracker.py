@@ -225,6 +225,7 @@ class JobTracker:
             job.last_seen = answer.kept()
         else:
             job.last_seen = answer.digest() if is_watched else None
+        self.registry.answered_last.append(job.request_id)
         if self._give_up(job, seen.asked, seen.answered, record):
             delay = checked_delay(self._schedule.next_delay(job.state, seen), self._schedule)
             if answer.retry_after is not None:
