@@ -78,6 +78,8 @@ class FaultHistory(msgspec.Struct, gc=False):
     """Answers that the gateway does not know the id, far enough apart to count."""
     unknown_at: float = -math.inf
     malformed: int = 0
+    is_charged: bool = False
+    """Whether a refusal was charged to the rate."""
     refusals: dict[int, int] | None = None
     """By key: how often it refused the id, far enough apart, while others were answered."""
     refused_at: float = -math.inf
@@ -132,6 +134,11 @@ class KeyEvidence:
         good, counted = self.good - history.good_then, self.counted - history.counted_then
         return good >= max(GOOD_ANSWERS_OF_OTHERS, GOOD_PER_COUNTED_FAULT * counted)
 
+    @property
+    def spares_known(self) -> bool:
+        """Whether known ids were answered so often that refusals of new ones are their own."""
+        return self._known_in_a_row * self._share_refused >= REFUSALS_MISSED
+
     def refused_known(self) -> None:
         """Record that an id was refused that was answered before: that is a limit, or chance."""
         self._known_in_a_row = self.doubt = 0
@@ -155,13 +162,16 @@ class KeyEvidence:
         """
         self._share_refused += (1 - self._share_refused) / SHARE_MEMORY
         self.forgivable = max(self.forgivable - 1, -1)
-        if self._known_in_a_row * self._share_refused >= REFUSALS_MISSED:
+        if self.spares_known:
             return True
         if has_known and self.good >= self._certain_until:
             if self.forgivable < REFUSALS_WITHOUT_DOUBT:
                 self.doubt = KNOWN_ASKED_IN_DOUBT
             return True
-        return self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
+        is_forgiven = self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
+        if not is_forgiven:
+            self._known_in_a_row = 0  # whether they are spared must show at the rate that is left
+        return is_forgiven
 
 
 class Evidence:

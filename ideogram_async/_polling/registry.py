@@ -29,6 +29,9 @@ from ideogram_async._schedules.base import Schedule
 REMOVED_AT_ONCE = 500
 """Jobs of a run that are removed in one go: more of them would stall the event loop."""
 
+ANSWERED_LAST = 4
+"""Ids that were answered well last: the first of them shows best whether a hold is over."""
+
 
 class JobRegistry:
     """The jobs of all ids, and their subscribers."""
@@ -39,6 +42,8 @@ class JobRegistry:
         """Ids that are asked for somebody."""
         self.known: int = 0
         """Ids that were answered well, and go on."""
+        self.answered_last: deque[str] = deque(maxlen=ANSWERED_LAST)
+        """The ids that were answered well last, and go on."""
         self.failing: int = 0
         """Ids with faults in a row."""
         self.subscribers: set[Subscriber] = set()
@@ -158,6 +163,16 @@ class JobRegistry:
         if job.stage != ANSWERED:
             job.stage = ANSWERED
             self.known += 1
+
+    def pop_answered_last(self) -> Job | None:
+        """Remove and return, from where it waits, the job that was answered well last."""
+        for request_id in reversed(self.answered_last):
+            job = self._jobs.get(request_id)
+            if job is not None and not job.is_troubled and not self.is_flying(job):
+                self.queue.mark_removed(job)
+                successor = self._jobs[request_id] = job.replace(next(self._tie_breakers))
+                return successor
+        return None
 
     def mark_returned(self, job: Job) -> None:
         """Record that no query for a job is in flight any more: its outcome was handled."""

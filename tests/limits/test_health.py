@@ -335,9 +335,9 @@ def test_ids_that_were_never_asked_are_probes_of_their_own() -> None:
     assert breaker.probing
     sent: list[float] = []
     while len(sent) < NEWCOMER_PROBES + 3:
-        now = breaker.newcomer_at
+        now = breaker.newcomers.next_at
         sent.append(now)
-        breaker.sent_newcomer(now)
+        breaker.newcomers.sent(now)
         _fail(breaker, now, newcomer=True)
     gaps = [later - earlier for earlier, later in pairwise(sent)]
     assert gaps[: NEWCOMER_PROBES - 1] == pytest.approx([NEWCOMER_SECONDS] * (NEWCOMER_PROBES - 1))
