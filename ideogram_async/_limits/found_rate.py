@@ -216,6 +216,10 @@ class FoundRate:
         self._source = "found"
         self.held_until = max(self.held_until, until)
 
+    def adopt(self, rate: float, source: LimitSource) -> None:
+        """Go on at what another one has found of the same limit."""
+        self._rate, self._source = rate, source
+
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Do nothing: it never opens sooner than it said."""
 
