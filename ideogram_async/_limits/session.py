@@ -191,7 +191,10 @@ class KeySession:
             until = now + min(wait, UNPROVEN_HOLD_SECONDS) * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
             self._unproven_until = max(self._unproven_until, until)
             self._unproven_accepted, wait = 0, None
+        is_unlimited = self.limiter.source == "none"
         holds = self.limiter.refused(asked, wait, now)
+        if holds and is_unlimited:
+            self.room = FIRST_ROOM  # what was accepted so far may be what the limit allows at once
         self._ended(asked, now)
         return holds
 

@@ -268,7 +268,7 @@ class Dispatcher:
         session, job, is_newcomer = pool.choose(now, immediate=False), None, False
         if session is not None:
             job = self._pop(session, now)
-        elif queue.has_immediate():
+        elif queue.has_immediate() and not self._tracker.evidence.is_in_doubt:
             session = pool.choose(now, immediate=True)
             if session is not None:
                 job = self._pop(session, now, immediate=True)
@@ -344,7 +344,7 @@ class Dispatcher:
         opens_at = pool.opens_at(now, immediate=False)
         if when < opens_at:
             pool.wait(self._registry.pending)
-            if queue.has_immediate():
+            if queue.has_immediate() and not self._tracker.evidence.is_in_doubt:
                 opens_at = min(opens_at, pool.opens_at(now, immediate=True))
         return min(max(when, opens_at), probe_at)
 

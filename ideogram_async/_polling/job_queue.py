@@ -91,9 +91,8 @@ class JobQueue:
     def pop_probe(self, now: float, excluded: str | None) -> Job | None:
         """Remove and return the job that shows best whether the gateway or a key works.
 
-        1. A due sound id that was answered well before; else one that was never asked, at a random
-           place in the line.
-        2. A sound one that is asleep, before its time.
+        1. A sound id that was answered well before: a due one, else the first that is asleep.
+        2. A due one that was never asked, at a random place in the line; another sound one.
         3. The due one that failed longest ago. `excluded` goes last of all.
         """
 
@@ -104,19 +103,21 @@ class JobQueue:
             return math.inf if job.request_id == excluded else job.release
 
         return (
-            self._sound.pop_candidate(now, rank)
+            self.pop_known(now, excluded)
+            or self._sound.pop_candidate(now, rank)
             or self._pop_asleep(excluded, now)
             or self._troubled.pop_candidate(now, failed_at)
             or self._sound.pop(now)
             or self._troubled.pop(now)
         )
 
-    def pop_known(self, now: float) -> Job | None:
+    def pop_known(self, now: float, excluded: str | None = None) -> Job | None:
         """Remove and return a sound id that was answered well: a due one, else before its time."""
-        job = (
-            self._sound.pop_candidate(now, lambda job: 0.0 if job.stage == ANSWERED else math.inf)
-            or self._sound.pop_asleep()
-        )
+
+        def rank(job: Job) -> float:
+            return 0.0 if job.stage == ANSWERED and job.request_id != excluded else math.inf
+
+        job = self._sound.pop_candidate(now, rank) or self._pop_asleep(excluded, now)
         if job is not None and job.stage != ANSWERED:
             self.add(job, now)
             return None

@@ -13,6 +13,7 @@ from typing import Any
 
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._polling.job import (
+    ANSWERED,
     ASKED,
     IMMEDIATE,
     NEW,
@@ -36,6 +37,8 @@ class JobRegistry:
         self.queue: JobQueue = JobQueue()
         self.pending: int = 0
         """Ids that are asked for somebody."""
+        self.known: int = 0
+        """Ids that were answered well, and go on."""
         self.failing: int = 0
         """Ids with faults in a row."""
         self.subscribers: set[Subscriber] = set()
@@ -150,6 +153,12 @@ class JobRegistry:
             self._unasked += 1
             job.stop_clock()
 
+    def mark_answered(self, job: Job) -> None:
+        """Record a good answer for a job that somebody awaits."""
+        if job.stage != ANSWERED:
+            job.stage = ANSWERED
+            self.known += 1
+
     def mark_returned(self, job: Job) -> None:
         """Record that no query for a job is in flight any more: its outcome was handled."""
         del self._flying[id(job)]
@@ -211,6 +220,8 @@ class JobRegistry:
         self.pending -= 1
         if job.stage == NEW:
             self._unasked -= 1
+        elif job.stage == ANSWERED:
+            self.known -= 1
         if job.fault_history is not None and job.fault_history.faults:
             self.failing -= 1
             job.fault_history = None

@@ -196,7 +196,7 @@ class JobTracker:
         self, job: Job, owner: Subscriber, answer: Answer, asked: float, now: float
     ) -> None:
         record = answer.record
-        job.stage = ANSWERED
+        self.registry.mark_answered(job)
         if job.fault_history is not None:
             self._clear_faults(job)
         if owner.is_one_shot:
@@ -283,6 +283,7 @@ class JobTracker:
             failure.asked,
             is_known=failure.is_known,
             is_alone=self.registry.pending <= 1,
+            has_known=self.registry.known > 0,
         )
 
     def _charge(self, scope: Scope, failure: _Failure) -> None:

@@ -141,12 +141,16 @@ class CompletionSample(msgspec.Struct, frozen=True, array_like=True):
 class BandPool:
     """What was learned of one kind of request, or of all together."""
 
-    __slots__ = ("bands", "begun", "deviations", "stray")
+    __slots__ = ("bands", "begun", "deviations", "duration", "first_look", "stray")
 
     def __init__(self, bands: Sequence[Band], stray: Band, begun: Band) -> None:
         self.bands: list[Band] = list(bands)
         self.deviations: list[float] = [band.sg for band in bands]
         """The `sg` of each band, which are looked at once per query."""
+        self.duration: tuple[float, float] = bands[0].mean, bands[0].sg
+        """The law of how long requests take: (mu, sg)."""
+        self.first_look: tuple[float, float] = 0.0, 0.0
+        """A price, and the seconds from a request's start to its first query at that price."""
         self.stray: Band = stray
         self.begun: Band = begun
 
@@ -169,6 +173,9 @@ class BandPool:
                 self.deviations[i] = bands[i].sg
         bands[k] = bands[k].taught(residual)
         self.deviations[k] = bands[k].sg
+        if k == 0:
+            self.duration = bands[0].mean, self.deviations[0]
+            self.first_look = 0.0, 0.0
 
     def teach_line(self, sample: LineSample) -> None:
         """Teach how straight lines are, and when progress begins.
