@@ -162,9 +162,10 @@ class KeySession:
             self._ended(asked, now)
 
     def announced(self, allowance: Allowance, now: float) -> None:
-        """Record what an answer's headers say of the limit: it counts where none was told."""
-        if isinstance(self.limiter, FoundRate):
-            self.limiter.announced(*allowance, now)
+        """Record what an answer's headers say of the limit, for a limiter that heeds it."""
+        announced = getattr(self.limiter, "announced", None)
+        if announced is not None:
+            announced(*allowance, now)
 
     def neutral(
         self, asked: float, now: float, *, accepted: bool = False, refused: bool = False

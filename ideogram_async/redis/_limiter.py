@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from ideogram_async import AdaptiveSchedule
 from ideogram_async._limiter import LimitSource
+from ideogram_async._limits.announced_limit import AnnouncedLimit
 from ideogram_async._limits.told_rate import ToldRate
 from ideogram_async._schedules.learned import CompletionSample
 from ideogram_async._validation import check_rate
@@ -117,6 +118,8 @@ class RedisLimiter:
         self._sent = self._accepted = 0
         self._newest = -math.inf
         self._events: list[Event] = []
+        self._header = AnnouncedLimit()
+        self._read_at = math.inf  # when the last header was read, until it is reported
         self._samples: deque[Event] = deque(maxlen=SAMPLES)
         self._schedule: AdaptiveSchedule | None = None
         self._count_due: Callable[[float], int] = lambda _: 0
@@ -163,6 +166,7 @@ class RedisLimiter:
     def accepted(self, asked: float, now: float) -> None:  # noqa: ARG002 - the protocol's
         """Record that the gateway read a query."""
         self._accepted += 1
+        self._header.accepted()
         self._newest = max(self._newest, asked)
         if self.is_probing and asked >= self._probe_asked:
             self._report_soon()
@@ -179,6 +183,13 @@ class RedisLimiter:
             self._events.append(Event(asked, "refused", _encode(retry_after).decode()))
             self._report_soon()
         return False
+
+    def announced(self, remaining: float, seconds: float, now: float) -> None:
+        """Record that, by an answer's headers, so many more queries are allowed within a time."""
+        self._header.announce(remaining, seconds, now)
+        self._read_at = now
+        if remaining < 1:
+            self._report_soon()
 
     def hold(self, until: float, now: float) -> None:  # noqa: ARG002 - the protocol's
         """Send nothing from this member until then."""
@@ -257,6 +268,10 @@ class RedisLimiter:
 
     def _report(self, now: float) -> Report:
         """Return the report of what was done since the last one."""
+        if self._read_at <= now < self._header.until:
+            bound = self._header.rate, self._header.until - self._read_at
+            self._events.append(Event(self._read_at, "announced", _encode(bound).decode()))
+            self._read_at = math.inf
         events = [*self._events, *self._samples]
         self._due = self._count_due(now)
         report = Report(
@@ -321,9 +336,8 @@ class RedisLimiter:
         self._set(reply, now)
         self._may_probe = self._may_probe or reply.probe
 
-    def _hear(self, heard: Announcement) -> None:
+    def _hear(self, heard: Announcement, now: float) -> None:
         """Use what was published."""
-        now = asyncio.get_running_loop().time()
         if heard.shares:
             self._pushed = max(self._pushed, heard.pushed)
             if self._is_away is False and self._id in heard.shares:

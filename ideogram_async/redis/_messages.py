@@ -32,8 +32,8 @@ class Event(msgspec.Struct, array_like=True):
     """In a report, how many seconds ago; in a reply, when. Of a refusal: when it was asked."""
     what: Literal["refused", "announced", "sample"]
     data: str
-    """As JSON, which Redis does not read: `Retry-After` in seconds, or null; how many more queries
-    are allowed, within how many seconds; what a completion teaches of how long requests take."""
+    """As JSON, which Redis does not read: `Retry-After` in seconds, or null; the queries per second
+    that a header allows, for how many seconds; what a completion teaches."""
 
 
 class Report(msgspec.Struct, omit_defaults=True):

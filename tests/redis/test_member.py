@@ -11,7 +11,7 @@ pytest.importorskip("redis", reason="the extra is not installed")
 
 from ideogram_async.redis import RedisLimiter
 from ideogram_async.redis._fleet_rate import FleetRate
-from ideogram_async.redis._messages import Event, Reply
+from ideogram_async.redis._messages import Announcement, Event, Reply
 
 SERVER = 1.7e9
 """The server's time at 0 of the loop's clock."""
@@ -75,3 +75,47 @@ def test_who_leads_next_knows_what_was_known() -> None:
         assert one.decision(10.1).probing
         assert one.decision(10.1).held >= 30
         assert one.heard == 1
+
+
+def test_who_joins_late_takes_over_what_was_found() -> None:
+    """Whoever leads at once goes on at the rate that Redis keeps; a told one is not raised."""
+    late = FleetRate(None)
+    late.feed(reply(rate=7.0), 0.0)
+    assert (late.decision(0.0).rate, late.decision(0.0).source) == (7.0, "found")
+    told = FleetRate(5.0)
+    told.feed(reply(rate=5.0, source="none"), 0.0)
+    assert (told.decision(0.0).rate, told.decision(0.0).source) == (5.0, "none")
+
+
+def test_a_later_message_outlasts_an_earlier_reply() -> None:
+    """Replies and messages come by two connections: the share that was given last counts."""
+    limiter = RedisLimiter("redis://127.0.0.1:1", max_rate=100)
+    limiter._take(reply(rate=100.0, source="none", share=0.5, prospect=0.5), 0.0)
+    limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4)}, pushed=2), 0.0)
+    limiter._take(reply(rate=100.0, source="none", share=0.5, pushed=1), 0.1)
+    assert limiter.rate == pytest.approx(0.4 * 98.5)
+    limiter._take(reply(rate=100.0, source="none", prospect=0.3, pushed=2), 0.2)
+    assert limiter.rate == pytest.approx(0.3 * 98.5)
+
+
+def test_an_announced_limit_binds_all() -> None:
+    """What a member has read in a header bounds the rate of all; the latest counts, for a while."""
+    one = FleetRate(None)
+    one.feed(reply(), 0.0)
+    read = [(1, "[4.0,6.0]"), (0, "[9.0,60.0]")]
+    events = [Event(SERVER + at, "announced", data) for at, data in read]
+    one.feed(reply(2, heard=2, events=events), 2.0)
+    assert (one.decision(6.9).rate, one.decision(6.9).source) == (4.0, "header")
+    assert (one.decision(7.1).rate, one.decision(7.1).source) == (20.0, "found")
+
+
+def test_a_header_that_does_not_count_its_queries_is_not_reported() -> None:
+    """A relay's header, of another limit, is dropped after three queries that it did not count."""
+    limiter = RedisLimiter("redis://127.0.0.1:1")
+    limiter._take(reply(), 0.0)
+    reported = []
+    for now in range(4):
+        limiter.announced(50, 60, now)
+        limiter.accepted(now, now)
+        reported += [event.data for event in limiter._report(now).events]
+    assert reported == ["[0.8333333333333334,60]"] * 3
