@@ -231,13 +231,19 @@ class RedisLimiter:
                     self._lose(errors.exceptions[0])
                 await anyio.sleep(RETRY_SECONDS)
         finally:
-            with anyio.move_on_after(LEAVE_SECONDS, shield=True):
-                await self._leave(link)
-            if self._schedule is not None:
-                self._schedule.on_sample = None
-            self._share, self._prospect = 0.0, 1.0
-            self._is_running, self._is_away, self._leads = False, None, False
-            self._found.forget()
+            try:
+                with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+                    await self._leave(link)
+            finally:  # also where a second cancellation comes meanwhile
+                self._forget()
+
+    def _forget(self) -> None:
+        """Be as new: another client may use it."""
+        if self._schedule is not None:
+            self._schedule.on_sample = None
+        self._share, self._prospect = 0.0, 1.0
+        self._is_running, self._is_away, self._leads = False, None, False
+        self._found.forget()
 
     async def _stay(self, link: Link) -> None:
         """Report again and again, and hear the news, until Redis fails."""
