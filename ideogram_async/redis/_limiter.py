@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 _read_sample = msgspec.json.Decoder(CompletionSample).decode
 _log = logging.getLogger("ideogram_async")
 
-TOLD_SHARE = 0.985
+TOLD_SHARE = 0.98
 """The part of the told rate that is used: each member's even pace has its own beat, and in a window
 some queries more than on the average fall together."""
 REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.2, 2.0
@@ -105,6 +105,9 @@ class RedisLimiter:
         self._share, self._prospect = 0.0, 1.0
         self._all = self.rate
         self._pace = ToldRate(LOWEST_RATE)
+        # The part of the share that is left while Redis is away. Ids are placed as if it were all: they
+        # would stand behind the others for long, once Redis is back.
+        self._alone = 1.0
         self._held_alone = -math.inf
         self._may_probe = False
         self._sought = math.nan  # the hold after which it has sought to probe
@@ -176,7 +179,7 @@ class RedisLimiter:
         if self._is_away:
             seconds = max(ALONE_HOLD_SECONDS, retry_after or 0.0)
             if now >= self.held_until:
-                self._all *= ALONE_KEPT
+                self._alone *= ALONE_KEPT
                 self._keep_share(now)
             self.hold(now + seconds, now)
         else:
@@ -317,7 +320,7 @@ class RedisLimiter:
         """Use a reply, which Redis made at `now`."""
         if self._is_away:
             _log.info("Redis is back: the rate is shared again")
-        self._is_away = False
+        self._is_away, self._alone = False, 1.0
         self._members = reply.members
         if reply.pushed >= self._pushed:  # else a later message came sooner
             self._use_share(reply.share, reply.prospect, now)
@@ -371,7 +374,7 @@ class RedisLimiter:
 
     def _keep_share(self, now: float) -> None:
         self.rate = max(self._all * self._prospect, LOWEST_RATE)
-        self._pace.change_rate(max(self._all * self._share, LOWEST_RATE), now)
+        self._pace.change_rate(max(self._all * self._share * self._alone, LOWEST_RATE), now)
 
     def _lose(self, error: Exception) -> None:
         """Go on without Redis, with the last share."""
@@ -382,7 +385,7 @@ class RedisLimiter:
                 error,
             )
         if self._is_away is None:
-            self._share = FIRST_SHARE
+            self._share = self._prospect = FIRST_SHARE
         self._is_away, self._leads = True, False
         self.is_probing = False
         self._keep_share(asyncio.get_running_loop().time())
