@@ -105,10 +105,9 @@ class RedisLimiter:
         self._share, self._prospect = 0.0, 1.0
         self._all = self.rate
         self._pace = ToldRate(LOWEST_RATE)
-        # The part of the share that is left while Redis is away. Ids are placed as if it were all: they
-        # would stand behind the others for long, once Redis is back.
-        self._alone = 1.0
-        self._held_alone = -math.inf
+        # The part of the share that is left while Redis is away. Ids are placed as if it were all:
+        # else they would come behind all others for long, once Redis is back.
+        self._alone, self._held_alone = 1.0, -math.inf
         self._may_probe = False
         self._sought = math.nan  # the hold after which it has sought to probe
         self._probe_asked = math.inf
@@ -126,9 +125,7 @@ class RedisLimiter:
         self._samples: deque[Event] = deque(maxlen=SAMPLES)
         self._schedule: AdaptiveSchedule | None = None
         self._count_due: Callable[[float], int] = lambda _: 0
-        self._due = 0
-        self._members = 1
-        self._pushed = 0
+        self._due, self._members, self._pushed = 0, 1, 0
         self._leads = False
         self._look: asyncio.Event | None = None
         self._is_urgent = False
