@@ -237,7 +237,10 @@ class JobTracker:
             session.confirmed()
         if job.is_troubled and job.owner is not None:
             self.registry.failing -= 1
-        job.fault_history = None
+        refused = history.refusals or {}
+        others = {key: times for key, times in refused.items() if key != session.index}
+        # The other keys that have refused it are not tried again.
+        job.fault_history = FaultHistory(refusals=others) if others else None
 
     # A fault
 
