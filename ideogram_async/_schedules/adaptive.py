@@ -19,10 +19,12 @@ from ideogram_async._schedules.learned import (
     EDGES,
     EVER,
     BandPool,
+    CompletionSample,
     Learned,
     LineSample,
     Pools,
     band_of,
+    kind_of,
     within,
 )
 from ideogram_async._schedules.progress_line import (
@@ -50,6 +52,8 @@ from ideogram_async._schedules.request_state import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ideogram_async._schedules.base import Observation
 
 _logger = logging.getLogger("ideogram_async")
@@ -106,6 +110,8 @@ class AdaptiveSchedule:
             raise ValueError(f"price is {price!r}: expected seconds > 0, and finite")
         self.price = price
         self._random = random.Random(0)  # noqa: S311 - a sample, not a secret
+        self.on_sample: Callable[[CompletionSample], None] | None = None
+        """Called with what each completion has taught: others may learn it, too."""
         self._pools = Pools(learned)
 
     def __repr__(self) -> str:
@@ -172,13 +178,25 @@ class AdaptiveSchedule:
         job = unpack(state)
         last, asked = max(job.last, 0.0), seen.asked - job.t0
         end = (last + asked) / 2
-        sample = None if job.line is None else _line_sample(job.line, end, asked - last)
-        for pool in self._pools.taught_by(seen.record):
-            pool.teach_band(0, _log(end))
-            if job.estimates:
-                pool.teach_band(job.sample_k, _log(end - job.sample_at) - job.sample_x)
-            if sample is not None:
-                pool.teach_line(sample)
+        sample = CompletionSample(
+            kind=kind_of(seen.record),
+            duration=_log(end),
+            band=job.sample_k if job.estimates else 0,
+            residual=_log(end - job.sample_at) - job.sample_x if job.estimates else 0.0,
+            line=None if job.line is None else _line_sample(job.line, end, asked - last),
+        )
+        self.learn(sample)
+        if self.on_sample is not None:
+            self.on_sample(sample)
+
+    def learn(self, sample: CompletionSample) -> None:
+        """Learn from a completion that another client may have seen."""
+        for pool in self._pools.taught_by(sample.kind):
+            pool.teach_band(0, sample.duration)
+            if sample.band:
+                pool.teach_band(sample.band, sample.residual)
+            if sample.line is not None:
+                pool.teach_line(sample.line)
 
     def expected_end(self, state: JobState) -> float | None:
         """Return the end that progress predicts, or as late again as it is overdue.
