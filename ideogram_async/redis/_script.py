@@ -13,12 +13,15 @@ local text = redis.call('GET', KEYS[1])
 local fleet = text and cjson.decode(text) or {
   born = now, joined = 0, members = {}, sent = 0, accepted = 0, newest = 0, heard = 0,
   events = {}, rate = 0, source = 'none', held = 0,
-  probing = false, prober = '', probed = 0, pushed = 0}
+  probing = false, prober = '', probed = 0,
+  pushed = math.floor(100 * now)}  -- later than all of a budget that was lost
 
 local function save()
   redis.call('SET', KEYS[1], cjson.encode(fleet), 'EX', KEPT)
 end
 local function publish(what)
+  fleet.pushed = fleet.pushed + 1
+  what.pushed = fleet.pushed
   redis.call('PUBLISH', KEYS[1], cjson.encode(what))
 end
 
@@ -132,9 +135,8 @@ for id, one in pairs(fleet.members) do
 end
 local share = shares[report.id][1]
 if count > 1 and (differs or 1 - others - share > SPARE) then
-  fleet.pushed = fleet.pushed + 1
   for id, one in pairs(fleet.members) do one.share = shares[id][1] end
-  publish({shares = shares, pushed = fleet.pushed})
+  publish({shares = shares})
 else
   share = math.max(math.min(share, 1 - others), 0)
 end
