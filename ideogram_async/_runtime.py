@@ -88,7 +88,10 @@ class Runtime:
             max_in_flight=settings.max_in_flight,
             connect_timeout=settings.connect_timeout,
         )
-        if hasattr(settings.limiter, "run"):
+        limiter: Any = settings.limiter
+        if hasattr(limiter, "attach"):
+            limiter.attach(schedule, self.tracker.registry.queue.count_due)
+        if hasattr(limiter, "run"):
             self.dispatcher.spawn(self._run_limiter, "ideogram_async limiter")
 
     async def _run_limiter(self) -> None:

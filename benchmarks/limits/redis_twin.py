@@ -10,6 +10,8 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -30,7 +32,7 @@ class Twin:
     def __init__(self) -> None:
         self._lua: Any = lua51.LuaRuntime(unpack_returned_tuples=False)
         self._stored: dict[str, str] = {}
-        self._listeners: dict[str, list[Callable[[Announcement], None]]] = {}
+        self._listeners: dict[str, list[Callable[[Announcement, float], None]]] = {}
         make = self._lua.eval("""
             function(call, encode, decode)
               return function(script, key, argument)
@@ -48,7 +50,7 @@ class Twin:
         text: str = self._run(SCRIPT, key, msgspec.json.encode(report).decode())
         return text
 
-    def listen(self, key: str, hear: Callable[[Announcement], None]) -> None:
+    def listen(self, key: str, hear: Callable[[Announcement, float], None]) -> None:
         """Pass on what is published from now on."""
         self._listeners.setdefault(key, []).append(hear)
 
@@ -63,8 +65,10 @@ class Twin:
             self._stored[key] = rest[0]
         else:
             announcement = msgspec.json.decode(rest[0], type=Announcement)
+            loop, at = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+            at += ROUND_TRIP_SECONDS / 2
             for hear in self._listeners.get(key, ()):
-                asyncio.get_running_loop().call_later(ROUND_TRIP_SECONDS / 2, hear, announcement)
+                loop.call_at(at, hear, announcement, at)
         return None
 
     def _encode(self, table: Any) -> str:
@@ -107,14 +111,17 @@ def installed(twin: Twin) -> Iterator[None]:
             """Send the last report."""
             twin.report(self._key, report)
 
-        async def listen(self, hear: Callable[[Announcement], None]) -> None:
+        async def listen(self, hear: Callable[[Announcement, float], None]) -> None:
             """Hear what is published, until cancelled."""
             twin.listen(self._key, hear)
             await asyncio.Event().wait()
 
     module: Any = _limiter
-    former, module.Link = module.Link, Link
+    former = module.Link, module.secrets
+    numbers = count(1)
+    names = SimpleNamespace(token_hex=lambda _: f"{next(numbers):016x}")
+    module.Link, module.secrets = Link, names  # Lua goes through its tables in the order of names
     try:
         yield
     finally:
-        module.Link = former
+        module.Link, module.secrets = former

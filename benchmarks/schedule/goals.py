@@ -202,16 +202,25 @@ def _costs() -> Iterator[tuple[str, float, float]]:
     yield "7 the state of a job, bytes", size, 150
 
 
-def _decision(work: Workload, kind: str) -> float:
-    """Return the CPU time of a decision in microseconds: the best of five rounds."""
+def record_decisions(work: Workload, kind: str) -> _Recorder:
+    """Return a schedule with the arguments of its decisions."""
     recorder = _Recorder()
     simulate(recorder, work, kind)
-    rounds = []
+    return recorder
+
+
+def repeat_decisions(recorder: _Recorder) -> None:
+    """Repeat the decisions, each with the state that it had."""
+    decide = super(_Recorder, recorder).next_delay
+    for packed, seen in recorder.calls:
+        decide(JobState(packed), seen)
+
+
+def _decision(work: Workload, kind: str) -> float:
+    """Return the CPU time of a decision in microseconds: the best of five rounds."""
+    recorder, rounds = record_decisions(work, kind), []
     for _ in range(5):
-        states = [(JobState(packed), seen) for packed, seen in recorder.calls]
-        decide = super(_Recorder, recorder).next_delay
         begun = time.process_time()
-        for state, seen in states:
-            decide(state, seen)
+        repeat_decisions(recorder)
         rounds.append(time.process_time() - begun)
     return min(rounds) / len(recorder.calls) * 1e6

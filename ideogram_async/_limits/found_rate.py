@@ -103,6 +103,8 @@ class FoundRate:
         self._rate_before = self._safe = 0.0
         self._source_before: LimitSource = "none"
         self._trial = 0
+        # Before a refusal that may be the fault of an id
+        self._rate_in_doubt: tuple[float, LimitSource] | None = None
 
     @property
     def rate(self) -> float:
@@ -215,6 +217,27 @@ class FoundRate:
             self._cut(now)
         self._source = "found"
         self.held_until = max(self.held_until, until)
+
+    def doubt(self) -> None:
+        """Keep the rate, for the refusal that comes next may be the fault of the id alone."""
+        if self._rate_in_doubt is None:
+            self._rate_in_doubt = self._rate, self._source
+
+    def confirm(self) -> None:
+        """Record that a refusal was no fault of the id: a cut since the doubt began stays."""
+        self._rate_in_doubt = None
+
+    def withdraw(self, now: float) -> None:
+        """Take back what was cut since the doubt began: the refusals were the ids' own."""
+        if self._rate_in_doubt is None or self.is_probing:
+            return
+        self._rate, self._source = max(self._rate_in_doubt, (self._rate, self._source))
+        self._rate_in_doubt, self._trial = None, 0
+        self._measure(now)
+
+    def adopt(self, rate: float, source: LimitSource) -> None:
+        """Go on at what another one has found of the same limit."""
+        self._rate, self._source = rate, source
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Do nothing: it never opens sooner than it said."""

@@ -20,7 +20,7 @@ from ideogram_async._limits.session import KeySession
 from ideogram_async._limits.shared_limit import SharedLimitDetector
 from ideogram_async._limits.told_rate import ToldRate
 from ideogram_async._protocol.credentials import STYLES
-from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
+from ideogram_async._protocol.outcome import Fault, FaultKind
 from ideogram_async._statistics import SessionState, SessionStatistics
 
 _log = logging.getLogger("ideogram_async")
@@ -163,18 +163,6 @@ class SessionPool:
         self.sessions[index].replayed(now)
         if self._told is not None:
             self._told.sent(now)
-
-    def note(
-        self,
-        session: KeySession,
-        outcome: Answer | Fault,
-        request_id: str,
-        asked: float,
-        now: float,
-    ) -> None:
-        """Let the hooks know of an outcome."""
-        if self.hooks is not None:
-            self.hooks.answered(session.index, outcome, request_id, asked, now)
 
     def throttled(
         self, session: KeySession, error: RequestError, asked: float, now: float, *, is_known: bool

@@ -25,13 +25,15 @@ so many are no coincidence, even where most ids of a batch are sick."""
 REFUSALS_FORGIVEN = 12
 """Refusals (429, 503) of ids that were never answered that are held against nobody. Each good
 answer for a known id allows one more: a batch may hold some sick ids, but a limit refuses on."""
+REFUSALS_WITHOUT_DOUBT = 6
+"""As long as so many more will be forgiven, no known id is asked because of them."""
 SHARE_MEMORY = 32
 """First answers for new ids over which the share of refusals among them is counted."""
 REFUSALS_MISSED = 3
 """So many refusals would be expected among the answers for known ids in a row, were known ids
 refused as often as new ones: then those of new ids are their own."""
 KNOWN_ASKED_IN_DOUBT = 12
-"""Known ids that are asked next, once a new id's refusal was charged to the rate."""
+"""Known ids that are asked next, at the pace, where a new id's refusal may be the rate's."""
 GOOD_ANSWERS_WITHOUT_DOUBT = 100
 """Good answers after a known id's refusal in which a new id's needs no check: it is a limit's."""
 ADDRESS_TRIES = 3
@@ -76,6 +78,8 @@ class FaultHistory(msgspec.Struct, gc=False):
     """Answers that the gateway does not know the id, far enough apart to count."""
     unknown_at: float = -math.inf
     malformed: int = 0
+    is_charged: bool = False
+    """Whether a refusal was charged to the rate."""
     refusals: dict[int, int] | None = None
     """By key: how often it refused the id, far enough apart, while others were answered."""
     refused_at: float = -math.inf
@@ -118,7 +122,8 @@ class KeyEvidence:
         self.good += 1
         if is_known:
             self._known_in_a_row += 1
-            self.doubt = max(self.doubt - 1, 0)
+            if self.doubt:
+                self.doubt -= 1
             if self.forgivable < REFUSALS_FORGIVEN:
                 self.forgivable += 1
         else:
@@ -129,27 +134,44 @@ class KeyEvidence:
         good, counted = self.good - history.good_then, self.counted - history.counted_then
         return good >= max(GOOD_ANSWERS_OF_OTHERS, GOOD_PER_COUNTED_FAULT * counted)
 
+    @property
+    def spares_known(self) -> bool:
+        """Whether known ids were answered so often that refusals of new ones are their own."""
+        return self._known_in_a_row * self._share_refused >= REFUSALS_MISSED
+
     def refused_known(self) -> None:
         """Record that an id was refused that was answered before: that is a limit, or chance."""
         self._known_in_a_row = self.doubt = 0
         self._certain_until = self.good + GOOD_ANSWERS_WITHOUT_DOUBT
 
-    def refused_new(self) -> bool:
+    def failed_new(self, asked: float, *, is_refusal: bool, has_known: bool) -> bool:
+        """Record the first fault of an id that was never answered; return whether it is its own."""
+        if asked >= self.last_good_asked:
+            self.newcomers_in_a_row += 1
+        if is_refusal:
+            return self._refused_new(has_known=has_known)
+        return self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW and self.forgivable >= 0
+
+    def _refused_new(self, *, has_known: bool) -> bool:
         """Record the first refusal of an id that was never answered; return whether it is its own.
 
         1. Known ids were not refused, often enough: it is.
-        2. It is forgiven: only so many are. So it is, unless many in a row have it.
-        3. Else known ids are asked next, unless one was refused lately.
+        2. No known id was refused lately: it is. Once some such were, known ids are asked next,
+           at the same rate: one of them will be refused, if it is the rate's.
+        3. It is forgiven: only so many are. So it is, unless many in a row have it.
         """
         self._share_refused += (1 - self._share_refused) / SHARE_MEMORY
         self.forgivable = max(self.forgivable - 1, -1)
-        if self._known_in_a_row * self._share_refused >= REFUSALS_MISSED:
+        if self.spares_known:
             return True
-        if self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW:
+        if has_known and self.good >= self._certain_until:
+            if self.forgivable < REFUSALS_WITHOUT_DOUBT:
+                self.doubt = KNOWN_ASKED_IN_DOUBT
             return True
-        if self.good >= self._certain_until:
-            self.doubt = KNOWN_ASKED_IN_DOUBT
-        return False
+        is_forgiven = self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
+        if not is_forgiven:
+            self._known_in_a_row = 0  # whether they are spared must show at the rate that is left
+        return is_forgiven
 
 
 class Evidence:
@@ -181,6 +203,11 @@ class Evidence:
         self.is_address_checked: bool = False
         """Whether the query for another id was, too."""
         self._keys = [KeyEvidence() for _ in range(keys)]
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether known ids are asked on some key to learn whether they are refused, too."""
+        return any(key.doubt for key in self._keys)
 
     def of(self, key: int) -> KeyEvidence:
         """Return what the queries with one key have shown."""
@@ -241,11 +268,13 @@ def attribute(
     *,
     is_known: bool,
     is_alone: bool,
+    has_known: bool,
 ) -> Scope:
     """Return what a fault is charged to.
 
     `key` is the place of the key that was used, `is_known` whether the id was ever answered well,
-    `is_alone` whether no other id is pending. The cases, in this order:
+    `is_alone` whether no other id is pending, `has_known` whether any is that was answered well.
+    The cases, in this order:
 
     1. Our own error: the id fails. Exhaustion of this process: nobody's.
     2. No connection: the gateway's. A name that does not exist, where nothing was ever answered
@@ -258,7 +287,7 @@ def attribute(
     7. Everything else is ambiguous:
        a. of an id that failed before, and others were answered well since: the id's;
        b. the first fault of an id that was never answered: the id's, unless many in a row have it;
-          a refusal of such an id: its own while known ids are spared, see `refused_new`;
+          a refusal of such an id: its own while known ids are spared, see `_refused_new`;
        c. else the key's rate (429, 503) or the gateway's.
     """
     kind = fault.kind
@@ -273,11 +302,18 @@ def attribute(
     of_key = evidence.of(key)
     if kind is FaultKind.TIMEOUT and of_key.last_good_asked > asked:
         return Scope.ID
-    if _is_own(
-        history, of_key, key, asked, is_known=is_known, is_refusal=kind is FaultKind.THROTTLED
-    ):
+    is_refusal = kind is FaultKind.THROTTLED
+    if history.faults and history.key == key:
+        is_own = of_key.tells_apart(history)
+    elif is_known:
+        if is_refusal:
+            of_key.refused_known()
+        is_own = False
+    else:
+        is_own = of_key.failed_new(asked, is_refusal=is_refusal, has_known=has_known)
+    if is_own:
         return Scope.ID
-    return Scope.LIMIT if kind is FaultKind.THROTTLED else Scope.GATEWAY
+    return Scope.LIMIT if is_refusal else Scope.GATEWAY
 
 
 _CERTAIN: dict[FaultKind, Scope] = {
@@ -294,28 +330,6 @@ def _is_wrong_address(kind: FaultKind, evidence: Evidence, *, is_alone: bool) ->
     if kind is FaultKind.DOUBTFUL_ADDRESS:
         return evidence.doubts.reaches(ADDRESS_TRIES, ADDRESS_SECONDS)
     return kind is FaultKind.ADDRESS and (is_alone or evidence.is_address_checked)
-
-
-def _is_own(
-    history: FaultHistory,
-    evidence: KeyEvidence,
-    key: int,
-    asked: float,
-    *,
-    is_known: bool,
-    is_refusal: bool,
-) -> bool:
-    if history.faults and history.key == key:
-        return evidence.tells_apart(history)
-    if is_known:
-        if is_refusal:
-            evidence.refused_known()
-        return False
-    if asked >= evidence.last_good_asked:
-        evidence.newcomers_in_a_row += 1
-    if is_refusal:
-        return evidence.refused_new()
-    return evidence.newcomers_in_a_row < NEWCOMERS_IN_A_ROW and evidence.forgivable >= 0
 
 
 def is_passing(

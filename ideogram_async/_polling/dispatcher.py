@@ -83,9 +83,9 @@ class Dispatcher:
         self._answer_seconds: deque[float] = deque(maxlen=ANSWERS_REMEMBERED)
         # Until something was answered, what cannot connect must have time to say so.
         self._first_answer_seconds = max(SLOW_SECONDS, connect_timeout + 1)
+        self._evidence = [tracker.evidence.of(one.index) for one in pool.sessions]
         self._may_go = [
-            partial(self._may_go_now, tracker.evidence.of(one.index), one.index)
-            for one in pool.sessions
+            partial(self._may_go_now, evidence, key) for key, evidence in enumerate(self._evidence)
         ]
         self._cut: set[asyncio.Task[None]] = set()
         self._cuts_in_a_row = 0
@@ -247,7 +247,8 @@ class Dispatcher:
                     if isinstance(outcome, Answer):
                         self._answer_seconds.append(now - asked)
                         self._cuts_in_a_row = 0
-                    pool.note(session, outcome, job.request_id, asked, now)
+                    if pool.hooks is not None:
+                        pool.hooks.answered(session.index, outcome, job.request_id, asked, now)
                     tracker.handle_outcome(job, session, outcome, asked, now)
                     # Not held until the next answer: they may be large.
                     del taken, job, outcome, owner, context
@@ -267,7 +268,7 @@ class Dispatcher:
         session, job, is_newcomer = pool.choose(now, immediate=False), None, False
         if session is not None:
             job = self._pop(session, now)
-        elif queue.has_immediate():
+        elif queue.has_immediate() and not self._tracker.evidence.is_in_doubt:
             session = pool.choose(now, immediate=True)
             if session is not None:
                 job = self._pop(session, now, immediate=True)
@@ -288,28 +289,50 @@ class Dispatcher:
             session = self._another_key(job, session, now)
             pool.sent(session, now, immediate=job.is_immediate)
         self._registry.mark_sent(job, now)
-        when = queue.next_time(now)
-        if when <= now:
-            if self._idle or self._workers < self._max_in_flight:
+        if self._idle or self._workers < self._max_in_flight:  # else each looks when it is done
+            when = queue.next_time(now)
+            if when <= now:
                 self._wake_worker()  # one wakes the next, so that none wakes in vain
-        elif when < self._alarm_at:
-            self._set_alarm(when)  # the worker of the only due job may be away for long
+            elif when < self._alarm_at:
+                self._set_alarm(when)  # the worker of the only due job may be away for long
         return job, session
 
     def _pop(self, session: KeySession, now: float, *, immediate: bool = False) -> Job | None:
         queue = self._registry.queue
         if session.probing:
             suspicion = session.suspicion
+            if session.is_held:
+                job = self._registry.pop_answered_last()
+                if job is not None:
+                    return job
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
-        evidence = self._tracker.evidence.of(session.index)
-        job = None
+        evidence, job = self._evidence[session.index], None
         if evidence.doubt:
             job = queue.pop_known(now)
         if job is None and evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
             job = queue.pop_newcomer(now)
         if job is not None:
             return job
-        return queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
+        job = queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
+        if job is not None and self._is_unclear(job, evidence, session.index):
+            known = queue.pop_known(now)
+            if known is not None:
+                queue.add(job, now)
+                return known
+        return job
+
+    def _is_unclear(self, job: Job, evidence: KeyEvidence, key: int) -> bool:
+        """Return whether a job's refusal was charged to the rate, and the next would tell nothing.
+
+        Known ids are asked first, even before their time: then it tells whose fault it was.
+        """
+        history = job.fault_history
+        return (
+            history is not None
+            and history.is_charged
+            and history.key == key
+            and not evidence.tells_apart(history)
+        )
 
     def _may_go_now(self, evidence: KeyEvidence, key: int, job: Job) -> bool:
         """Return whether a job with faults may be asked while sound ones are due.
@@ -337,14 +360,14 @@ class Dispatcher:
         if pool.is_probing:
             probe_at = max(queue.next_probe_time(now), pool.next_probe_at(now), now)
             if self._registry.has_newcomers():
-                newcomer_at = max(when, pool.newcomer_at(), now)
-                probe_at = min(probe_at, newcomer_at if queue.has_sound(now) else math.inf)
+                newcomer_at = max(queue.next_sound_time(now), pool.newcomer_at(), now)
+                probe_at = min(probe_at, newcomer_at)
         if when == math.inf:
             return probe_at
         opens_at = pool.opens_at(now, immediate=False)
         if when < opens_at:
             pool.wait(self._registry.pending)
-            if queue.has_immediate():
+            if queue.has_immediate() and not self._tracker.evidence.is_in_doubt:
                 opens_at = min(opens_at, pool.opens_at(now, immediate=True))
         return min(max(when, opens_at), probe_at)
 

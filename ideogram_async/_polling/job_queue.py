@@ -11,8 +11,10 @@ from ideogram_async._polling.lane_set import LaneSet
 
 SOUND_IN_A_ROW = 3
 """Sound jobs that are asked before one with faults has its turn, while both are due."""
-URGENT_IN_A_ROW = 4
-"""Urgent jobs that are asked before one of a run has its turn, while both are due."""
+
+DUE_WITHIN_SECONDS = 2.0
+"""Seconds to its deadline within which a released job counts as due, for a shared limiter: of 1 to
+3 s the peers' test went best."""
 
 
 class JobQueue:
@@ -25,7 +27,6 @@ class JobQueue:
         self._sound = LaneSet()
         self._troubled = LaneSet()
         self._sound_in_a_row = 0
-        self._urgent_in_a_row = 0
 
     def lane_of(self, subscriber: Subscriber) -> Lane:
         """Return the lane where the sound jobs of a subscriber wait."""
@@ -41,7 +42,9 @@ class JobQueue:
 
     def add(self, job: Job, now: float) -> None:
         """Add a job."""
-        self._set_of(job).add(job, now)
+        history = job.fault_history  # looked at for each query: no `_set_of`
+        lanes = self._sound if history is None or not history.faults else self._troubled
+        lanes.add(job, now)
 
     def expect(self, job: Job, expires: float) -> None:
         """Record when the time of a job that waits here is up, for one of its subscribers."""
@@ -76,7 +79,7 @@ class JobQueue:
                 self.add(job, now)
                 job = None
         if job is None:
-            job = self._pop_sound(now, immediate=immediate)
+            job = self._sound.pop(now, immediate=immediate)
             self._sound_in_a_row += 1
         else:
             self._sound_in_a_row = 0
@@ -88,9 +91,8 @@ class JobQueue:
     def pop_probe(self, now: float, excluded: str | None) -> Job | None:
         """Remove and return the job that shows best whether the gateway or a key works.
 
-        1. A due sound id that was answered well before; else one that was never asked, at a random
-           place in the line.
-        2. A sound one that is asleep, before its time.
+        1. A sound id that was answered well before: a due one, else the first that is asleep.
+        2. A due one that was never asked, at a random place in the line; another sound one.
         3. The due one that failed longest ago. `excluded` goes last of all.
         """
 
@@ -101,19 +103,21 @@ class JobQueue:
             return math.inf if job.request_id == excluded else job.release
 
         return (
-            self._sound.pop_candidate(now, rank)
+            self.pop_known(now, excluded)
+            or self._sound.pop_candidate(now, rank)
             or self._pop_asleep(excluded, now)
             or self._troubled.pop_candidate(now, failed_at)
             or self._sound.pop(now)
             or self._troubled.pop(now)
         )
 
-    def pop_known(self, now: float) -> Job | None:
+    def pop_known(self, now: float, excluded: str | None = None) -> Job | None:
         """Remove and return a sound id that was answered well: a due one, else before its time."""
-        job = (
-            self._sound.pop_candidate(now, lambda job: 0.0 if job.stage == ANSWERED else math.inf)
-            or self._sound.pop_asleep()
-        )
+
+        def rank(job: Job) -> float:
+            return 0.0 if job.stage == ANSWERED and job.request_id != excluded else math.inf
+
+        job = self._sound.pop_candidate(now, rank) or self._pop_asleep(excluded, now)
         if job is not None and job.stage != ANSWERED:
             self.add(job, now)
             return None
@@ -133,9 +137,13 @@ class JobQueue:
         when = self._sound.next_time(now)
         return now if when < math.inf else self._troubled.next_time(now)
 
-    def has_sound(self, now: float) -> bool:
-        """Return whether a sound job is due."""
-        return self._sound.next_time(now) <= now
+    def next_sound_time(self, now: float) -> float:
+        """Return when a sound job may be due: `now`, a later time, or never (inf)."""
+        return self._sound.next_time(now)
+
+    def count_due(self, now: float) -> int:
+        """Return how many sound jobs may be asked now, and should be within some seconds."""
+        return self._sound.count_due(now + DUE_WITHIN_SECONDS)
 
     def has_immediate(self) -> bool:
         """Return whether an immediate job may be due."""
@@ -144,14 +152,6 @@ class JobQueue:
     def lanes(self, now: float) -> tuple[Lane, ...]:
         """Return the lanes that have ready jobs."""
         return self._sound.lanes(now) + self._troubled.lanes(now)
-
-    def _pop_sound(self, now: float, *, immediate: bool) -> Job | None:
-        spare_urgent = self._urgent_in_a_row >= URGENT_IN_A_ROW
-        job = self._sound.pop(now, immediate=immediate, spare_urgent=spare_urgent)
-        if job is not None:
-            is_urgent = job.owner is not None and job.owner.urgent
-            self._urgent_in_a_row = self._urgent_in_a_row + 1 if is_urgent else 0
-        return job
 
     def _pop_asleep(self, excluded: str | None, now: float) -> Job | None:
         """Remove and return the first sleeping job of another id than the excluded one."""

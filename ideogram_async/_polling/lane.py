@@ -164,6 +164,11 @@ class Lane:
         """Record that the time of a job is up at a moment."""
         self.soonest = min(self.soonest, expires)
 
+    def count_due(self, by: float) -> int:
+        """Return how many ready jobs should be asked by a moment."""
+        due = self.ready.count_due(by) + self.expected.count_due(by)
+        return due + len(self.immediate)
+
     def jobs(self) -> list[Job]:
         """Return all jobs that wait here."""
         waiting = chain(*self.queues, self._asleep)
@@ -206,4 +211,5 @@ class Lane:
 
     def _admit(self, job: Job) -> None:
         self.queues[job.precedence].add(job)
-        self.expect(job)
+        if job.expires < self.soonest or job.shared_with:
+            self.expect(job)

@@ -19,6 +19,8 @@ from ideogram_async._polling.lane import Jobs, Lane
 WAKE_TOGETHER_SECONDS = 0.001
 """While other jobs are ready, a released job may wait this long, so that several are woken at
 once."""
+URGENT_IN_A_ROW = 4
+"""Urgent jobs that are asked before one of a run has its turn, while both are due."""
 CANDIDATES = 32
 """Jobs that are looked at for a probe."""
 
@@ -33,6 +35,7 @@ class LaneSet:
         self._immediate_turns: deque[Lane] = deque()
         self._alarms: list[tuple[float, int, Lane]] = []
         self._tie = count()
+        self._urgent_in_a_row = 0
 
     def lane_of(self, subscriber: Subscriber) -> Lane:
         """Return the lane of a subscriber."""
@@ -73,11 +76,12 @@ class LaneSet:
             if lane is not None:
                 lane.mark_removed()
 
-    def pop(self, now: float, *, immediate: bool = False, spare_urgent: bool = False) -> Job | None:
+    def pop(self, now: float, *, immediate: bool = False) -> Job | None:
         """Remove and return the job to ask now, of all or of the immediate ones, or None.
 
-        1. The urgent lane goes first, unless it is to be spared and another one has its turn.
+        1. The urgent lane goes first, unless it did so often enough, and another has its turn.
         2. The lanes of runs are served in turn.
+        3. The urgent lane, where no other had a job.
         """
         if self._alarms and self._alarms[0][0] <= (
             now - WAKE_TOGETHER_SECONDS if self._turns else now
@@ -87,8 +91,8 @@ class LaneSet:
         while idle and idle[0].immediate.first == math.inf:  # served in the other turn, or left
             idle.popleft().in_immediate_turn = False
         turns = self._immediate_turns if immediate else self._turns
-        if self.urgent.is_ready and not (spare_urgent and turns):
-            job = self.urgent.pop(now, immediate=immediate)
+        if self.urgent.is_ready and (self._urgent_in_a_row < URGENT_IN_A_ROW or not turns):
+            job = self._pop_urgent(now, immediate=immediate)
             if job is not None:
                 return job
         while turns:
@@ -103,8 +107,15 @@ class LaneSet:
                 else:
                     lane.in_turn = False
             if job is not None:
+                self._urgent_in_a_row = 0
                 return job
-        return self.urgent.pop(now, immediate=immediate) if spare_urgent else None
+        return self._pop_urgent(now, immediate=immediate) if self.urgent.is_ready else None
+
+    def _pop_urgent(self, now: float, *, immediate: bool) -> Job | None:
+        job = self.urgent.pop(now, immediate=immediate)
+        if job is not None:
+            self._urgent_in_a_row += 1
+        return job
 
     def pop_candidate(self, now: float, rank: Callable[[Job], float]) -> Job | None:
         """Remove and return a due job with the least rank, of a few that stand at random places.
@@ -141,6 +152,10 @@ class LaneSet:
             return now
         return self._alarms[0][0] if self._alarms else math.inf
 
+    def count_due(self, by: float) -> int:
+        """Return how many ready jobs should be asked by a moment."""
+        return sum(lane.count_due(by) for lane in (self.urgent, *self._turns))
+
     def has_immediate(self) -> bool:
         """Return whether an immediate job may be due."""
         return bool(self._immediate_turns) or self.urgent.immediate.first < math.inf
@@ -163,11 +178,10 @@ class LaneSet:
     def _attend(self, lane: Lane) -> None:
         """Queue a lane for its turn if it has ready jobs, and set its alarm."""
         if lane is not self.urgent:
-            has_immediate = lane.immediate.first < math.inf
             if not lane.in_turn and lane.is_ready:
                 lane.in_turn = True
                 self._turns.append(lane)
-            if has_immediate and not lane.in_immediate_turn:
+            if not lane.in_immediate_turn and lane.immediate.first < math.inf:
                 lane.in_immediate_turn = True
                 self._immediate_turns.append(lane)
         if lane.wakes_at < lane.alarm:

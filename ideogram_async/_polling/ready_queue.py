@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from operator import attrgetter
 
 from ideogram_async._polling.job import Job
+
+COUNTED = 500
+"""Jobs of a heap that are looked at to count."""
+_order = attrgetter("order")
 
 
 class ReadyQueue:
@@ -36,6 +42,12 @@ class ReadyQueue:
         """Return the job at a place, in no order that matters."""
         queued = len(self._queue)
         return self._queue[place] if place < queued else self._heap[place - queued]
+
+    def count_due(self, by: float) -> int:
+        """Return how many should be asked by a moment: of a large heap, an estimate."""
+        due = bisect_right(self._queue, by, key=_order)
+        step = len(self._heap) // COUNTED + 1
+        return due + step * sum(job.order <= by for job in self._heap[::step])
 
     def parts(self) -> tuple[deque[Job], list[Job]]:
         """Return what it is made of, to be taken apart."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._polling.job import (
+    ANSWERED,
     ASKED,
     IMMEDIATE,
     NEW,
@@ -28,6 +29,9 @@ from ideogram_async._schedules.base import Schedule
 REMOVED_AT_ONCE = 500
 """Jobs of a run that are removed in one go: more of them would stall the event loop."""
 
+ANSWERED_LAST = 4
+"""Ids that were answered well last: the first of them shows best whether a hold is over."""
+
 
 class JobRegistry:
     """The jobs of all ids, and their subscribers."""
@@ -36,6 +40,10 @@ class JobRegistry:
         self.queue: JobQueue = JobQueue()
         self.pending: int = 0
         """Ids that are asked for somebody."""
+        self.known: int = 0
+        """Ids that were answered well, and go on."""
+        self.answered_last: deque[str] = deque(maxlen=ANSWERED_LAST)
+        """The ids that were answered well last, and go on."""
         self.failing: int = 0
         """Ids with faults in a row."""
         self.subscribers: set[Subscriber] = set()
@@ -150,6 +158,22 @@ class JobRegistry:
             self._unasked += 1
             job.stop_clock()
 
+    def mark_answered(self, job: Job) -> None:
+        """Record a good answer for a job that somebody awaits."""
+        if job.stage != ANSWERED:
+            job.stage = ANSWERED
+            self.known += 1
+
+    def pop_answered_last(self) -> Job | None:
+        """Remove and return, from where it waits, the job that was answered well last."""
+        for request_id in reversed(self.answered_last):
+            job = self._jobs.get(request_id)
+            if job is not None and not job.is_troubled and not self.is_flying(job):
+                self.queue.mark_removed(job)
+                successor = self._jobs[request_id] = job.replace(next(self._tie_breakers))
+                return successor
+        return None
+
     def mark_returned(self, job: Job) -> None:
         """Record that no query for a job is in flight any more: its outcome was handled."""
         del self._flying[id(job)]
@@ -201,7 +225,8 @@ class JobRegistry:
         if job.owner is not None:
             if job.owner.urgent:
                 self._singles.pop(job.owner, None)
-            self._mark_removed(job)
+            if id(job) not in self._flying:
+                self.queue.mark_removed(job)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
         for one in job.shared_with or ():
@@ -210,6 +235,8 @@ class JobRegistry:
         self.pending -= 1
         if job.stage == NEW:
             self._unasked -= 1
+        elif job.stage == ANSWERED:
+            self.known -= 1
         if job.fault_history is not None and job.fault_history.faults:
             self.failing -= 1
             job.fault_history = None
@@ -290,18 +317,14 @@ class JobRegistry:
 
     def _move(self, job: Job, to: Subscriber, expires: float, latest: float, now: float) -> None:
         """Put a successor of a waiting job into an owner's lane, released by a moment at latest."""
-        self._mark_removed(job)
+        if not self.is_flying(job):
+            self.queue.mark_removed(job)
         successor = job.replace(next(self._tie_breakers))
         successor.owner, successor.expires = to, expires
         if latest < successor.release:
             successor.release = successor.order = latest
         self._jobs[job.request_id] = successor
         self.queue.add(successor, now)
-
-    def _mark_removed(self, job: Job) -> None:
-        """Record that a job is about to be removed from the lane that it waits in."""
-        if not self.is_flying(job):
-            self.queue.mark_removed(job)
 
     def _first_release(self, now: float, delay: float) -> float:
         """Return when a fresh id is asked first: sooner where many wait for a share of the rate."""

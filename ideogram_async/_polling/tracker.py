@@ -153,6 +153,8 @@ class JobTracker:
                 is_known = job.stage == ANSWERED
                 self.evidence.answered(session.index, asked, now, is_known=is_known)
                 session.answered(asked, now)
+                if job.fault_history is not None:
+                    self._clear_faults(job, job.fault_history, session)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
         except _FOREIGN as error:
@@ -196,9 +198,7 @@ class JobTracker:
         self, job: Job, owner: Subscriber, answer: Answer, asked: float, now: float
     ) -> None:
         record = answer.record
-        job.stage = ANSWERED
-        if job.fault_history is not None:
-            self._clear_faults(job)
+        self.registry.mark_answered(job)
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:
@@ -225,14 +225,17 @@ class JobTracker:
             job.last_seen = answer.kept()
         else:
             job.last_seen = answer.digest() if is_watched else None
+        self.registry.answered_last.append(job.request_id)
         if self._give_up(job, seen.asked, seen.answered, record):
             delay = checked_delay(self._schedule.next_delay(job.state, seen), self._schedule)
             if answer.retry_after is not None:
                 delay = max(delay, answer.retry_after)
             self._reschedule(job, delay, seen.answered)
 
-    def _clear_faults(self, job: Job) -> None:
-        if job.is_troubled:
+    def _clear_faults(self, job: Job, history: FaultHistory, session: KeySession) -> None:
+        if history.is_charged:
+            session.confirmed()
+        if job.is_troubled and job.owner is not None:
             self.registry.failing -= 1
         job.fault_history = None
 
@@ -283,6 +286,7 @@ class JobTracker:
             failure.asked,
             is_known=failure.is_known,
             is_alone=self.registry.pending <= 1,
+            has_known=self.registry.known > 0,
         )
 
     def _charge(self, scope: Scope, failure: _Failure) -> None:
@@ -291,6 +295,7 @@ class JobTracker:
         if scope in {Scope.LIMIT, Scope.GATEWAY} and not failure.history.faults:
             self.evidence.of(session.index).counted += 1
         if scope is Scope.LIMIT:
+            failure.history.is_charged = True
             self._pool.throttled(session, fault.error, asked, now, is_known=failure.is_known)
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:
@@ -309,6 +314,18 @@ class JobTracker:
                 accepted=fault.kind in _UNREAD,
                 refused=fault.kind is FaultKind.THROTTLED,
             )
+            if scope is Scope.ID and fault.kind is FaultKind.THROTTLED:
+                self._acquit(failure)
+
+    def _acquit(self, failure: _Failure) -> None:
+        """Let the rate be what it was where an id's own refusals were charged to it."""
+        history, evidence = failure.history, self.evidence.of(failure.session.index)
+        if history.is_charged:
+            history.is_charged = False
+            evidence.counted -= 1
+            failure.session.acquitted(failure.now)
+        elif evidence.spares_known:
+            failure.session.acquitted(failure.now)
 
     def _count(self, failure: _Failure) -> None:
         """Count a fault in the id's row, after it was charged."""

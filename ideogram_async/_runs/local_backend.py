@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ideogram_async._errors import IdeogramError, RequestError
-from ideogram_async._models import SamplingRequest
 from ideogram_async._runs.run_state import RunState
 
 if TYPE_CHECKING:
@@ -65,19 +66,20 @@ class LocalBackend:
         self.context: Context = copy_context()
         self._dispatcher = dispatcher
         self._tracker = tracker
-        self._just_submitted = just_submitted
+        self.poll: Callable[[str, float], None] = partial(
+            tracker.subscribe, self, just_submitted=just_submitted
+        )
 
     # As a `RunBackend`
 
     def enter(self, run: RunState[Any]) -> None:
         """Enter the run as a subscriber; raise where it cannot begin."""
-        self._run, self._results, self._loop = run, run.results, run.loop
+        self._run, self._loop = run, run.loop
+        # As a `Subscriber`: what the run's buffer does, without a call in between.
+        self.changed, self.completed = run.results.changed, run.results.completed
+        self.failed = run.results.failed
         self.times_out_at = run.times_out_at
         self._tracker.enter(self, self._loop.time())
-
-    def poll(self, request_id: str, now: float) -> None:
-        """Subscribe the run to an id."""
-        self._tracker.subscribe(self, request_id, now, just_submitted=self._just_submitted)
 
     def wake(self) -> None:
         """Let the client's workers ask for what is due."""
@@ -107,18 +109,6 @@ class LocalBackend:
         """Return at once: nothing lingers after `leave`."""
 
     # As a `Subscriber`
-
-    def changed(self, request_id: str, record: SamplingRequest) -> None:
-        """Pass on a state that is not the last."""
-        self._results.changed(request_id, record)
-
-    def completed(self, request_id: str, record: SamplingRequest) -> None:
-        """Pass on the record that ends an id well."""
-        self._results.completed(request_id, record)
-
-    def failed(self, request_id: str, error: RequestError) -> None:
-        """Pass on the error that ends an id."""
-        self._results.failed(request_id, error)
 
     def end(self, error: IdeogramError) -> None:
         """End the run early."""

@@ -19,10 +19,12 @@ from ideogram_async._schedules.learned import (
     EDGES,
     EVER,
     BandPool,
+    CompletionSample,
     Learned,
     LineSample,
     Pools,
     band_of,
+    kind_of,
     within,
 )
 from ideogram_async._schedules.progress_line import (
@@ -39,6 +41,7 @@ from ideogram_async._schedules.request_state import (
     FRESH,
     LINE,
     ORIGIN,
+    PLAIN,
     PROGRESS,
     RESUMED,
     UNSEEN,
@@ -49,6 +52,8 @@ from ideogram_async._schedules.request_state import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ideogram_async._schedules.base import Observation
 
 _logger = logging.getLogger("ideogram_async")
@@ -77,6 +82,8 @@ a line costs most, and shows least."""
 CURIOSITY = 0.5
 """Of the price, where a query also shows the first points of a line: the value of information."""
 LAST_BAND = band_of(EDGES[-1])
+MOST_ESTIMATES = 255
+"""The count of a request's estimates stops there."""
 
 
 class AdaptiveSchedule:
@@ -99,6 +106,8 @@ class AdaptiveSchedule:
             raise ValueError(f"price is {price!r}: expected seconds > 0, and finite")
         self.price = price
         self._random = random.Random(0)  # noqa: S311 - a sample, not a secret
+        self.on_sample: Callable[[CompletionSample], None] | None = None
+        """Called with what each completion has taught: others may learn it, too."""
         self._pools = Pools(learned)
 
     def __repr__(self) -> str:
@@ -117,32 +126,33 @@ class AdaptiveSchedule:
         """
         if not just_submitted:
             return JobState(_NOT_SEEN), 0.0
-        pool = self._pools.all
-        band = pool.bands[0]
-        price = self.price * CURIOSITY if pool.is_straight else self.price
-        delay = max(interval(band.mean, band.sg, 0.0, price), SHORTEST)
-        job = RequestState(
-            now, 0.0, 0.0, now, now, now, mu=band.mean, sg=band.sg, delay=delay, origin=FRESH
-        )
-        job.basis = DURATION
-        return JobState(pack(job)), delay
+        return self._begin(self._pools.all, now)
 
     def next_delay(self, state: JobState, seen: Observation) -> float:
-        """Return the seconds from the answer to the next query."""
-        job = unpack(state)
-        pool = self._pools.of(seen.record)
-        if job.origin == UNSEEN:
-            _place(job, seen, pool)
-        if seen.record.has_started is False:
-            _begin_anew(job, seen.asked)
-        elif seen.record.completion_percentage is not None:
-            self._progress(job, pool, seen.record.completion_percentage, seen.asked)
-        job.last = seen.asked
-        job.delay = self._delay(job, pool, seen)
-        state.packed = pack(job)
+        """Return the seconds from the answer to the next query.
+
+        1. The request has not started: its clock starts anew.
+        2. The answer says nothing new, nor did those before: how long requests take.
+        3. Otherwise its progress counts.
+        """
+        record, packed = seen.record, state.packed
+        pool = self._pools.of(record)
+        if record.has_started is False:
+            begun, delay = self._begin(pool, seen.asked, seen.answered - seen.asked)
+            state.packed = begun.packed
+        elif (
+            record.completion_percentage is None
+            and len(packed) == PLAIN.size
+            and packed[ORIGIN] != UNSEEN
+        ):
+            delay = self._by_duration(state, pool, seen)
+        else:
+            job = unpack(state)
+            delay = job.delay = self._with_progress(job, pool, seen)
+            state.packed = pack(job)
         if _logger.isEnabledFor(logging.DEBUG):
-            _logger.debug("%s: %s", seen.record.request_id, explained(job))
-        return job.delay
+            _logger.debug("%s: %s", record.request_id, self.explain(state))
+        return delay
 
     def explain(self, state: JobState) -> str:
         """Return what a request's last delay was made from; the log has it at level DEBUG.
@@ -162,17 +172,27 @@ class AdaptiveSchedule:
         if state.packed[ORIGIN] != FRESH:  # most often, and before the state is unpacked
             return
         job = unpack(state)
-        last = max(job.last, job.t0)
-        end = (last + seen.asked) / 2
-        sample = (
-            None if job.line is None else _line_sample(job.line, end - job.t0, seen.asked - last)
+        last, asked = max(job.last, 0.0), seen.asked - job.t0
+        end = (last + asked) / 2
+        sample = CompletionSample(
+            kind=kind_of(seen.record),
+            duration=_log(end),
+            band=job.sample_k if job.estimates else 0,
+            residual=_log(end - job.sample_at) - job.sample_x if job.estimates else 0.0,
+            line=None if job.line is None else _line_sample(job.line, end, asked - last),
         )
-        for pool in self._pools.taught_by(seen.record):
-            pool.teach_band(0, _log(end - job.t0))
-            if job.estimates:
-                pool.teach_band(job.sample_k, _log(end - job.sample_at) - job.sample_x)
-            if sample is not None:
-                pool.teach_line(sample)
+        self.learn(sample)
+        if self.on_sample is not None:
+            self.on_sample(sample)
+
+    def learn(self, sample: CompletionSample) -> None:
+        """Learn from a completion that another client may have seen."""
+        for pool in self._pools.taught_by(sample.kind):
+            pool.teach_band(0, sample.duration)
+            if sample.band:
+                pool.teach_band(sample.band, sample.residual)
+            if sample.line is not None:
+                pool.teach_line(sample.line)
 
     def expected_end(self, state: JobState) -> float | None:
         """Return the end that progress predicts, or as late again as it is overdue.
@@ -183,12 +203,12 @@ class AdaptiveSchedule:
         An answer that comes after the end that its own progress predicts (the round trip was
         longer) has not refuted it: to forget the end then made the last queries wait a whole sweep.
         """
-        job = unpack(state)
-        if job.basis not in {PROGRESS, LINE}:
+        basis = state.packed[BASIS]
+        if basis not in {PROGRESS, LINE}:
             return None
-        median = exp(job.mu)
-        end = job.t0 + median * (1 + job.sg) if job.basis == LINE else job.since + LATE * median
-        return end if end > job.last else 2 * job.last - end
+        t0, last, since, _, mu, sg, *_ = PLAIN.unpack_from(state.packed)
+        end: float = exp(mu) * (1 + sg) if basis == LINE else since + LATE * exp(mu)
+        return float(t0) + (end if end > last else 2 * last - end)
 
     def is_sure(self, state: JobState) -> bool:
         """Return whether the expected end is that of a line which is believed.
@@ -198,7 +218,67 @@ class AdaptiveSchedule:
         """
         return state.packed[BASIS] == LINE
 
-    def _progress(self, job: RequestState, pool: BandPool, told: float, asked: float) -> None:
+    def _begin(self, pool: BandPool, now: float, trip: float = 0.0) -> tuple[JobState, float]:
+        """Return the state of a request that begins now, or later: and when to ask it first.
+
+        The lag counts from the last query, the delay from its answer.
+        """
+        mu, sg = pool.duration
+        price, delay = pool.first_look
+        asked = self.price * CURIOSITY if pool.is_straight else self.price
+        if price != asked:
+            delay = interval(mu, sg, 0.0, asked)
+            pool.first_look = asked, delay
+        if trip > 0:
+            delay -= trip
+        if delay < SHORTEST:
+            delay = SHORTEST
+        packed = PLAIN.pack(now, 0.0, 0.0, 0.0, mu, sg, delay, 0, 0, FRESH, DURATION, 0.0, 0.0)
+        return JobState(packed), delay
+
+    def _by_duration(self, state: JobState, pool: BandPool, seen: Observation) -> float:
+        """Return the delay of a request that has shown no progress, by how long requests take."""
+        t0, _, _, p, _, _, _, _, _, origin, _, p_anchor, t_anchor = PLAIN.unpack(state.packed)
+        asked = age = seen.asked - t0
+        if not 0 <= age <= EVER:
+            age = within(0.0, age, EVER)
+        mu, sg = pool.duration
+        delay = _guarded(interval(mu, sg, age, self.price), mu, sg, age, age, seen)
+        state.packed = PLAIN.pack(
+            t0, asked, 0.0, p, mu, sg, delay, 0, 0, origin, DURATION, p_anchor, t_anchor
+        )
+        return delay
+
+    def _with_progress(self, job: RequestState, pool: BandPool, seen: Observation) -> float:
+        """Return the delay of a request by its progress.
+
+        1. The kind's lines are straight, and the request's has not failed: its end, by the line.
+        2. The band's progress is of use: what remains, by the last percentage.
+        3. Neither: how long requests take.
+        """
+        if job.origin == UNSEEN:
+            _place(job, seen, pool)
+        asked, price = seen.asked - job.t0, self.price
+        told = seen.record.completion_percentage
+        if told is not None:
+            self._observe(job, pool, told, asked)
+        job.last = asked
+        age = w = within(0.0, asked, EVER)
+        k, line, deviations = job.k, job.line, pool.deviations
+        if line is not None and pool.is_straight and _by_line(job, line, pool, age):
+            if line.points < POINTS_OF_A_LINE:
+                price *= CURIOSITY
+        elif k and deviations[k] <= PROGRESS_BELIEVED:
+            job.mu, job.sg = pool.bands[k].mean + job.x, deviations[k]
+            crooked = k == LAST_BAND and not pool.is_straight
+            job.basis = CROOKED if crooked else PROGRESS
+            w = within(0.0, asked - job.since, EVER)
+        else:
+            job.mu, job.sg = pool.duration
+            job.basis = DURATION
+        return _guarded(interval(job.mu, job.sg, w, price), job.mu, job.sg, w, age, seen)
+
+    def _observe(self, job: RequestState, pool: BandPool, told: float, asked: float) -> None:
         """Record a percentage: x = ln( time since the anchor · what is left / what was done ).
 
         The reservoir (Vitter 1985) keeps each of a request's estimates with the same chance.
@@ -211,81 +291,73 @@ class AdaptiveSchedule:
         if p < job.p_anchor:
             job.t_anchor, job.p_anchor = asked, p
         k = band_of(p)
+        job.k = k if p > job.p_anchor else 0
         if k:
             job.since = asked
-            _observe(job, pool, p, asked)
-        job.k = k if p > job.p_anchor else 0
+            _add_point(job, pool, p, asked)
         if job.k:
             taken = within(0.3, asked - job.t_anchor, EVER)
             job.x = _log(taken * (100.5 - p) / (p - job.p_anchor))
-            job.estimates = min(job.estimates + 1, 255)
+            if job.estimates < MOST_ESTIMATES:
+                job.estimates += 1
             if self._random.random() * job.estimates < 1:
-                job.sample_k, job.sample_at, job.sample_x = job.k, asked, job.x
-
-    def _delay(self, job: RequestState, pool: BandPool, seen: Observation) -> float:
-        """Apply the rule, then the guards: for the hung, and for a change of regime.
-
-        1. The kind's lines are straight, and the request's has not failed: its end, by the line.
-        2. The band's progress is of use: what remains, by the last percentage.
-        3. Neither: how long requests take.
-        """
-        asked, price, has_started = seen.asked, self.price, seen.record.has_started
-        age = w = within(0.0, asked - job.t0, EVER)
-        deviations = pool.deviations
-        if job.line is not None and pool.is_straight and self._by_line(job, pool, age):
-            if job.line.points < POINTS_OF_A_LINE:
-                price *= CURIOSITY
-        elif job.k and deviations[job.k] <= PROGRESS_BELIEVED:
-            job.mu, job.sg = pool.bands[job.k].mean + job.x, deviations[job.k]
-            crooked = job.k == LAST_BAND and not pool.is_straight
-            job.basis = CROOKED if crooked else PROGRESS
-            w = within(0.0, asked - job.since, EVER)
-        else:
-            job.mu, job.sg, job.basis = pool.bands[0].mean, deviations[0], DURATION
-            if has_started is False and pool.is_straight:
-                price *= CURIOSITY
-        # The lag counts from the last look, the delay from its answer.
-        delay = interval(job.mu, job.sg, w, price) - within(0.0, seen.answered - asked, EVER)
-        if delay < HUNG * w:
-            delay = max(delay, HUNG * (w - exp(job.mu + 2 * job.sg)))
-        if delay > age and has_started is not False:
-            delay = min(delay, max(1.0, age))
-        return within(SHORTEST, delay, max(LONGEST, 0.1 * age))
-
-    def _by_line(self, job: RequestState, pool: BandPool, age: float) -> bool:
-        """Take the end from the line, unless it has failed; return whether it has not."""
-        line = job.line
-        if line is None or line.is_given_up:
-            return False
-        end, variance = line.end()
-        deviation = sqrt(max(pool.stray.mean, LEAST_STRAY) * variance)
-        if line.points < POINTS_OF_A_LINE:
-            deviation *= DOUBT
-        if not SHORTEST < end < EVER or age >= end + GATE_DEVIATIONS * deviation:
-            return False
-        job.mu, job.sg, job.basis = log(end), within(LEAST_SG, deviation / end, 1.5), LINE
-        return True
+                job.sample_k, job.sample_at, job.sample_x = k, asked, job.x
 
 
-_NOT_SEEN = pack(RequestState(0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+def _by_line(job: RequestState, line: ProgressLine, pool: BandPool, age: float) -> bool:
+    """Take the end from the line, unless it has failed; return whether it has not."""
+    if line.pace == 0:  # it is given up
+        return False
+    end, variance = line.end()
+    stray = pool.stray.mean
+    deviation = sqrt((stray if stray > LEAST_STRAY else LEAST_STRAY) * variance)
+    if line.points < POINTS_OF_A_LINE:
+        deviation *= DOUBT
+    if not SHORTEST < end < EVER or age >= end + GATE_DEVIATIONS * deviation:
+        return False
+    job.mu, job.sg, job.basis = log(end), within(LEAST_SG, deviation / end, 1.5), LINE
+    return True
+
+
+def _guarded(delay: float, mu: float, sg: float, w: float, age: float, seen: Observation) -> float:
+    """Return the rule's delay from the answer on, guarded for the hung and for a change of regime.
+
+    The lag counts from the last query, the delay from its answer.
+    """
+    trip = seen.answered - seen.asked
+    if trip > 0:
+        delay -= trip
+    if delay < HUNG * w:
+        least = HUNG * (w - exp(mu + 2 * sg))
+        if delay < least:
+            delay = least
+    if delay > age:
+        delay = age if age > 1 else 1.0
+    if SHORTEST <= delay <= LONGEST:
+        return delay
+    return within(SHORTEST, delay, max(LONGEST, 0.1 * age))
+
+
+_NOT_SEEN = pack(RequestState(0.0))
 
 
 def _log(x: float) -> float:
     return log(within(0.01, x, EVER))
 
 
-def _observe(job: RequestState, pool: BandPool, p: float, asked: float) -> None:
+def _add_point(job: RequestState, pool: BandPool, p: float, asked: float) -> None:
     """Add a point to the request's line; 99 is none, where there is another."""
-    at = within(-EVER, asked - job.t0, EVER)
-    if job.line is None:
+    at, line = within(-EVER, asked, EVER), job.line
+    if line is None:
         band, begun = pool.bands[0], pool.begun
         duration = within(0.01, exp(band.mean), EVER)
         share, variance = (begun.mean, begun.var) if job.origin == FRESH else (0.0, 1.0)
-        job.line = ProgressLine.through(
-            at, p, LinePrior(duration, band.sg, min(share, 0.9), variance)
-        )
-    elif p < EDGES[-1] and not job.line.is_given_up:
-        job.line.observe(at, p)
+        if share > LARGEST_SHARE:
+            share = LARGEST_SHARE
+        prior = LinePrior(duration, pool.deviations[0], share, variance)
+        job.line = ProgressLine.through(at, p, prior)
+    elif p < EDGES[-1] and line.pace:
+        line.observe(at, p)
 
 
 def _line_sample(line: ProgressLine, took: float, width: float) -> LineSample:
@@ -311,14 +383,7 @@ def _place(job: RequestState, seen: Observation, pool: BandPool) -> None:
     band = pool.bands[0]
     age = within(0.0, told, exp(band.mean + band.sg))
     job.origin = FRESH if new else RESUMED
-    job.t0 = job.last = seen.asked - age
-    job.t_anchor = job.t0 if new else seen.asked
-    job.p_anchor = 0.0 if new else within(0.0, seen.record.completion_percentage or 0.0, 100.0)
-
-
-def _begin_anew(job: RequestState, asked: float) -> None:
-    """Start the clock anew: not started, it cannot end sooner than one that starts now."""
-    job.t0 = job.t_anchor = asked
-    job.p = job.p_anchor = 0.0
-    job.k = job.estimates = 0
-    job.origin, job.line = FRESH, None
+    job.t0 = seen.asked - age
+    if not new:
+        job.t_anchor = age
+        job.p_anchor = within(0.0, seen.record.completion_percentage or 0.0, 100.0)

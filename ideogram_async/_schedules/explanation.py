@@ -29,7 +29,7 @@ def explained(job: RequestState) -> str:
         )
     else:
         words = (
-            f"{job.last - job.t0:.1f} s old, of {median:.1f} s"
+            f"{job.last:.1f} s old, of {median:.1f} s"
             f" ({median / spread:.1f} to {median * spread:.1f}) that such requests take"
         )
     return f"{words}, next query in {job.delay:.1f} s"

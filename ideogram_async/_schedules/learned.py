@@ -125,15 +125,32 @@ class LineSample(NamedTuple):
     """… and how uncertain that is."""
 
 
+class CompletionSample(msgspec.Struct, frozen=True, array_like=True):
+    """What one completion teaches, by the clock of whoever has seen it."""
+
+    kind: Kind
+    duration: float
+    """Its logarithm, as the residual of band 0."""
+    band: int
+    """The band of one of its estimates; 0 for none …"""
+    residual: float
+    """… and by how much that was wrong."""
+    line: LineSample | None
+
+
 class BandPool:
     """What was learned of one kind of request, or of all together."""
 
-    __slots__ = ("bands", "begun", "deviations", "stray")
+    __slots__ = ("bands", "begun", "deviations", "duration", "first_look", "stray")
 
     def __init__(self, bands: Sequence[Band], stray: Band, begun: Band) -> None:
         self.bands: list[Band] = list(bands)
         self.deviations: list[float] = [band.sg for band in bands]
         """The `sg` of each band, which are looked at once per query."""
+        self.duration: tuple[float, float] = bands[0].mean, bands[0].sg
+        """The law of how long requests take: (mu, sg)."""
+        self.first_look: tuple[float, float] = 0.0, 0.0
+        """A price, and the seconds from a request's start to its first query at that price."""
         self.stray: Band = stray
         self.begun: Band = begun
 
@@ -156,6 +173,9 @@ class BandPool:
                 self.deviations[i] = bands[i].sg
         bands[k] = bands[k].taught(residual)
         self.deviations[k] = bands[k].sg
+        if k == 0:
+            self.duration = bands[0].mean, self.deviations[0]
+            self.first_look = 0.0, 0.0
 
     def teach_line(self, sample: LineSample) -> None:
         """Teach how straight lines are, and when progress begins.
@@ -188,15 +208,14 @@ class Pools:
 
     def of(self, record: SamplingRequest) -> BandPool:
         """Return the pool of the record's kind, or of all where none of it has completed yet."""
-        return self._kinds.get(_kind(record), self.all) if self._kinds else self.all
+        return self._kinds.get(kind_of(record), self.all) if self._kinds else self.all
 
-    def taught_by(self, record: SamplingRequest) -> Iterator[BandPool]:
-        """Yield the pools that learn from the record: that of all together, then its kind's own.
+    def taught_by(self, kind: Kind) -> Iterator[BandPool]:
+        """Yield the pools that learn of a kind: that of all together, then the kind's own.
 
         A new kind's own pool starts with what all together know by then, held loosely.
         """
         yield self.all
-        kind = _kind(record)
         if kind == (None, None, None):
             return
         pool = self._kinds.pop(kind, None)
@@ -216,7 +235,8 @@ class Pools:
         return Learned(tuple(self.all.bands), tuple(kinds), self.all.stray, self.all.begun)
 
 
-def _kind(record: SamplingRequest) -> Kind:
+def kind_of(record: SamplingRequest) -> Kind:
+    """Return what requests of one kind have in common."""
     return record.model_version, record.request_type, record.sampling_speed
 
 

@@ -20,6 +20,9 @@ NOISE_VARIANCE = 0.001
 GATE_DEVIATIONS = 4.0
 """A point that is further from the line, in standard deviations, is none of a line (the validation
 gate of Bar-Shalom and Fortmann 1988)."""
+_GATE_VARIANCES = GATE_DEVIATIONS * GATE_DEVIATIONS
+MOST_POINTS = 255
+"""The count of points stops there."""
 
 STRAY_MOST = 9.0
 """What one request counts at most, in variances: its line was wrong, however far."""
@@ -68,14 +71,18 @@ class ProgressLine(msgspec.Struct, gc=False):
         var_begun = prior.var_share * prior.duration * prior.duration
         m = log((1 - prior.share) * prior.duration / 100)
         var = prior.spread * prior.spread
-        ran = max(at - begun, at / 2, LEAST_SECONDS)
+        ran = at - begun if 2 * begun < at else at / 2
+        if ran < LEAST_SECONDS:
+            ran = LEAST_SECONDS
         naive_var = (NOISE_PERCENT / percentage) ** 2 + var_begun / (ran * ran)
         log_a = m + (log(ran / percentage) - m) * var / (var + naive_var)
         a = exp(log_a)
         pace, var_pace = a * (1 + m - log_a), var * a * a
         error = at - begun - percentage * pace
         s = var_begun + percentage * percentage * var_pace + NOISE_VARIANCE
-        wider = max(1.0, error * error / (4 * s))
+        wider = error * error / (4 * s)
+        if wider < 1:
+            wider = 1.0
         line = cls(begun, pace, wider * var_begun, 0.0, wider * var_pace)
         line.observe(at, percentage)
         return line
@@ -86,31 +93,22 @@ class ProgressLine(msgspec.Struct, gc=False):
         With H = (1, p): S = H·P·Hᵀ + r, the gain is K = P·Hᵀ/S, and P becomes P - K·H·P. The noise
         of a percentage is one of time through the pace: r = (1.2·pace)² + 0.001.
         """
-        p = percentage
-        hp_begun = self.var_begun + p * self.covariance
-        hp_pace = self.covariance + p * self.var_pace
-        noise = NOISE_PERCENT * self.pace
+        p, begun, pace = percentage, self.begun, self.pace
+        var_begun, covariance, var_pace = self.var_begun, self.covariance, self.var_pace
+        hp_begun, hp_pace = var_begun + p * covariance, covariance + p * var_pace
+        noise = NOISE_PERCENT * pace
         s = hp_begun + p * hp_pace + noise * noise + NOISE_VARIANCE
-        error = at - self.begun - p * self.pace
-        self.points = min(self.points + 1, 255)
-        pace = self.pace + hp_pace * error / s
-        if error * error > GATE_DEVIATIONS * GATE_DEVIATIONS * s or pace <= 0:
+        error = at - begun - p * pace
+        if self.points < MOST_POINTS:
+            self.points += 1
+        self.pace = pace + hp_pace * error / s
+        if error * error > _GATE_VARIANCES * s or self.pace <= 0:
             self.pace = 0.0
             return
-        self.begun += hp_begun * error / s
-        self.pace = pace
-        self.var_begun -= hp_begun * hp_begun / s
-        self.covariance -= hp_begun * hp_pace / s
-        self.var_pace -= hp_pace * hp_pace / s
-
-    def reach_end(self, at: float, width: float) -> None:
-        """Record 100 %, seen within `width` seconds."""
-        hp_begun = self.var_begun + 100 * self.covariance
-        s = hp_begun + 100 * self.covariance + 1e4 * self.var_pace + NOISE_VARIANCE
-        s += width * width / 12
-        error = at - self.begun - 100 * self.pace
-        self.begun += hp_begun * error / s
-        self.var_begun -= hp_begun * hp_begun / s
+        self.begun = begun + hp_begun * error / s
+        self.var_begun = var_begun - hp_begun * hp_begun / s
+        self.covariance = covariance - hp_begun * hp_pace / s
+        self.var_pace = var_pace - hp_pace * hp_pace / s
 
     def begun_given(self, end: float, width: float) -> tuple[float, float]:
         """Return when progress began, and the variance, by all points and the real end.
@@ -130,7 +128,9 @@ class ProgressLine(msgspec.Struct, gc=False):
     def end(self) -> tuple[float, float]:
         """Return when 100 % is reached, on the request's clock, and the variance: H = (1, 100)."""
         variance = self.var_begun + 200 * self.covariance + 1e4 * self.var_pace
-        return self.begun + 100 * self.pace, max(variance, 0.0) + NOISE_VARIANCE
+        if variance < 0:
+            variance = 0.0
+        return self.begun + 100 * self.pace, variance + NOISE_VARIANCE
 
     def stray(self, end: float, width: float) -> float:
         """Return how far the real end is from the line's, squared, in variances; at most 9.

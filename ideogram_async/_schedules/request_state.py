@@ -23,26 +23,16 @@ class JobState(msgspec.Struct, gc=False):
 
 
 class RequestState(msgspec.Struct, gc=False):
-    """One request's state. Times are on the event loop's clock, in seconds."""
+    """One request's state. Times are in seconds since it began, but `t0` itself."""
 
     t0: float
-    """When it began, or was last seen not to have started."""
-    p: float
-    """The last percentage told."""
-    p_anchor: float
-    """Where progress is measured from …"""
-    t_anchor: float
-    """… and when it was there."""
-    last: float
+    """When it began, or was last seen not to have started, on the event loop's clock."""
+    last: float = 0.0
     """When it was last asked."""
-    since: float
+    since: float = 0.0
     """When the last percentage was told."""
-    x: float = 0.0
-    """The log of the naive estimate of what remained then."""
-    sample_at: float = 0.0
-    """When the one estimate was made that is kept, to be compared with the real end …"""
-    sample_x: float = 0.0
-    """… and its log."""
+    p: float = 0.0
+    """The last percentage told."""
     mu: float = 0.0
     """The last decision: the log of the median end, in seconds since `counted_from` …"""
     sg: float = 1.0
@@ -51,66 +41,80 @@ class RequestState(msgspec.Struct, gc=False):
     """… and the seconds from the answer to the next query."""
     k: int = 0
     """The band of `p`, 0 where it tells nothing."""
-    sample_k: int = 0
     estimates: int = 0
     """How many estimates the sample was drawn from."""
     origin: int = UNSEEN
     basis: int = NOTHING
+    p_anchor: float = 0.0
+    """Where progress is measured from …"""
+    t_anchor: float = 0.0
+    """… and when it was there."""
+    x: float = 0.0
+    """The log of the naive estimate of what remained when the last percentage was told."""
+    sample_at: float = 0.0
+    """When the one estimate was made that is kept, to be compared with the real end …"""
+    sample_x: float = 0.0
+    """… its log …"""
+    sample_k: int = 0
+    """… and its band."""
     line: ProgressLine | None = None
-    """Made at the first percentage of at least 1."""
+    """Made at the first percentage of at least 1: without it, what stands from `x` on is 0."""
 
     @property
     def counted_from(self) -> float:
         """When the time began whose law is (mu, sg)."""
-        return self.since if self.basis in {PROGRESS, CROOKED} else self.t0
+        return self.since if self.basis in {PROGRESS, CROOKED} else 0.0
 
 
-_LAYOUT = struct.Struct("d11f5B")
-_LINE = struct.Struct("5fB")
-_AFTER = _LAYOUT.size
-BASIS = _AFTER - 1
-ORIGIN = _AFTER - 2
+PLAIN = struct.Struct("d6f4B2f")
+"""A state without a line: all up to `t_anchor`. In single precision, but for `t0`."""
+_WITH_LINE = struct.Struct("d6f4B2f8f2B")
+BASIS = 35
+ORIGIN = 34
 """Where the basis, and the origin, stand in the packed state."""
 
 
 def pack(job: RequestState) -> bytes:
-    """Return a state as bytes: times but t0 are since t0, in single precision."""
-    t0, line = job.t0, job.line
-    packed = _LAYOUT.pack(
-        t0,
+    """Return a state as bytes."""
+    line = job.line
+    plain = (
+        job.t0,
+        job.last,
+        job.since,
         job.p,
-        job.p_anchor,
-        job.t_anchor - t0,
-        job.last - t0,
-        job.since - t0,
-        job.x,
-        job.sample_at - t0,
-        job.sample_x,
         job.mu,
         job.sg,
         job.delay,
         job.k,
-        job.sample_k,
         job.estimates,
         job.origin,
         job.basis,
+        job.p_anchor,
+        job.t_anchor,
     )
     if line is None:
-        return packed
-    return packed + _LINE.pack(
-        line.begun, line.pace, line.var_begun, line.covariance, line.var_pace, line.points
+        return PLAIN.pack(*plain)
+    return _WITH_LINE.pack(
+        *plain,
+        job.x,
+        job.sample_at,
+        job.sample_x,
+        line.begun,
+        line.pace,
+        line.var_begun,
+        line.covariance,
+        line.var_pace,
+        line.points,
+        job.sample_k,
     )
 
 
 def unpack(state: JobState) -> RequestState:
     """Return the state that was packed."""
     packed = state.packed
-    job = RequestState(*_LAYOUT.unpack_from(packed))
-    t0 = job.t0
-    job.last += t0
-    job.since += t0
-    job.t_anchor += t0
-    job.sample_at += t0
-    if len(packed) > _AFTER:
-        job.line = ProgressLine(*_LINE.unpack_from(packed, _AFTER))
+    if len(packed) == PLAIN.size:
+        return RequestState(*PLAIN.unpack(packed))
+    fields = _WITH_LINE.unpack(packed)
+    job = RequestState(*fields[:16])
+    job.line, job.sample_k = ProgressLine(*fields[16:22]), fields[22]
     return job

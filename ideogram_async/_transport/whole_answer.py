@@ -17,6 +17,8 @@ from ideogram_async._protocol.outcome import Answer
 _OK = 200  # `HTTPStatus.OK` costs more than the rest of the head on Python 3.11
 _MOST_PATTERNS = 4
 _MOST_HEADERS = 50
+_ANY = rb"[\t -~\x80-\xff]*"
+"""What a header's value may hold (RFC 9110): no control characters, and so no line's end."""
 _VALUES = {
     b"content-length": rb"(?P<length>\d{1,9})",
     b"date": rb"(?P<date>[ -~]*)",
@@ -55,10 +57,10 @@ class WholeAnswers:
             and names.count(b"date") <= 1
         ):
             lines = [
-                re.escape(name) + b": " + _VALUES.get(name.lower(), b".*") for name, _ in headers
+                re.escape(name) + b": " + _VALUES.get(name.lower(), _ANY) for name, _ in headers
             ]
             no_date = rb"" if b"date" in names else rb"(?P<date>)"
-            pattern = rb"\r\n".join([rb"HTTP/1\.1 200 .*", *lines, rb"", no_date])
+            pattern = rb"\r\n".join([rb"HTTP/1\.1 200 " + _ANY, *lines, rb"", no_date])
             self._patterns.append(re.compile(pattern))
 
     def read(self, request_id: str, data: bytes) -> Answer | None:
@@ -72,7 +74,7 @@ class WholeAnswers:
             head = pattern.match(data)
             if head is not None:
                 body = data[head.end() :]
-                if not int(head["length"]) == len(body) <= self._max_body or b"\0" in data:
+                if not int(head["length"]) == len(body) <= self._max_body:
                     return None
                 headers = {"Date": head["date"].decode()}
                 outcome = read_answer(request_id, _OK, headers, body)

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from ideogram_async._limits.found_rate import FoundRate
 from ideogram_async.redis._messages import NO_LIMIT, Decision, Reply
+
+_read_refusal = msgspec.json.Decoder(float | None).decode
+_read_bound = msgspec.json.Decoder(tuple[float, float]).decode
 
 
 class FleetRate:
@@ -20,11 +25,14 @@ class FleetRate:
         self._told = math.inf if told is None else told
         self._last: Reply | None = None
         self._heard_at = 0.0
+        # What headers allow
+        self._bound = math.inf
+        self._bound_at = self._bound_until = -math.inf
 
     @property
-    def refused(self) -> int:
-        """The number of the last refusal that was heard of."""
-        return 0 if self._last is None else self._last.refused
+    def heard(self) -> int:
+        """The number of the last event that was heard of."""
+        return 0 if self._last is None else self._last.heard
 
     def forget(self) -> None:
         """Begin anew from the next reply: it may count from 0."""
@@ -33,15 +41,19 @@ class FleetRate:
     def feed(self, reply: Reply, now: float) -> None:
         """Record what all have done since the last reply, in the order in which it can have been.
 
+        From the first reply take what was found before.
+
         Times are on this loop's clock, as if the reply had been made right now.
         """
         last, since, limiter = self._last, self._heard_at, self._limiter
         self._last, self._heard_at = reply, now
         if last is None:
+            if reply.rate > 0 and (reply.source != "none" or self._told == math.inf):
+                limiter.adopt(reply.rate, reply.source)
             return
         count = reply.sent - last.sent
         for place in range(count):
-            if reply.pending:
+            if reply.pending and now >= self._bound_until:
                 limiter.wait(reply.pending)
             limiter.sent(since + (now - since) * (place + 1) / count)
         behind = now - reply.now
@@ -49,16 +61,23 @@ class FleetRate:
         for place in range(count):
             asked = last.newest + (reply.newest - last.newest) * (place + 1) / count
             limiter.accepted(asked + behind, now)
-        for asked, retry_after in reply.refusals:
-            limiter.refused(asked + behind, retry_after if retry_after >= 0 else None, now)
+        for event in reply.events:
+            if event.what == "refused":
+                limiter.refused(event.at + behind, _read_refusal(event.data), now)
+            elif event.what == "announced" and event.at + behind > self._bound_at:
+                rate, seconds = _read_bound(event.data)
+                self._bound, self._bound_at = rate, event.at + behind
+                self._bound_until = self._bound_at + seconds
 
     def decision(self, now: float) -> Decision:
         """Return what follows from it for all."""
         limiter = self._limiter
-        rate = min(limiter.pace, self._told)
+        rate, source = min(limiter.pace, self._told), limiter.source
+        if now < self._bound_until and self._bound < rate and self._told == math.inf:
+            rate, source = self._bound, "header"
         return Decision(
             rate=NO_LIMIT if rate == math.inf else rate,
-            source=limiter.source,
+            source=source,
             held=max(limiter.held_until - now, 0.0),
             probing=limiter.is_probing,
         )

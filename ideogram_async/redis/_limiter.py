@@ -7,31 +7,41 @@ import logging
 import math
 import random
 import secrets
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 from redis.exceptions import RedisError
 
+from ideogram_async import AdaptiveSchedule
 from ideogram_async._limiter import LimitSource
+from ideogram_async._limits.announced_limit import AnnouncedLimit
 from ideogram_async._limits.told_rate import ToldRate
+from ideogram_async._schedules.learned import CompletionSample
 from ideogram_async._validation import check_rate
 from ideogram_async.redis._fleet_rate import FleetRate
 from ideogram_async.redis._link import Link
-from ideogram_async.redis._messages import Announcement, Reply, Report, State
+from ideogram_async.redis._messages import Announcement, Event, Reply, Report, State
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+_encode = msgspec.json.Encoder().encode
+_read_sample = msgspec.json.Decoder(CompletionSample).decode
 _log = logging.getLogger("ideogram_async")
 
-TOLD_SHARE = 0.99
+TOLD_SHARE = 0.98
 """The part of the told rate that is used: each member's even pace has its own beat, and in a window
 some queries more than on the average fall together."""
-REPORT_SECONDS = 0.25
-"""Seconds between two reports: at 100 queries per second one for 25 queries."""
-IDLE_REPORT_SECONDS = 0.5
-"""The same for a member that has nothing to send: it shows that it is alive."""
+REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.2, 2.0
+"""Seconds between two reports of all members together: at 100 queries per second one for 20. A
+member shows at least every 2 s that it is alive, however many there are."""
+LOOK_SECONDS = 0.25
+"""Seconds between two looks whether far more ids are due than were reported, or far fewer."""
+SAMPLES = 16
+"""Completions that a report holds: what more of them would teach is little."""
 REPORT_GAP_SECONDS = 0.02
 """Seconds between two reports, where there is something urgent."""
 RETRY_SECONDS = 0.5
@@ -46,6 +56,8 @@ NO_SHARE = 0.02
 """The largest share that an idle member has."""
 LOWEST_RATE = 0.01
 """Queries per second that a share is at least."""
+RATE_CHANGE = 0.02
+"""By how much of itself a rate must differ to be news: the script's number, too."""
 HELD_LATER_SECONDS = 0.05
 """Seconds by which a hold must end later to be news: the script's number."""
 ALONE_HOLD_SECONDS = 1.0
@@ -57,9 +69,10 @@ class RedisLimiter:
     """A limiter for all clients with the same keys, in any number of processes and hosts.
 
     Together they keep one rate, told or found, and stop together where one is refused. Each has a
-    share of the rate, by its pending ids. Redis is asked in the background, at most every 0.25 s
-    while nothing is refused: no query waits for it. While Redis is away, each client goes on with
-    its last share. Keys are not sent to Redis: a keyed hash of them names the budget.
+    share of the rate, by its due and its pending ids. Redis is asked in the background, five times
+    a second by all together while nothing is refused: no query waits for it. While Redis is away,
+    each client goes on with its last share. Keys are not sent to Redis: a keyed hash of them names
+    the budget.
 
     It is for one client at a time.
 
@@ -93,8 +106,11 @@ class RedisLimiter:
         self._share, self._prospect = 0.0, 1.0
         self._all = self.rate
         self._pace = ToldRate(LOWEST_RATE)
-        self._held_alone = -math.inf
+        # The part of the share that is left while Redis is away. Ids are placed as if it were all:
+        # else they would come behind all others for long, once Redis is back.
+        self._alone, self._held_alone = 1.0, -math.inf
         self._may_probe = False
+        self._sought = math.nan  # the hold after which it has sought to probe
         self._probe_asked = math.inf
         self._id = secrets.token_hex(8)
         self._is_running = False
@@ -104,7 +120,13 @@ class RedisLimiter:
         self._waits = self._is_idle = False
         self._sent = self._accepted = 0
         self._newest = -math.inf
-        self._refusals: list[tuple[float, float]] = []
+        self._events: list[Event] = []
+        self._header = AnnouncedLimit()
+        self._read_at = math.inf  # when the last header was read, until it is reported
+        self._samples: deque[Event] = deque(maxlen=SAMPLES)
+        self._schedule: AdaptiveSchedule | None = None
+        self._count_due: Callable[[float], int] = lambda _: 0
+        self._due, self._members, self._pushed = 0, 1, 0
         self._leads = False
         self._look: asyncio.Event | None = None
         self._is_urgent = False
@@ -130,7 +152,8 @@ class RedisLimiter:
         self._pending = pending
         self._waits = True
         self._pace.wait(pending)
-        if self._is_idle or (self.is_probing and not self._may_probe):
+        is_other = self.is_probing and not self._may_probe and self._sought != self.held_until
+        if self._is_idle or is_other:
             self._report_soon(is_urgent=False)
 
     def sent(self, now: float, *, paced: bool = True) -> None:
@@ -144,6 +167,7 @@ class RedisLimiter:
     def accepted(self, asked: float, now: float) -> None:  # noqa: ARG002 - the protocol's
         """Record that the gateway read a query."""
         self._accepted += 1
+        self._header.accepted()
         self._newest = max(self._newest, asked)
         if self.is_probing and asked >= self._probe_asked:
             self._report_soon()
@@ -153,13 +177,20 @@ class RedisLimiter:
         if self._is_away:
             seconds = max(ALONE_HOLD_SECONDS, retry_after or 0.0)
             if now >= self.held_until:
-                self._all *= ALONE_KEPT
+                self._alone *= ALONE_KEPT
                 self._keep_share(now)
             self.hold(now + seconds, now)
         else:
-            self._refusals.append((asked, -1.0 if retry_after is None else retry_after))
+            self._events.append(Event(asked, "refused", _encode(retry_after).decode()))
             self._report_soon()
         return False
+
+    def announced(self, remaining: float, seconds: float, now: float) -> None:
+        """Record that, by an answer's headers, so many more queries are allowed within a time."""
+        self._header.announce(remaining, seconds, now)
+        self._read_at = now
+        if remaining < 1:
+            self._report_soon()
 
     def hold(self, until: float, now: float) -> None:  # noqa: ARG002 - the protocol's
         """Send nothing from this member until then."""
@@ -177,6 +208,12 @@ class RedisLimiter:
             raise RuntimeError("this RedisLimiter belongs to another client: make one for each")
         self._changed = changed
 
+    def attach(self, schedule: object, count_due: Callable[[float], int]) -> None:
+        """Share by the due ids of the client, and let its schedule learn with the others'."""
+        self._count_due = count_due
+        if isinstance(schedule, AdaptiveSchedule):
+            self._schedule = schedule
+
     # In the background
 
     async def run(self, budget: str) -> None:
@@ -185,6 +222,8 @@ class RedisLimiter:
             raise RuntimeError("this RedisLimiter belongs to another client: make one for each")
         self._is_running, self._look = True, asyncio.Event()
         link = Link(self._redis, f"{self._name}:{{{budget}}}")
+        if self._schedule is not None:
+            self._schedule.on_sample = self._add_sample
         try:
             while True:
                 try:
@@ -193,11 +232,19 @@ class RedisLimiter:
                     self._lose(errors.exceptions[0])
                 await anyio.sleep(RETRY_SECONDS)
         finally:
-            with anyio.move_on_after(LEAVE_SECONDS, shield=True):
-                await self._leave(link)
-            self._share, self._prospect = 0.0, 1.0
-            self._is_running, self._is_away, self._leads = False, None, False
-            self._found.forget()
+            try:
+                with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+                    await self._leave(link)
+            finally:  # also where a second cancellation comes meanwhile
+                self._forget()
+
+    def _forget(self) -> None:
+        """Be as new: another client may use it."""
+        if self._schedule is not None:
+            self._schedule.on_sample = None
+        self._share, self._prospect = 0.0, 1.0
+        self._is_running, self._is_away, self._leads = False, None, False
+        self._found.forget()
 
     async def _stay(self, link: Link) -> None:
         """Report again and again, and hear the news, until Redis fails."""
@@ -212,8 +259,10 @@ class RedisLimiter:
                 reply = await link.send(self._report(began))
                 # Redis has answered somewhere between.
                 self._take(reply, (began + loop.time()) / 2)
-                with anyio.move_on_after(self._pause(loop.time())):
-                    await look.wait()
+                until = loop.time() + self._pause(loop.time())
+                while not look.is_set() and loop.time() < until and not self._has_changed():
+                    with anyio.move_on_after(min(until - loop.time(), LOOK_SECONDS)):
+                        await look.wait()
                 await anyio.sleep(max(began + REPORT_GAP_SECONDS - loop.time(), 0.0))
 
     async def _leave(self, link: Link) -> None:
@@ -226,58 +275,84 @@ class RedisLimiter:
 
     def _report(self, now: float) -> Report:
         """Return the report of what was done since the last one."""
+        if self._read_at <= now < self._header.until:
+            bound = self._header.rate, self._header.until - self._read_at
+            self._events.append(Event(self._read_at, "announced", _encode(bound).decode()))
+            self._read_at = math.inf
+        events = [*self._events, *self._samples]
+        self._due = self._count_due(now)
         report = Report(
             id=self._id,
             share=self._share,
             pending=self._pending if self._waits else 0.0,
+            due=self._due,
             sent=self._sent,
             accepted=self._accepted,
             newest=max(now - self._newest, 0.0) if self._accepted else 0.0,
-            refusals=[(now - asked, wait) for asked, wait in self._refusals],
-            refused=self._found.refused,
+            events=[Event(now - one.at, one.what, one.data) for one in events],
+            heard=self._found.heard,
             urgent=self._is_urgent,
             decision=self._found.decision(now) if self._leads else None,
         )
         self._is_idle = not (self._waits or self._sent)
+        if self._waits and now >= self.held_until:
+            self._sought = self.held_until
         self._waits = self._is_urgent = False
         self._sent = self._accepted = 0
-        self._refusals = []
+        self._events = []
+        self._samples.clear()
         return report
 
     def _pause(self, now: float) -> float:
         """Return the seconds until the next report, if nothing happens."""
-        seconds = IDLE_REPORT_SECONDS if self._is_idle else REPORT_SECONDS
+        seconds = min(REPORT_SECONDS * max(self._members, 1), LONGEST_REPORT_SECONDS)
         if self.is_probing and now < self.held_until:
             seconds = min(seconds, self.held_until - now)
         return seconds
+
+    def _has_changed(self) -> bool:
+        """Return whether far more ids are due than were reported, or far fewer."""
+        due = self._count_due(asyncio.get_running_loop().time())
+        low, high = sorted((due, self._due))
+        return high > 2 * low and not self.is_probing
+
+    def _add_sample(self, sample: CompletionSample) -> None:
+        now = asyncio.get_running_loop().time()
+        self._samples.append(Event(now, "sample", _encode(sample).decode()))
 
     def _take(self, reply: Reply, now: float) -> None:
         """Use a reply, which Redis made at `now`."""
         if self._is_away:
             _log.info("Redis is back: the rate is shared again")
-        self._is_away = False
-        is_first = self._share <= NO_SHARE < reply.share
-        self._share, self._prospect = reply.share, reply.prospect
+        self._is_away, self._alone = False, 1.0
+        self._members = reply.members
+        if reply.pushed >= self._pushed:  # else a later message came sooner
+            self._use_share(reply.share, reply.prospect, now)
+        for event in reply.events:
+            if event.what == "sample" and self._schedule is not None:
+                self._schedule.learn(_read_sample(event.data))
         self._behind = now - reply.now
         self._found.feed(reply, now)
         self._leads = reply.leads
         if reply.leads:
             decision = self._found.decision(now)
             is_later = decision.held > max(reply.held - reply.now, 0.0) + HELD_LATER_SECONDS
-            if decision.probing != reply.probing or is_later or not reply.rate:
+            differs = abs(decision.rate - reply.rate) > RATE_CHANGE * abs(reply.rate)
+            if decision.probing != reply.probing or is_later or differs:
                 self._report_soon(is_urgent=False)
         self._set(reply, now)
-        if is_first:  # members that begin together should not send in step
-            late = random.random() / self._pace.rate  # noqa: S311 - no secret
-            self._pace.hold(max(self._pace.opens_at(now), now) + late, now)
         self._may_probe = self._may_probe or reply.probe
 
-    def _hear(self, heard: Announcement) -> None:
+    def _hear(self, heard: Announcement, now: float) -> None:
         """Use what was published."""
-        if heard.leader is None:
-            state = State(heard.rate, heard.source, heard.held, heard.probing)
-            self._set(state, asyncio.get_running_loop().time())
-        elif heard.leader in {self._id, "*"}:
+        if heard.shares:
+            self._pushed = max(self._pushed, heard.pushed)
+            if self._is_away is False and self._id in heard.shares:
+                self._use_share(*heard.shares[self._id], now)
+                self._changed()
+        elif heard.leader is None:
+            self._set(State(heard.rate, heard.source, heard.held, heard.probing), now)
+        elif heard.leader == self._id:
             self._report_soon(is_urgent=False)
 
     def _set(self, state: State, now: float) -> None:
@@ -293,9 +368,17 @@ class RedisLimiter:
         self._keep_share(now)
         self._changed()
 
+    def _use_share(self, share: float, prospect: float, now: float) -> None:
+        is_first = self._share <= NO_SHARE < share
+        self._share, self._prospect = share, prospect
+        self._keep_share(now)
+        if is_first:  # members that begin together should not send in step
+            late = random.random() / self._pace.rate  # noqa: S311 - no secret
+            self._pace.hold(max(self._pace.opens_at(now), now) + late, now)
+
     def _keep_share(self, now: float) -> None:
-        self.rate = max(self._all * max(self._share, self._prospect), LOWEST_RATE)
-        self._pace.change_rate(max(self._all * self._share, LOWEST_RATE), now)
+        self.rate = max(self._all * self._prospect, LOWEST_RATE)
+        self._pace.change_rate(max(self._all * self._share * self._alone, LOWEST_RATE), now)
 
     def _lose(self, error: Exception) -> None:
         """Go on without Redis, with the last share."""
@@ -306,11 +389,12 @@ class RedisLimiter:
                 error,
             )
         if self._is_away is None:
-            self._share = FIRST_SHARE
+            self._share = self._prospect = FIRST_SHARE
         self._is_away, self._leads = True, False
         self.is_probing = False
         self._keep_share(asyncio.get_running_loop().time())
         self._found.forget()
+        self._pushed = 0
         self._changed()
 
     def _report_soon(self, *, is_urgent: bool = True) -> None:

@@ -47,14 +47,15 @@ class Link:
             if self._is_own:
                 await self._redis.aclose()
 
-    async def listen(self, hear: Callable[[Announcement], None]) -> None:
-        """Pass on what is published, until cancelled."""
+    async def listen(self, hear: Callable[[Announcement, float], None]) -> None:
+        """Pass on what is published, and when it came, until cancelled."""
+        time = asyncio.get_running_loop().time
         async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(self._key)
             while True:
                 message = await channel.get_message(timeout=LISTEN_SECONDS)
                 if message is not None:
-                    hear(_read_announcement(message["data"]))
+                    hear(_read_announcement(message["data"]), time())
 
     async def _run(self, report: Report) -> str | bytes:
         async with asyncio.timeout(ANSWER_SECONDS):

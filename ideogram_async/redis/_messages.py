@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import msgspec
 
@@ -24,6 +25,17 @@ class Decision(msgspec.Struct, frozen=True):
     """Whether one query alone may be sent, after the hold."""
 
 
+class Event(msgspec.Struct, array_like=True):
+    """What a member has seen that others should know."""
+
+    at: float
+    """In a report, how many seconds ago; in a reply, when. Of a refusal: when it was asked."""
+    what: Literal["refused", "announced", "sample"]
+    data: str
+    """As JSON, which Redis does not read: `Retry-After` in seconds, or null; the queries per second
+    that a header allows, for how many seconds; what a completion teaches."""
+
+
 class Report(msgspec.Struct, omit_defaults=True):
     """What a member did since its last report."""
 
@@ -32,14 +44,15 @@ class Report(msgspec.Struct, omit_defaults=True):
     """The part of the rate that it uses now."""
     pending: float
     """Its pending ids, if a query waited for the rate; else 0."""
+    due: float
+    """Those of them whose turn is now."""
     sent: int
     accepted: int
     newest: float
     """Seconds since the youngest of the accepted queries was sent."""
-    refusals: list[tuple[float, float]]
-    """Of each: seconds since the query was sent, and its `Retry-After` in seconds; -1 for none."""
-    refused: int
-    """The number of the last refusal that it has heard of."""
+    events: list[Event]
+    heard: int
+    """The number of the last event that it has heard of."""
     urgent: bool
     """Whether the member that leads should hear of it at once."""
     decision: Decision | None = None
@@ -78,15 +91,27 @@ class Reply(State, kw_only=True):
     accepted: int
     newest: float
     """When the youngest query was sent of those that were accepted."""
-    refused: int
-    """The number of the last refusal."""
-    refusals: list[tuple[float, float]] = []
-    """Those that it has not heard of: when each was sent, and its `Retry-After`; -1 for none."""
+    pushed: int
+    """The number of the last message of all shares."""
+    members: int
+    """How many share the budget."""
+    heard: int
+    """The number of the last event."""
+    events: list[Event] = []
+    """Those that it has not heard of; samples of others alone."""
 
 
 class Announcement(msgspec.Struct):
-    """A message of the channel: a new state, or who should report now: the leader, or all (*)."""
+    """A message of the channel.
 
+    1. The shares of all have changed.
+    2. The member that leads should report now.
+    3. Otherwise: the state of all.
+    """
+
+    shares: dict[str, tuple[float, float]] = {}
+    """Of each member: its share, and the one that it will have once its queries wait."""
+    pushed: int = 0
     leader: str | None = None
     rate: float = 0.0
     source: LimitSource = "none"

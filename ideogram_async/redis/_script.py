@@ -2,17 +2,18 @@
 
 SCRIPT = """
 -- KEYS[1]: the budget, a JSON text, and the channel of its news.  ARGV[1]: a member's report.
-local DEAD, LEASE, BINDING, GRACE, PROBE = 5, 1.5, 1, 5, 5   -- seconds
-local FRESH, NUDGE = 10, 0.1
-local KEPT, IDLE, EVEN, HEADROOM, REFUSALS = 600, 0.02, 0.1, 1.2, 50
+local DEAD, LEASE, BINDING, GRACE, PROBE = 5, 3, 2.5, 5, 5   -- seconds
+local FRESH, HEARD, KEPT = 10, 10, 600
+local IDLE, EVEN, DUE, HEADROOM, CHANGE, SPARE = 0.02, 0.1, 0.7, 1.2, 0.05, 0.05
+local CHANGED, WITHIN, EVENTS = 0.02, 2, 100
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local report = cjson.decode(ARGV[1])
 local text = redis.call('GET', KEYS[1])
 local fleet = text and cjson.decode(text) or {
-  born = now, joined = 0, members = {}, sent = 0, accepted = 0, newest = 0, refused = 0,
-  refusals = {}, rate = 0, source = 'none', held = 0,
-  probing = false, prober = '', probed = 0, nudged = 0}
+  born = now, joined = 0, members = {}, sent = 0, accepted = 0, newest = 0, heard = 0,
+  events = {}, rate = 0, source = 'none', held = 0,
+  probing = false, prober = '', probed = 0, pushed = 0}
 
 local function save()
   redis.call('SET', KEYS[1], cjson.encode(fleet), 'EX', KEPT)
@@ -26,6 +27,7 @@ for id, one in pairs(fleet.members) do
   if now - one.seen > DEAD then fleet.members[id] = nil end
 end
 local me = fleet.members[report.id]
+local is_new = not me
 if report.leaves then
   fleet.members[report.id] = nil
   save()
@@ -34,31 +36,34 @@ end
 if not me then
   fleet.joined = fleet.joined + 1
   me = {number = fleet.joined, began = now, seen = now, share = report.share,
-    used = 0, pending = 0, waited = 0}
+    used = 0, pending = 0, due = 0, waited = 0}
   -- It had a share: it was cut off, or Redis was restarted, and others may come, too.
-  me.returns = report.share > 0
+  me.most = report.share > 0 and report.share or nil
   fleet.members[report.id] = me
 end
 local since = math.max(now - me.seen, 1e-3)
 local decay = math.exp(-since)
 me.used = me.used * decay + report.sent * (1 - decay) / since
 me.seen = now
+me.due = report.due
 if report.pending > 0 then me.pending, me.waited = report.pending, now end
 
 -- 2. Events, for the member that leads: the eldest that was heard of just now.
 fleet.sent = fleet.sent + report.sent
 fleet.accepted = fleet.accepted + report.accepted
 if report.accepted > 0 then fleet.newest = math.max(fleet.newest, now - report.newest) end
-for _, one in ipairs(report.refusals) do
-  fleet.refused = fleet.refused + 1
-  table.insert(fleet.refusals, {fleet.refused, now - one[1], one[2]})
+for _, one in ipairs(report.events) do
+  fleet.heard = fleet.heard + 1
+  table.insert(fleet.events, {fleet.heard, report.id, now, now - one[1], one[2], one[3]})
 end
-while #fleet.refusals > REFUSALS do table.remove(fleet.refusals, 1) end
-local leader, lowest, count, pending = report.id, me.number, 0, 0
+while #fleet.events > EVENTS or (#fleet.events > 0 and now - fleet.events[1][3] > HEARD) do
+  table.remove(fleet.events, 1)
+end
+local leader, lowest, count, pending, due = report.id, me.number, 0, 0, 0
 for id, one in pairs(fleet.members) do
   count = count + 1
-  one.binds = one.pending > 0 and now - one.waited <= BINDING
-  if one.binds then pending = pending + one.pending end
+  one.binds = one.pending > 0 and one.seen - one.waited <= BINDING
+  if one.binds then pending, due = pending + one.pending, due + one.due end
   if one.number < lowest and now - one.seen <= LEASE then leader, lowest = id, one.number end
 end
 
@@ -68,9 +73,10 @@ if decision and leader == report.id then
   local held = decision.held > 0 and now + decision.held or 0
   local news = decision.probing ~= fleet.probing or held > fleet.held + 0.05
   if news then fleet.prober = '' end
+  local differs = math.abs(decision.rate - fleet.rate) > CHANGED * math.abs(fleet.rate)
   fleet.rate, fleet.source, fleet.probing = decision.rate, decision.source, decision.probing
   fleet.held = news and held or fleet.held
-  if news and count > 1 then
+  if (news or differs) and count > 1 then
     publish({rate = fleet.rate, source = fleet.source, held = fleet.held, probing = fleet.probing})
   end
 end
@@ -83,64 +89,90 @@ if fleet.probing and now >= fleet.held and report.pending > 0 and is_free then
   fleet.prober, fleet.probed, probe = report.id, now, true
 end
 
--- 5. Shares: whose pace does not bind keeps what it uses; the others divide the rest by their
--- pending ids, a tenth of it evenly. A share grows only by what others have given back.
-local free, active, binding, fresh, others = 1, 0, 0, 0, 0
+-- 5. Shares: whose pace does not bind keeps what it uses; the others divide the rest by their due
+-- and their pending ids, a tenth of it evenly.
+local free, active, binding, fresh = 1, 0, 0, 0
 local function claim(one)
   local used = fleet.rate > 0 and HEADROOM * one.used / fleet.rate or 1
   return math.min(1 / count, IDLE / count + used)
 end
 for id, one in pairs(fleet.members) do
   if one.binds then binding = binding + 1 else free = free - claim(one) end
-  if now - one.began < FRESH and not one.binds and one ~= me then fresh = fresh + 1 end
+  if now - one.began < FRESH and not one.binds then fresh = fresh + 1 end
   if one.used > 0.1 then active = active + 1 end
+end
+local weight = fleet.rate > 0 and math.min(DUE, due / (fleet.rate * WITHIN)) or DUE
+local function part(one)
+  local share = claim(one)
+  if one.binds then
+    local of_pending = one.pending / pending
+    local of_due = due > 0 and one.due / due or of_pending
+    share = free * (EVEN / binding + (1 - EVEN) * (weight * of_due + (1 - weight) * of_pending))
+  elseif binding == 0 and one.used > 0.1 then
+    share = share + free / active
+  end
+  return now - fleet.born < GRACE and one.most and math.min(share, one.most) or share
+end
+-- What it has on the average, whatever is due now, or will have once its queries wait, and those of
+-- members that have just come.
+local function prospect(one, share)
+  if one.binds then
+    local part = EVEN / binding + (1 - EVEN) * one.pending / pending
+    return free * part * binding / (binding + fresh)
+  end
+  return math.max(share, free / (binding + math.max(fresh, 1)))
+end
+-- All learn at once of shares that differ from what they have; else one grows by what is free.
+local others, differs, shares = 0, is_new, {}
+for id, one in pairs(fleet.members) do
+  local share = part(one)
+  shares[id] = {share, prospect(one, share)}
   if one ~= me then others = others + one.share end
+  differs = differs or math.abs(share - one.share) > CHANGE * one.share
 end
-local share
-if me.binds then
-  share = free * (EVEN / binding + (1 - EVEN) * me.pending / pending)
+local share = shares[report.id][1]
+if count > 1 and (differs or 1 - others - share > SPARE) then
+  fleet.pushed = fleet.pushed + 1
+  for id, one in pairs(fleet.members) do one.share = shares[id][1] end
+  publish({shares = shares, pushed = fleet.pushed})
 else
-  share = claim(me)
-  if binding == 0 and me.used > 0.1 then share = share + free / active end
+  share = math.max(math.min(share, 1 - others), 0)
 end
--- What it will have once others have given back, and once its queries wait, and those of members
--- that have just come.
-local prospect = me.binds and share or math.max(share, free / (binding + fresh + 1))
-local target = share
-share = math.max(math.min(share, 1 - others), 0)
-if share < target / 2 and now - fleet.nudged > NUDGE then
-  fleet.nudged = now
-  publish({leader = '*'})
-end
-if me.returns and now - fleet.born < GRACE then share = math.min(share, report.share) end
 me.share = share
 
 save()
 local reply = {
-  now = now, share = share, prospect = prospect,
+  now = now, share = share, prospect = prospect(me, share), members = count,
   rate = fleet.rate, source = fleet.source, held = fleet.held,
-  probing = fleet.probing, probe = probe, leads = leader == report.id, pending = pending,
-  sent = fleet.sent, accepted = fleet.accepted, newest = fleet.newest,
-  refused = fleet.refused}
-local new = {}
-for _, one in ipairs(fleet.refusals) do
-  if one[1] > report.refused then table.insert(new, {one[2], one[3]}) end
+  probing = fleet.probing, probe = probe, pushed = fleet.pushed,
+  leads = leader == report.id, pending = pending,
+  sent = fleet.sent, accepted = fleet.accepted, newest = fleet.newest, heard = fleet.heard}
+local new, heard = {}, report.heard <= fleet.heard and report.heard or 0
+for _, one in ipairs(fleet.events) do
+  if one[1] > heard and (one[5] ~= 'sample' or one[2] ~= report.id) then
+    table.insert(new, {one[4], one[5], one[6]})
+  end
 end
-if #new > 0 then reply.refusals = new end
+if #new > 0 then reply.events = new end
 return cjson.encode(reply)
 """
 """Returns the reply as JSON. Constants, as they are named there:
 
 - DEAD: seconds after which a member that is not heard of is dead, and its share free.
-- LEASE: seconds that the eldest member may be silent and lead; members report at least every 0.5 s.
-- BINDING: seconds after a query that waited for its pace in which a member's share counts as small.
+- LEASE: seconds that the eldest member may be silent and lead; members report at least every 2 s.
+- BINDING: seconds after a query that waited for its pace in which a member's share counts as small;
+  one that is silent keeps its share until it is dead.
 - GRACE: seconds of a new budget in which members of the old one gain nothing.
 - PROBE: seconds after which another member probes: the prober may be dead.
-- NUDGE: seconds between two requests that all report, since one has far less than its part.
 - FRESH: seconds in which a member that has joined is expected to have work soon.
+- HEARD: seconds after which an event has been heard by all that live.
 - KEPT: seconds that an unused budget is kept.
 - IDLE: the part of the rate that is kept, by all together, for what comes at an idle member.
 - EVEN: the part that is divided evenly: one id beside ten thousand of another process is asked.
+- DUE: the most of the rest that is divided by the due ids, and not by the pending ones; less where
+  fewer are due than may be asked within the seconds WITHIN.
 - HEADROOM: what a member may use more than it did, before its pace binds again.
-- REFUSALS: how many are remembered for whoever leads next.
+- CHANGE, CHANGED: by how much of itself a share, and the rate, must differ for a message.
+- SPARE: the part of the rate that nobody has, for a message.
+- EVENTS: how many are kept for who has not heard of them.
 """

@@ -211,6 +211,19 @@ async def test_sound_ids_behind_sick_ones_have_their_turn() -> None:
     assert sorted(ended) == sorted(sound)
 
 
+async def test_an_id_that_comes_due_later_is_a_probe_of_its_own() -> None:
+    """While the next probe is far off, an id that was just submitted is asked soon after."""
+    async with Gateway(latency=0.1) as gateway, IdeogramClient(gateway.url) as client:
+        gateway.on_query = lambda _: Reply(500)
+        sick = asyncio.create_task(client.wait(gateway.submit()))
+        await anyio.sleep(100)
+        assert client.statistics().sessions[0].next_try > 10
+        gateway.on_query = None
+        with anyio.fail_after(10):
+            await client.wait(gateway.submit(duration=1), just_submitted=True)
+        sick.cancel()
+
+
 async def test_a_hold_that_outlasts_a_call_in_line_ends_it_at_once() -> None:
     """A call for one answer, in line for the only place, hears of the hold as soon as it begins."""
     async with (
@@ -322,9 +335,9 @@ def test_ids_that_were_never_asked_are_probes_of_their_own() -> None:
     assert breaker.probing
     sent: list[float] = []
     while len(sent) < NEWCOMER_PROBES + 3:
-        now = breaker.newcomer_at
+        now = breaker.newcomers.next_at
         sent.append(now)
-        breaker.sent_newcomer(now)
+        breaker.newcomers.sent(now)
         _fail(breaker, now, newcomer=True)
     gaps = [later - earlier for earlier, later in pairwise(sent)]
     assert gaps[: NEWCOMER_PROBES - 1] == pytest.approx([NEWCOMER_SECONDS] * (NEWCOMER_PROBES - 1))

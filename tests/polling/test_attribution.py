@@ -17,6 +17,7 @@ from ideogram_async._polling.attribution import (
     NEWCOMERS_IN_A_ROW,
     PASSING_SECONDS,
     REFUSALS_FORGIVEN,
+    REFUSALS_WITHOUT_DOUBT,
     Evidence,
     FaultHistory,
     Scope,
@@ -46,6 +47,7 @@ class Case:
         *,
         is_known: bool = False,
         is_alone: bool = False,
+        has_known: bool = False,
         history: FaultHistory | None = None,
         asked: float | None = None,
         request_id: str = "id",
@@ -60,6 +62,7 @@ class Case:
             self.now if asked is None else asked,
             is_known=is_known,
             is_alone=is_alone,
+            has_known=has_known,
         )
 
     def failed_before(self) -> FaultHistory:
@@ -182,33 +185,31 @@ def test_refusals_of_new_ids_that_known_ones_are_spared(case: Case) -> None:
 
 
 def test_known_ids_are_asked_in_doubt(case: Case) -> None:
-    """A new id's refusal that is charged to the rate is checked by known ids, a dozen at most."""
-    for _ in range(NEWCOMERS_IN_A_ROW - 1):
-        case.fault(FaultKind.THROTTLED)
-    assert case.evidence.of(0).doubt == 0
-    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
-    for left in range(KNOWN_ASKED_IN_DOUBT, 0, -1):
-        assert case.evidence.of(0).doubt == left
+    """New ids' refusals that may be the rate's are checked by known ids, a dozen at most."""
+    for _ in range(REFUSALS_FORGIVEN - REFUSALS_WITHOUT_DOUBT):
+        assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
+    assert not case.evidence.is_in_doubt
+    assert case.fault(FaultKind.THROTTLED) is Scope.ID
+    assert not case.evidence.is_in_doubt, "there is no known id"
+    assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
+    for _ in range(KNOWN_ASKED_IN_DOUBT):
+        assert case.evidence.is_in_doubt
         case.good(is_known=True)
-    assert case.evidence.of(0).doubt == 0
+    assert not case.evidence.is_in_doubt
 
 
 def test_a_known_id_that_is_refused_ends_the_doubt(case: Case) -> None:
     """It is a limit: known ids need not be asked out of turn, until many answers were good."""
-    of_key = case.evidence.of(0)
     for _ in range(2 * REFUSALS_FORGIVEN):
-        case.fault(FaultKind.THROTTLED)
-    assert of_key.doubt == KNOWN_ASKED_IN_DOUBT
+        assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
+    assert case.evidence.is_in_doubt
     assert case.fault(FaultKind.THROTTLED, is_known=True) is Scope.LIMIT
-    assert of_key.doubt == 0
-    for _ in range(REFUSALS_FORGIVEN):
-        case.fault(FaultKind.THROTTLED)
-    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
-    assert of_key.doubt == 0
+    assert not case.evidence.is_in_doubt
+    assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.LIMIT
+    assert not case.evidence.is_in_doubt
     case.good(GOOD_ANSWERS_WITHOUT_DOUBT)
-    for _ in range(NEWCOMERS_IN_A_ROW):
-        case.fault(FaultKind.THROTTLED)
-    assert of_key.doubt == KNOWN_ASKED_IN_DOUBT
+    assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
+    assert case.evidence.is_in_doubt
 
 
 def test_what_may_pass(case: Case) -> None:

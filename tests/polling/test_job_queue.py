@@ -53,6 +53,21 @@ def test_one_whose_end_is_sure_and_has_passed_goes_first() -> None:
     assert [None if job is None else job.order for job in popped] == [1.0, 4.0, 2.0, 5.0, 3.0, None]
 
 
+@pytest.mark.parametrize("count", [5, 5_000])
+def test_due_jobs_are_counted(count: int) -> None:
+    """Released ones count whose deadline is near; of many that come in no order, about as many."""
+    queue, runs = JobQueue(), [_Owner(), _Owner(urgent=True)]
+    for number in range(count):
+        for precedence, (release, order) in enumerate([(0.0, 3.0), (0.0, 1.0), (0.0, 9.0)]):
+            job = _job(runs[number % 2], number, release, order + 0.9 * (number * 7 % 10) / 10)
+            job.precedence = precedence
+            queue.add(job, 1.0)
+        queue.add(_job(runs[0], number, 5.0), 1.0)
+    immediate, sure, near = count, count, count
+    assert queue.count_due(0.5) == pytest.approx(immediate + sure, rel=0.02)
+    assert queue.count_due(2.0) == pytest.approx(immediate + sure + near, rel=0.02)
+
+
 def _drain(job_queue: JobQueue, now: float) -> list[Job]:
     jobs = []
     while (job := job_queue.pop(now)) is not None:

@@ -46,7 +46,7 @@ EDGES: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"_protocol", "_validation", "_logging", "ray", "testing"},
     "pytest_plugin": {"testing"},
-    "redis": {"_limiter", "_limits", "_validation"},
+    "redis": {"_limiter", "_limits", "_schedules", "_validation"},
     "ray": {"_config", "_errors", "_protocol", "_runs", "_validation"},
     "telemetry": set(),
     "testing": set(),

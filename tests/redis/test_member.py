@@ -11,7 +11,7 @@ pytest.importorskip("redis", reason="the extra is not installed")
 
 from ideogram_async.redis import RedisLimiter
 from ideogram_async.redis._fleet_rate import FleetRate
-from ideogram_async.redis._messages import Reply
+from ideogram_async.redis._messages import Announcement, Event, Reply
 
 SERVER = 1.7e9
 """The server's time at 0 of the loop's clock."""
@@ -20,8 +20,9 @@ SERVER = 1.7e9
 def reply(now: float = 0.0, **what: Any) -> Reply:
     """Make a reply to the only member of a fleet."""
     usual = {"rate": 20.0, "source": "found", "held": 0.0, "probing": False, "share": 1.0}
-    usual |= {"prospect": 1.0, "probe": False, "leads": False, "pending": 0.0, "sent": 0}
-    usual |= {"accepted": 0, "newest": 0.0, "refused": 0, "now": SERVER + now}
+    usual |= {"prospect": 1.0, "pushed": 0, "members": 1, "probe": False, "leads": False}
+    usual |= {"pending": 0.0, "sent": 0, "accepted": 0, "newest": 0.0, "heard": 0}
+    usual |= {"now": SERVER + now}
     return Reply(**{**usual, **what})
 
 
@@ -69,8 +70,67 @@ def test_who_leads_next_knows_what_was_known() -> None:
     assert first.decision(10.0) == second.decision(10.0)
     assert first.decision(10.0).rate > 20
     for one in (first, second):
-        refusal = reply(10.1, **what, refused=1, refusals=[(SERVER + 10, 30.0)])
+        refusal = reply(10.1, **what, heard=1, events=[Event(SERVER + 10, "refused", "30.0")])
         one.feed(refusal, 10.1)
         assert one.decision(10.1).probing
         assert one.decision(10.1).held >= 30
-        assert one.refused == 1
+        assert one.heard == 1
+
+
+def test_who_joins_late_takes_over_what_was_found() -> None:
+    """Whoever leads at once goes on at the rate that Redis keeps; a told one is not raised."""
+    late = FleetRate(None)
+    late.feed(reply(rate=7.0), 0.0)
+    assert (late.decision(0.0).rate, late.decision(0.0).source) == (7.0, "found")
+    told = FleetRate(5.0)
+    told.feed(reply(rate=5.0, source="none"), 0.0)
+    assert (told.decision(0.0).rate, told.decision(0.0).source) == (5.0, "none")
+
+
+def test_a_refusal_while_redis_is_away_changes_the_pace_alone() -> None:
+    """A member that is cut off sends less after each refusal, but places its ids as before."""
+    limiter = RedisLimiter("redis://127.0.0.1:1", max_rate=100)
+    limiter._take(reply(rate=98.0, source="none", share=0.5, prospect=0.5), 0.0)
+    limiter._is_away = True
+    for now in (1.0, 3.0, 5.0):
+        limiter.refused(now, None, now)
+    assert limiter.rate == pytest.approx(49)
+    limiter.sent(7.0)
+    assert limiter.opens_at(7.0) == pytest.approx(7 + 1 / (49 * 0.7**3))
+    limiter._take(reply(8, rate=98.0, source="none", share=0.5, prospect=0.5), 8.0)
+    limiter.sent(9.0)
+    assert limiter.opens_at(9.0) == pytest.approx(9 + 1 / 49)
+
+
+def test_a_later_message_outlasts_an_earlier_reply() -> None:
+    """Replies and messages come by two connections: the share that was given last counts."""
+    limiter = RedisLimiter("redis://127.0.0.1:1", max_rate=100)
+    limiter._take(reply(rate=100.0, source="none", share=0.5, prospect=0.5), 0.0)
+    limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4)}, pushed=2), 0.0)
+    limiter._take(reply(rate=100.0, source="none", share=0.5, pushed=1), 0.1)
+    assert limiter.rate == pytest.approx(0.4 * 98)
+    limiter._take(reply(rate=100.0, source="none", prospect=0.3, pushed=2), 0.2)
+    assert limiter.rate == pytest.approx(0.3 * 98)
+
+
+def test_an_announced_limit_binds_all() -> None:
+    """What a member has read in a header bounds the rate of all; the latest counts, for a while."""
+    one = FleetRate(None)
+    one.feed(reply(), 0.0)
+    read = [(1, "[4.0,6.0]"), (0, "[9.0,60.0]")]
+    events = [Event(SERVER + at, "announced", data) for at, data in read]
+    one.feed(reply(2, heard=2, events=events), 2.0)
+    assert (one.decision(6.9).rate, one.decision(6.9).source) == (4.0, "header")
+    assert (one.decision(7.1).rate, one.decision(7.1).source) == (20.0, "found")
+
+
+def test_a_header_that_does_not_count_its_queries_is_not_reported() -> None:
+    """A relay's header, of another limit, is dropped after three queries that it did not count."""
+    limiter = RedisLimiter("redis://127.0.0.1:1")
+    limiter._take(reply(), 0.0)
+    reported = []
+    for now in range(4):
+        limiter.announced(50, 60, now)
+        limiter.accepted(now, now)
+        reported += [event.data for event in limiter._report(now).events]
+    assert reported == ["[0.8333333333333334,60]"] * 3

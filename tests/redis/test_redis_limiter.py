@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ pytest.importorskip("redis", reason="the extra is not installed")
 
 from redis.asyncio import Redis
 
-from ideogram_async import FixedInterval, IdeogramClient
+from ideogram_async import AdaptiveSchedule, FixedInterval, IdeogramClient
 from ideogram_async.redis import RedisLimiter
-from ideogram_async.testing import Gateway, Reply
+from ideogram_async.testing import Gateway, Query, Reply
+from tests.support.answers import RUNNING, body_of
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +67,52 @@ async def test_members_share_a_told_rate(server: RedisServer) -> None:
     assert counts[0] / sum(counts) == pytest.approx(0.05 + 0.9 * 0.25, rel=0.2)
     reports = after["cmdstat_evalsha"]["calls"] - before["cmdstat_evalsha"]["calls"]
     assert reports <= 2 * (1.2 / 0.25 + 1)  # each at most 4 per second: one for 25 at 100 a second
+
+
+async def test_members_keep_a_limit_that_headers_show(server: RedisServer) -> None:
+    """Two clients together keep what the answers' headers leave them, and nobody is refused."""
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(Gateway(latency=0.0))
+        ends, left = time.monotonic() + 6, count(59, -1)
+
+        def answer(query: Query) -> Reply:
+            headers = {"x-ratelimit-remaining": f"{max(next(left), 0)}"}
+            headers["x-ratelimit-reset"] = f"{ends - time.monotonic():.3f}"
+            record = {**RUNNING, "request_id": query.request_id}
+            return Reply(200, {**headers, "Content-Type": "application/json"}, body_of(record))
+
+        gateway.on_query = answer
+        limiters = [RedisLimiter(server.url, name="announced") for _ in range(2)]
+        for limiter in limiters:
+            await stack.enter_async_context(polling(gateway, limiter, 20))
+        await asyncio.sleep(1.2)
+        begun = time.monotonic()
+        await asyncio.sleep(1.5)
+        assert {limiter.source for limiter in limiters} == {"header"}
+        assert 0 < sent(gateway, begun) <= 1.3 * 60 / 6 * 1.5
+
+
+async def test_members_learn_together(server: RedisServer) -> None:
+    """What the completions of one client teach reaches the schedule of the other."""
+    schedules = [AdaptiveSchedule() for _ in range(2)]
+    async with Gateway(latency=0.0) as gateway, AsyncExitStack() as stack:
+        one, _ = [
+            await stack.enter_async_context(
+                IdeogramClient(
+                    gateway.url,
+                    token=KEY,
+                    schedule=schedule,
+                    limiter=RedisLimiter(server.url, name="learn", max_rate=100),
+                )
+            )
+            for schedule in schedules
+        ]
+        ids = [gateway.submit(duration=0.1) for _ in range(3)]
+        assert len([_ async for _ in one.as_completed(ids, just_submitted=True)]) == 3
+        await asyncio.sleep(1.0)
+        first, second = (schedule.save() for schedule in schedules)
+        assert first == second != AdaptiveSchedule().save()
+    assert all(schedule.on_sample is None for schedule in schedules)
 
 
 async def test_a_refusal_stops_all(server: RedisServer) -> None:

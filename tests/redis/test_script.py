@@ -13,7 +13,7 @@ pytest.importorskip("redis", reason="the extra is not installed")
 
 from redis.asyncio import Redis
 
-from ideogram_async.redis._messages import Decision, Reply, Report
+from ideogram_async.redis._messages import Announcement, Decision, Event, Reply, Report
 from ideogram_async.redis._script import SCRIPT
 from tests.support.redis_server import RedisServer
 
@@ -32,9 +32,9 @@ class Budget:
     async def report(self, member: str, **what: Any) -> Reply:
         """Send a report with these values; the others are those of an idle member."""
         last = self.replies.get(member)
-        before = {"share": last.share, "refused": last.refused} if last else {}
-        report = {"id": member, "share": 0.0, "pending": 0.0, "sent": 0, "accepted": 0}
-        report |= {"newest": 0.0, "refusals": [], "refused": 0, "urgent": False, **before, **what}
+        before = {"share": last.share, "heard": last.heard} if last else {}
+        report = {"id": member, "share": 0.0, "pending": 0.0, "due": 0, "sent": 0, "accepted": 0}
+        report |= {"newest": 0.0, "events": [], "heard": 0, "urgent": False, **before, **what}
         encoded = msgspec.json.encode(msgspec.convert(report, Report))
         text = await self._script(keys=[self.key], args=[encoded])
         reply = msgspec.json.decode(text, type=Reply)
@@ -43,7 +43,7 @@ class Budget:
 
     async def leave(self, member: str) -> None:
         """Let a member leave."""
-        report = Report(member, 1.0, 0.0, 0, 0, 0.0, [], 0, urgent=False, leaves=True)
+        report = Report(member, 1.0, 0.0, 0, 0, 0, 0.0, [], 0, urgent=False, leaves=True)
         await self._script(keys=[self.key], args=[msgspec.json.encode(report)])
 
     async def fleet(self) -> Any:
@@ -83,14 +83,37 @@ async def test_shares_follow_pending_ids(budget: Budget) -> None:
     assert shares == pytest.approx({"a": 0.05 + 0.9 * 0.75, "b": 0.05 + 0.9 * 0.25})
 
 
-async def test_a_share_grows_by_what_was_given_back(budget: Budget) -> None:
+async def test_shares_are_never_more_than_the_whole(budget: Budget) -> None:
     """Whatever members report, in any order, the shares that they hold never exceed the whole."""
     draws = random.Random(1)
     await budget.decide("0")
     for _ in range(150):
         pending = draws.choice([0.0, 0.0, 1.0, 10.0, 1000.0])
-        await budget.report(str(draws.randrange(5)), pending=pending, sent=draws.randrange(9))
-        assert sum(reply.share for reply in budget.replies.values()) <= 1 + 1e-9
+        due = draws.choice([0.0, pending / 2, pending])
+        member = str(draws.randrange(5))
+        reply = await budget.report(member, pending=pending, due=due, sent=draws.randrange(9))
+        shares = {name: one["share"] for name, one in (await budget.fleet())["members"].items()}
+        assert sum(shares.values()) <= 1 + 1e-9
+        assert reply.share == shares[member]
+
+
+async def test_shares_follow_what_is_due(budget: Budget) -> None:
+    """Of two members with as many pending ids the one gets more that has more due, and at once."""
+    await budget.decide("a")
+    for due in (50, 0):
+        async with budget.redis.pubsub(ignore_subscribe_messages=True) as channel:
+            await channel.subscribe(budget.key)
+            await channel.get_message(timeout=1)  # that it listens
+            await budget.report("a", pending=50.0, due=due)
+            last = await budget.report("b", pending=50.0, due=50 - due)
+            news: list[Any] = []
+            while (message := await channel.get_message(timeout=0.1)) is not None:
+                news.append(message)
+        pushed = msgspec.json.decode(news[-1]["data"], type=Announcement)
+        assert pushed.shares["b"][0] == last.share
+        assert (pushed.shares["a"][0] > 0.8) == (due > 0)
+        assert sum(share for share, _ in pushed.shares.values()) == pytest.approx(1)
+        assert pushed.shares["a"][1] == pytest.approx(0.5)  # by the pending ids
 
 
 async def test_an_idle_members_share_flows_back(budget: Budget) -> None:
@@ -99,7 +122,7 @@ async def test_an_idle_members_share_flows_back(budget: Budget) -> None:
     for _ in range(2):
         await budget.report("a", pending=50.0)
         await budget.report("b", pending=50.0)
-    await budget.age(2, "a")
+    await budget.age(3, "a")
     await budget.report("a")
     assert (await budget.report("b", pending=50.0)).share > 0.98
 
@@ -121,10 +144,12 @@ async def test_a_lost_members_share_flows_back(budget: Budget, is_dead: bool) ->
 
 
 async def test_the_eldest_that_is_heard_of_leads(budget: Budget) -> None:
-    """Only the leader's decision counts; where it is silent for 1.5 s, the next one leads."""
+    """Only the leader's decision counts; where it is silent for 3 s, the next one leads."""
     assert (await budget.decide("a", rate=10.0)).leads
     assert not (await budget.report("b")).leads
     assert (await budget.decide("b", rate=99.0)).rate == 10
+    await budget.age(2, "a")
+    assert not (await budget.report("b")).leads
     await budget.age(2, "a")
     assert (await budget.report("b")).leads
     assert (await budget.decide("b", rate=5.0)).rate == 5
@@ -148,14 +173,19 @@ async def test_one_member_probes_after_a_hold(budget: Budget) -> None:
     assert (await budget.report("b", pending=1.0)).probe
 
 
-async def test_each_member_hears_of_each_refusal_once(budget: Budget) -> None:
-    """A refusal is passed on with its time and its `Retry-After`."""
+async def test_each_member_hears_of_each_event_once(budget: Budget) -> None:
+    """A refusal is passed on with its time; what a completion taught, to the others alone."""
     await budget.report("a")
-    await budget.report("b", refusals=[(2.0, -1.0), (1.0, 30.0)])
+    await budget.report("b", events=[Event(2.0, "refused", "null"), Event(1.0, "sample", "[]")])
     reply = await budget.report("a")
-    assert [wait for _, wait in reply.refusals] == [-1, 30]
-    assert [reply.now - at for at, _ in reply.refusals] == pytest.approx([2, 1], abs=0.2)
-    assert (await budget.report("a")).refusals == []
+    assert [(event.what, event.data) for event in reply.events] == [
+        ("refused", "null"),
+        ("sample", "[]"),
+    ]
+    assert [reply.now - event.at for event in reply.events] == pytest.approx([2, 1], abs=0.2)
+    assert (await budget.report("a")).events == []
+    budget.replies.clear()
+    assert [event.what for event in (await budget.report("b")).events] == ["refused"]
 
 
 async def test_a_budget_that_begins_anew_hands_out_nothing_twice(budget: Budget) -> None:

@@ -22,6 +22,7 @@ from ideogram_async._schedules.learned import (
     MAX_POOLS,
     STRAY_BELIEVED,
     Band,
+    CompletionSample,
     Learned,
     LearnedKind,
     Pools,
@@ -212,12 +213,27 @@ def test_a_new_kind_starts_from_all() -> None:
     assert schedule.next_delay(begin(schedule), seen) > 20
 
 
+def test_who_gets_the_samples_learns_as_much() -> None:
+    """What completions teach one schedule can be passed on as JSON to another."""
+    first, second = AdaptiveSchedule(), AdaptiveSchedule()
+    passed: list[bytes] = []
+    first.on_sample = lambda sample: passed.append(msgspec.json.encode(sample))
+    for took in (4.0, 9.0, 20.0):
+        state = begin(first)
+        for share in (0.3, 0.6):
+            first.next_delay(state, see(share * took, completion_percentage=100 * share))
+        first.completed(state, see(took, completion_percentage=100, model_version="V_3"))
+    for sample in passed:
+        second.learn(msgspec.json.decode(sample, type=CompletionSample))
+    assert first.save() == second.save() != AdaptiveSchedule().save()
+
+
 def test_pools_are_bounded() -> None:
     """Of endless kinds the ones taught last are kept."""
     pools = Pools(None)
     for i in range(3 * MAX_POOLS):
         for name in ("kept", f"V_{i}"):
-            for pool in pools.taught_by(SamplingRequest(model_version=name)):
+            for pool in pools.taught_by((name, None, None)):
                 pool.teach_band(0, 1.0)
     names = [kind.model_version for kind in pools.save().kinds]
     assert len(names) == len(pools) == MAX_POOLS
