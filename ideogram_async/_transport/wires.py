@@ -123,8 +123,7 @@ class Wires:
         if not reusable:
             wire.close()
             return
-        expires_at = self._time() + KEEP_ALIVE_SECONDS
-        wire.expires_at = expires_at if expires_at < wire.renew_at else wire.renew_at
+        wire.expires_at = min(self._time() + KEEP_ALIVE_SECONDS, wire.renew_at)
         self._idle.append(wire)
         if self._timer is None:
             self._close_expired_at(wire.expires_at)
