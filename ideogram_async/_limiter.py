@@ -24,6 +24,9 @@ class Limiter(Protocol):
     called in the event loop's thread; times are seconds on the loop's clock. Whether a query goes
     out, and which id it is for, is decided in one step: `opens_at`, then `sent`, with nothing
     awaited between them.
+
+    It may also have `announced(remaining, seconds, now)`: by an answer's headers, so many more
+    queries are allowed within a time.
     """
 
     @property

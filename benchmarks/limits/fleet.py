@@ -349,13 +349,14 @@ def _fault_figures(
 def main() -> None:
     """Run the scenes, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=8, help="seeds 1 to N (default 8)")
+    parser.add_argument("--seeds", default="1-8", help="the first and the last (default 1-8)")
     parser.add_argument("--members", type=int, nargs="*", default=[0, 1, 2, 4, 8])
     parser.add_argument("--how", nargs="*", default=["told", "found"])
     parser.add_argument("--virtual", action="store_true", help="peers alone, in virtual time")
     parser.add_argument("--faults", nargs="*", default=["kill", "stop", "cut"])
     arguments = parser.parse_args()
-    seeds = range(1, arguments.seeds + 1)
+    first, last = map(int, arguments.seeds.split("-"))
+    seeds = range(first, last + 1)
     if arguments.virtual:
         logging.disable(logging.WARNING)
         for how, count in itertools.product(arguments.how, arguments.members):

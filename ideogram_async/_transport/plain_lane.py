@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from contextvars import Context
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import aiohttp
 
+from ideogram_async._protocol.outcome import Fault
+from ideogram_async._protocol.query import encode_query
 from ideogram_async._transport.in_context import InContext
-from ideogram_async._transport.lane import DeadConnectionError, Post, Response
+from ideogram_async._transport.lane import DeadConnectionError, Outcome, Post, Read
+from ideogram_async._transport.shared_timeout import SharedTimeout
 from ideogram_async._transport.wires import RENEWED_AFTER_SECONDS
 
 _renewals: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
@@ -22,30 +25,57 @@ _renewals: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 class PlainLane:
     """Sends each query through aiohttp's session and pool."""
 
-    def __init__(self, posts: Sequence[Post], *, max_body: int) -> None:
+    def __init__(self, posts: Sequence[Post], read: Read, *, max_body: int) -> None:
         self._posts = posts
+        self._read = read
         self._max_body = max_body
+        self._attempts = SharedTimeout()
 
-    async def post(self, index: int, body: bytes, context: Context | None) -> Response:
-        """Send a query with the key of that index, and return its answer."""
-        if context is not None:  # a copy for each: traces of concurrent queries would nest
-            return await InContext(context.copy(), self._post(index, body))
-        return await self._post(index, body)
+    def send(self, index: int, request_id: str) -> None:
+        """Return None: aiohttp sends each query in the task that waits for it."""
 
-    async def _post(self, index: int, body: bytes) -> Response:
+    async def post(
+        self, index: int, request_id: str, context: Context | None, until: float
+    ) -> Outcome:
+        """Send a query with the key of that index, and return what it comes to."""
+        task = self._attempts.begin(until)
+        try:
+            query = self._post(index, request_id, until)
+            if context is None:
+                return await query
+            # A copy for each: traces of concurrent queries would nest.
+            return await InContext(context.copy(), query)
+        except asyncio.CancelledError:
+            if not self._attempts.expired(task):
+                raise
+            raise TimeoutError from None
+        finally:
+            self._attempts.end(task)
+
+    def close_cancelled(self) -> None:
+        """Do nothing: aiohttp closes the connection of a query whose task is cancelled."""
+
+    async def _post(self, index: int, request_id: str, until: float) -> Outcome:
+        body = encode_query(request_id)
         while True:
             try:
                 response = await self._posts[index](data=body)
             except _StaleConnectionError:
                 continue  # nothing was sent, and that connection is gone
+            except _DeadConnectionError:
+                raise DeadConnectionError(until) from None
             content = response.content
             # As a rule it has all come with the head.
             answer = content.read_nowait() if content.is_eof() else await self._rest(response)
-            release = partial(_release, response)
-            return Response(response.status, response.headers, answer, release)
+            outcome = self._read(request_id, response.status, response.headers, answer)
+            foreign = isinstance(outcome, Fault) and outcome.foreign
+            if foreign or len(answer) > self._max_body:
+                _discard_connection(response)
+            return outcome
 
     def close(self) -> None:
-        """Do nothing: aiohttp keeps the connections."""
+        """Stop the timer: aiohttp keeps the connections."""
+        self._attempts.close()
 
     async def _rest(self, response: aiohttp.ClientResponse) -> bytes:
         """Read a body that comes by pieces until it is more than `max_body` allows."""
@@ -64,6 +94,10 @@ class PlainLane:
 
 class _StaleConnectionError(aiohttp.ServerDisconnectedError):
     """A kept connection is not fit for another query; nothing was sent on it."""
+
+
+class _DeadConnectionError(aiohttp.ServerDisconnectedError):
+    """A kept connection died under its query."""
 
 
 class Request(aiohttp.ClientRequest):
@@ -111,9 +145,9 @@ class ReusedResponse(FirstResponse):
         try:
             return await super().start(connection)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            raise DeadConnectionError from None
+            raise _DeadConnectionError from None
 
 
-def _release(response: aiohttp.ClientResponse, *, reusable: bool) -> None:
-    if not reusable and isinstance(response, FirstResponse):  # else it is a stand-in's
+def _discard_connection(response: aiohttp.ClientResponse) -> None:
+    if isinstance(response, FirstResponse):  # else it is a stand-in's
         response.discard_connection()

@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 _read_sample = msgspec.json.Decoder(CompletionSample).decode
 _log = logging.getLogger("ideogram_async")
 
-TOLD_SHARE = 0.985
+TOLD_SHARE = 0.98
 """The part of the told rate that is used: each member's even pace has its own beat, and in a window
 some queries more than on the average fall together."""
 REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.2, 2.0
@@ -69,9 +69,10 @@ class RedisLimiter:
     """A limiter for all clients with the same keys, in any number of processes and hosts.
 
     Together they keep one rate, told or found, and stop together where one is refused. Each has a
-    share of the rate, by its pending ids. Redis is asked in the background, at most every 0.25 s
-    while nothing is refused: no query waits for it. While Redis is away, each client goes on with
-    its last share. Keys are not sent to Redis: a keyed hash of them names the budget.
+    share of the rate, by its due and its pending ids. Redis is asked in the background, five times
+    a second by all together while nothing is refused: no query waits for it. While Redis is away,
+    each client goes on with its last share. Keys are not sent to Redis: a keyed hash of them names
+    the budget.
 
     It is for one client at a time.
 
@@ -105,7 +106,9 @@ class RedisLimiter:
         self._share, self._prospect = 0.0, 1.0
         self._all = self.rate
         self._pace = ToldRate(LOWEST_RATE)
-        self._held_alone = -math.inf
+        # The part of the share that is left while Redis is away. Ids are placed as if it were all:
+        # else they would come behind all others for long, once Redis is back.
+        self._alone, self._held_alone = 1.0, -math.inf
         self._may_probe = False
         self._sought = math.nan  # the hold after which it has sought to probe
         self._probe_asked = math.inf
@@ -123,9 +126,7 @@ class RedisLimiter:
         self._samples: deque[Event] = deque(maxlen=SAMPLES)
         self._schedule: AdaptiveSchedule | None = None
         self._count_due: Callable[[float], int] = lambda _: 0
-        self._due = 0
-        self._members = 1
-        self._pushed = 0
+        self._due, self._members, self._pushed = 0, 1, 0
         self._leads = False
         self._look: asyncio.Event | None = None
         self._is_urgent = False
@@ -176,7 +177,7 @@ class RedisLimiter:
         if self._is_away:
             seconds = max(ALONE_HOLD_SECONDS, retry_after or 0.0)
             if now >= self.held_until:
-                self._all *= ALONE_KEPT
+                self._alone *= ALONE_KEPT
                 self._keep_share(now)
             self.hold(now + seconds, now)
         else:
@@ -323,7 +324,7 @@ class RedisLimiter:
         """Use a reply, which Redis made at `now`."""
         if self._is_away:
             _log.info("Redis is back: the rate is shared again")
-        self._is_away = False
+        self._is_away, self._alone = False, 1.0
         self._members = reply.members
         if reply.pushed >= self._pushed:  # else a later message came sooner
             self._use_share(reply.share, reply.prospect, now)
@@ -377,7 +378,7 @@ class RedisLimiter:
 
     def _keep_share(self, now: float) -> None:
         self.rate = max(self._all * self._prospect, LOWEST_RATE)
-        self._pace.change_rate(max(self._all * self._share, LOWEST_RATE), now)
+        self._pace.change_rate(max(self._all * self._share * self._alone, LOWEST_RATE), now)
 
     def _lose(self, error: Exception) -> None:
         """Go on without Redis, with the last share."""
@@ -388,7 +389,7 @@ class RedisLimiter:
                 error,
             )
         if self._is_away is None:
-            self._share = FIRST_SHARE
+            self._share = self._prospect = FIRST_SHARE
         self._is_away, self._leads = True, False
         self.is_probing = False
         self._keep_share(asyncio.get_running_loop().time())

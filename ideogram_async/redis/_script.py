@@ -116,7 +116,10 @@ end
 -- What it has on the average, whatever is due now, or will have once its queries wait, and those of
 -- members that have just come.
 local function prospect(one, share)
-  if one.binds then return free * (EVEN / binding + (1 - EVEN) * one.pending / pending) end
+  if one.binds then
+    local part = EVEN / binding + (1 - EVEN) * one.pending / pending
+    return free * part * binding / (binding + fresh)
+  end
   return math.max(share, free / (binding + math.max(fresh, 1)))
 end
 -- All learn at once of shares that differ from what they have; else one grows by what is free.

@@ -87,15 +87,30 @@ def test_who_joins_late_takes_over_what_was_found() -> None:
     assert (told.decision(0.0).rate, told.decision(0.0).source) == (5.0, "none")
 
 
+def test_a_refusal_while_redis_is_away_changes_the_pace_alone() -> None:
+    """A member that is cut off sends less after each refusal, but places its ids as before."""
+    limiter = RedisLimiter("redis://127.0.0.1:1", max_rate=100)
+    limiter._take(reply(rate=98.0, source="none", share=0.5, prospect=0.5), 0.0)
+    limiter._is_away = True
+    for now in (1.0, 3.0, 5.0):
+        limiter.refused(now, None, now)
+    assert limiter.rate == pytest.approx(49)
+    limiter.sent(7.0)
+    assert limiter.opens_at(7.0) == pytest.approx(7 + 1 / (49 * 0.7**3))
+    limiter._take(reply(8, rate=98.0, source="none", share=0.5, prospect=0.5), 8.0)
+    limiter.sent(9.0)
+    assert limiter.opens_at(9.0) == pytest.approx(9 + 1 / 49)
+
+
 def test_a_later_message_outlasts_an_earlier_reply() -> None:
     """Replies and messages come by two connections: the share that was given last counts."""
     limiter = RedisLimiter("redis://127.0.0.1:1", max_rate=100)
     limiter._take(reply(rate=100.0, source="none", share=0.5, prospect=0.5), 0.0)
     limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4)}, pushed=2), 0.0)
     limiter._take(reply(rate=100.0, source="none", share=0.5, pushed=1), 0.1)
-    assert limiter.rate == pytest.approx(0.4 * 98.5)
+    assert limiter.rate == pytest.approx(0.4 * 98)
     limiter._take(reply(rate=100.0, source="none", prospect=0.3, pushed=2), 0.2)
-    assert limiter.rate == pytest.approx(0.3 * 98.5)
+    assert limiter.rate == pytest.approx(0.3 * 98)
 
 
 def test_an_announced_limit_binds_all() -> None:

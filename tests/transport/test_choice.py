@@ -15,7 +15,8 @@ import anyio
 import pytest
 
 from ideogram_async import IdeogramClient
-from ideogram_async._transport import choice, wires
+from ideogram_async._transport import answer_reader, choice
+from ideogram_async._transport.connection import Wire
 from tests.support.lanes import on_fast_lane
 from tests.support.raw_server import RawServer
 from tests.support.transports import percentage_of, sending
@@ -140,8 +141,8 @@ async def _connect(_: object, __: object) -> None:
 
 
 _UNKNOWN: dict[str, tuple[object, str, object]] = {
-    "no parser": (wires, "_Parser", None),
-    "a parser that does not stop": (wires, "_Parser", _Deaf),
+    "no parser": (answer_reader, "_Parser", None),
+    "a parser that does not stop": (answer_reader, "_Parser", _Deaf),
     "a parser in Python": (aiohttp.http, "HttpResponseParser", _Deaf),
     "other arguments": (aiohttp.BaseConnector, "connect", _connect),
     "no protocol": (aiohttp.connector.Connection, "protocol", None),
@@ -185,7 +186,7 @@ async def test_a_loop_whose_transports_keep_their_protocol(
     real = transports.set_protocol
 
     def set_protocol(transport: Any, protocol: asyncio.BaseProtocol) -> None:
-        if isinstance(protocol, wires.Wire):
+        if isinstance(protocol, Wire):
             raise error
         real(transport, protocol)
 
