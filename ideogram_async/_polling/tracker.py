@@ -180,17 +180,20 @@ class JobTracker:
 
     def _expire_unasked(self, now: float) -> Iterator[None]:
         """Fail ids that were never asked, and due for long while nothing was answered well."""
-        silent = now - self.evidence.last_good_at
         for lane in self.registry.queue.lanes(now) if self.registry.has_newcomers() else ():
             for job in lane.ready_jobs():
-                owner, history = job.owner, job.fault_history
-                if owner is None or job.stage or owner.deadline is None:
-                    continue
-                due = job.release if history is None else history.due
-                if min(now - due, silent) >= owner.deadline:
+                if self._is_spent_unasked(job, now):
                     job.expires = now
                     self._give_up(job, now, now)
             yield
+
+    def _is_spent_unasked(self, job: Job, now: float) -> bool:
+        """Return whether an id was never asked, and due for its deadline in a silent gateway."""
+        owner, history = job.owner, job.fault_history
+        if owner is None or job.stage or owner.deadline is None:
+            return False
+        due = job.release if history is None else history.due
+        return now - max(due, self.evidence.last_good_at) >= owner.deadline
 
     # A good answer
 
@@ -351,9 +354,12 @@ class JobTracker:
                 self._pool.hooks.failing(failure.job.request_id, history.faults, error)
 
     def _go_on(self, scope: Scope, failure: _Failure) -> None:
+        job, asked, now = failure.job, failure.asked, failure.now
+        if self._is_spent_unasked(job, now):  # the sweep does not see what is in flight
+            job.expires = asked
         if self._has_failed(failure):
-            self._fail(failure.job, failure.fault.error)
-        elif self._give_up(failure.job, failure.asked, failure.now):
+            self._fail(job, failure.fault.error)
+        elif self._give_up(job, asked, now):
             self._retry(scope, failure)
 
     def _has_failed(self, failure: _Failure) -> bool:
