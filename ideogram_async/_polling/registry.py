@@ -29,7 +29,7 @@ from ideogram_async._schedules.base import Schedule
 REMOVED_AT_ONCE = 500
 """Jobs of a run that are removed in one go: more of them would stall the event loop."""
 
-ANSWERED_LAST = 4
+ANSWERED_LAST = 16
 """Ids that were answered well last: the first of them shows best whether a hold is over."""
 
 
