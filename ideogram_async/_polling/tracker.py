@@ -238,6 +238,7 @@ class JobTracker:
     def _clear_faults(self, job: Job, history: FaultHistory, session: KeySession) -> None:
         if history.is_charged:
             session.confirmed()
+            self.evidence.of(session.index).confirmed()
         if job.is_troubled and job.owner is not None:
             self.registry.failing -= 1
         refused = history.refusals or {}
@@ -302,7 +303,10 @@ class JobTracker:
             self.evidence.of(session.index).counted += 1
         if scope is Scope.LIMIT:
             failure.history.is_charged = True
-            self._pool.throttled(session, fault.error, asked, now, is_known=failure.is_known)
+            is_known = failure.is_known
+            holds = self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
+            if holds and is_known:
+                self.evidence.of(session.index).disputed()
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:
             is_first = not failure.is_known and not failure.history.faults
@@ -328,7 +332,7 @@ class JobTracker:
         history, evidence = failure.history, self.evidence.of(failure.session.index)
         if history.is_charged:
             history.is_charged = False
-            evidence.counted -= 1
+            evidence.acquitted()
             failure.session.acquitted(failure.now)
         elif evidence.spares_known:
             failure.session.acquitted(failure.now)
