@@ -285,7 +285,8 @@ class FoundRate:
     def _fails_often(self) -> bool:
         """Record a trial that failed; return whether chance must be the reason."""
         self._failed_trials += 1
-        if self._cut_refused > LIMIT_SHARE * (self._cut_refused + self._cut_accepted):
+        queries = self._cut_refused + self._cut_accepted
+        if self._cut_refused > LIMIT_SHARE * max(queries, MEASURED_QUERIES):
             self._limit_shown = True
         if self._failed_trials < (FAILED_TRIALS_AT_LIMIT if self._limit_shown else FAILED_TRIALS):
             return False
