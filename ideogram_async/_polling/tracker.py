@@ -32,7 +32,7 @@ from ideogram_async._polling.attribution import (
     attribute,
     is_passing,
 )
-from ideogram_async._polling.job import ANSWERED, EXPECTED, ORDINARY, Job, Subscriber
+from ideogram_async._polling.job import ANSWERED, EXPECTED, NEW, ORDINARY, Job, Subscriber
 from ideogram_async._polling.registry import REMOVED_AT_ONCE, JobRegistry, checked_delay
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._schedules.base import Observation, Schedule
@@ -64,9 +64,6 @@ LAST_CALL_SECONDS = 30.0
 BODIES_KEPT = 100_000
 """Pending ids up to which each keeps its last body. Beyond it memory goes first: an id that is
 watched keeps a digest of its last record, and others nothing."""
-REFUSED_NEWCOMER_SECONDS = 3.0
-"""Seconds after which an id that was refused (429, 503) and never answered is asked again, at the
-soonest, while sound ids are pending: by then some of them will have shown whose fault it is."""
 FAILING_AT = 3
 """Faults of an id in a row at which the hooks are told."""
 
@@ -180,17 +177,20 @@ class JobTracker:
 
     def _expire_unasked(self, now: float) -> Iterator[None]:
         """Fail ids that were never asked, and due for long while nothing was answered well."""
-        silent = now - self.evidence.last_good_at
         for lane in self.registry.queue.lanes(now) if self.registry.has_newcomers() else ():
             for job in lane.ready_jobs():
-                owner, history = job.owner, job.fault_history
-                if owner is None or job.stage or owner.deadline is None:
-                    continue
-                due = job.release if history is None else history.due
-                if min(now - due, silent) >= owner.deadline:
-                    job.expires = now
-                    self._give_up(job, now, now)
+                self._expire_if_unasked(job, now)
             yield
+
+    def _expire_if_unasked(self, job: Job, now: float) -> None:
+        """Fail an id that was never asked, where it was due for long and nothing was answered."""
+        owner, history = job.owner, job.fault_history
+        if owner is None or job.stage != NEW or owner.deadline is None:
+            return
+        due = job.release if history is None else history.due
+        if now - max(due, self.evidence.last_good_at) >= owner.deadline:
+            job.expires = now
+            self._give_up(job, now, now)
 
     # A good answer
 
@@ -354,7 +354,11 @@ class JobTracker:
     def _go_on(self, scope: Scope, failure: _Failure) -> None:
         if self._has_failed(failure):
             self._fail(failure.job, failure.fault.error)
-        elif self._give_up(failure.job, failure.asked, failure.now):
+            return
+        self._expire_if_unasked(failure.job, failure.now)  # it may be in flight at each look
+        if failure.job.owner is not None and self._give_up(
+            failure.job, failure.asked, failure.now
+        ):
             self._retry(scope, failure)
 
     def _has_failed(self, failure: _Failure) -> bool:
@@ -392,9 +396,6 @@ class JobTracker:
             self._requeue(job, now)
             return
         delay, owner = _delay(scope, failure), job.owner
-        others = self.registry.pending > self.registry.failing
-        if failure.fault.kind is FaultKind.THROTTLED and not failure.is_known and others:
-            delay = max(delay, REFUSED_NEWCOMER_SECONDS)
         is_late = owner is not None and owner.is_one_shot and now + delay > owner.times_out_at
         if is_late and failure.fault.error.retry_after is not None:
             self._fail(job, failure.fault.error)
