@@ -151,7 +151,7 @@ class JobTracker:
                 self.evidence.answered(session.index, asked, now, is_known=is_known)
                 session.answered(asked, now)
                 if job.fault_history is not None:
-                    self._clear_faults(job, job.fault_history, session)
+                    self._clear_faults(job, job.fault_history)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
         except _FOREIGN as error:
@@ -232,10 +232,10 @@ class JobTracker:
                 delay = max(delay, answer.retry_after)
             self._reschedule(job, delay, seen.answered)
 
-    def _clear_faults(self, job: Job, history: FaultHistory, session: KeySession) -> None:
+    def _clear_faults(self, job: Job, history: FaultHistory) -> None:
         if history.is_charged:
-            session.confirmed()
-            self.evidence.of(session.index).confirmed()
+            self._pool.sessions[history.key].confirmed()
+            self.evidence.of(history.key).confirmed()
         if job.is_troubled and job.owner is not None:
             self.registry.failing -= 1
         job.fault_history = None
@@ -299,7 +299,7 @@ class JobTracker:
             failure.history.is_charged = True
             is_known = failure.is_known
             holds = self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
-            if holds and is_known:
+            if holds and is_known and failure.history.faults:
                 self.evidence.of(session.index).disputed()
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:
