@@ -356,9 +356,7 @@ class JobTracker:
             self._fail(failure.job, failure.fault.error)
             return
         self._expire_if_unasked(failure.job, failure.now)  # it may be in flight at each look
-        if failure.job.owner is not None and self._give_up(
-            failure.job, failure.asked, failure.now
-        ):
+        if failure.job.owner is not None and self._give_up(failure.job, failure.asked, failure.now):
             self._retry(scope, failure)
 
     def _has_failed(self, failure: _Failure) -> bool:
