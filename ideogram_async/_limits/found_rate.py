@@ -259,7 +259,7 @@ class FoundRate:
             self._rate_in_doubt = self._rate, self._source
 
     def confirm(self) -> None:
-        """Record that a refusal was no fault of the id: a cut since the doubt began stays."""
+        """Record that a refusal was no fault of the id: what was cut in doubt stays."""
         self._rate_in_doubt = None
 
     def withdraw(self, now: float) -> None:
