@@ -259,7 +259,7 @@ class FoundRate:
             self._rate_in_doubt = self._rate, self._source
 
     def confirm(self) -> None:
-        """Record that a refusal was no fault of the id: a cut since the doubt began stays."""
+        """Record that a refusal was no fault of the id: what was cut in doubt stays."""
         self._rate_in_doubt = None
 
     def withdraw(self, now: float) -> None:
@@ -285,7 +285,8 @@ class FoundRate:
     def _fails_often(self) -> bool:
         """Record a trial that failed; return whether chance must be the reason."""
         self._failed_trials += 1
-        if self._cut_refused > LIMIT_SHARE * (self._cut_refused + self._cut_accepted):
+        queries = self._cut_refused + self._cut_accepted
+        if self._cut_refused > LIMIT_SHARE * max(queries, MEASURED_QUERIES):
             self._limit_shown = True
         if self._failed_trials < (FAILED_TRIALS_AT_LIMIT if self._limit_shown else FAILED_TRIALS):
             return False

@@ -131,7 +131,7 @@ class KeyEvidence:
             self._new_answered += 1
 
     def disputed(self) -> None:
-        """Record that a known id's refusal holds the key: it, too, may have turned sick.
+        """Record that a known id's refusal holds the key once more: it may have turned sick.
 
         Where others may have of late, known ids are asked next, so many that the next query for
         each of these tells.

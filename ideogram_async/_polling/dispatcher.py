@@ -330,6 +330,7 @@ class Dispatcher:
         return (
             history is not None
             and history.is_charged
+            and history.faults > 1
             and history.key == key
             and not evidence.tells_apart(history)
         )

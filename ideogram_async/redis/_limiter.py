@@ -221,6 +221,7 @@ class RedisLimiter:
         if self._is_running:
             raise RuntimeError("this RedisLimiter belongs to another client: make one for each")
         self._is_running, self._look = True, asyncio.Event()
+        task = asyncio.current_task()
         link = Link(self._redis, f"{self._name}:{{{budget}}}")
         if self._schedule is not None:
             self._schedule.on_sample = self._add_sample
@@ -230,6 +231,8 @@ class RedisLimiter:
                     await self._stay(link)
                 except* (RedisError, OSError, TimeoutError) as errors:
                     self._lose(errors.exceptions[0])
+                if task is not None and task.cancelling():  # as Redis failed, which hid it
+                    raise asyncio.CancelledError
                 await anyio.sleep(RETRY_SECONDS)
         finally:
             try:
