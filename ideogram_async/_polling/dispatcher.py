@@ -308,14 +308,14 @@ class Dispatcher:
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
         evidence, job = self._evidence[session.index], None
         if evidence.doubt:
-            job = queue.pop_known(now)
+            job = self._registry.pop_answered_last() or queue.pop_known(now)
         if job is None and evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
             job = queue.pop_newcomer(now)
         if job is not None:
             return job
         job = queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
         if job is not None and self._is_unclear(job, evidence, session.index):
-            known = queue.pop_known(now)
+            known = self._registry.pop_answered_last() or queue.pop_known(now)
             if known is not None:
                 queue.add(job, now)
                 return known
@@ -330,6 +330,7 @@ class Dispatcher:
         return (
             history is not None
             and history.is_charged
+            and history.faults > 1
             and history.key == key
             and not evidence.tells_apart(history)
         )

@@ -31,7 +31,7 @@ REMOVED_AT_ONCE = 500
 SOONEST_SHARE = 1 / 8
 """Of its first delay, that a fresh id is left alone where many wait for a share of the rate."""
 
-ANSWERED_LAST = 4
+ANSWERED_LAST = 16
 """Ids that were answered well last: the first of them shows best whether a hold is over."""
 
 

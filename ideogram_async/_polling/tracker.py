@@ -64,9 +64,6 @@ LAST_CALL_SECONDS = 30.0
 BODIES_KEPT = 100_000
 """Pending ids up to which each keeps its last body. Beyond it memory goes first: an id that is
 watched keeps a digest of its last record, and others nothing."""
-REFUSED_NEWCOMER_SECONDS = 3.0
-"""Seconds after which an id that was refused (429, 503) and never answered is asked again, at the
-soonest, while sound ids are pending: by then some of them will have shown whose fault it is."""
 FAILING_AT = 3
 """Faults of an id in a row at which the hooks are told."""
 
@@ -180,17 +177,20 @@ class JobTracker:
 
     def _expire_unasked(self, now: float) -> Iterator[None]:
         """Fail ids that were never asked, and due for long while nothing was answered well."""
-        silent = now - self.evidence.last_good_at
         for lane in self.registry.queue.lanes(now) if self.registry.has_newcomers() else ():
             for job in lane.ready_jobs():
-                owner, history = job.owner, job.fault_history
-                if owner is None or job.stage or owner.deadline is None:
-                    continue
-                due = job.release if history is None else history.due
-                if min(now - due, silent) >= owner.deadline:
+                if self._is_spent_unasked(job, now):
                     job.expires = now
                     self._give_up(job, now, now)
             yield
+
+    def _is_spent_unasked(self, job: Job, now: float) -> bool:
+        """Return whether an id was never asked, and due for its deadline in a silent gateway."""
+        owner, history = job.owner, job.fault_history
+        if owner is None or job.stage or owner.deadline is None:
+            return False
+        due = job.release if history is None else history.due
+        return now - max(due, self.evidence.last_good_at) >= owner.deadline
 
     # A good answer
 
@@ -234,10 +234,14 @@ class JobTracker:
 
     def _clear_faults(self, job: Job, history: FaultHistory, session: KeySession) -> None:
         if history.is_charged:
-            session.confirmed()
+            self._pool.sessions[history.key].confirmed()
+            self.evidence.of(history.key).confirmed()
         if job.is_troubled and job.owner is not None:
             self.registry.failing -= 1
-        job.fault_history = None
+        refused = history.refusals or {}
+        others = {key: times for key, times in refused.items() if key != session.index}
+        # The other keys that have refused it are not tried again.
+        job.fault_history = FaultHistory(refusals=others) if others else None
 
     # A fault
 
@@ -296,7 +300,10 @@ class JobTracker:
             self.evidence.of(session.index).counted += 1
         if scope is Scope.LIMIT:
             failure.history.is_charged = True
-            self._pool.throttled(session, fault.error, asked, now, is_known=failure.is_known)
+            is_known = failure.is_known
+            holds = self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
+            if holds and is_known and failure.history.faults:
+                self.evidence.of(session.index).disputed()
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:
             is_first = not failure.is_known and not failure.history.faults
@@ -322,7 +329,7 @@ class JobTracker:
         history, evidence = failure.history, self.evidence.of(failure.session.index)
         if history.is_charged:
             history.is_charged = False
-            evidence.counted -= 1
+            evidence.acquitted()
             failure.session.acquitted(failure.now)
         elif evidence.spares_known:
             failure.session.acquitted(failure.now)
@@ -348,9 +355,12 @@ class JobTracker:
                 self._pool.hooks.failing(failure.job.request_id, history.faults, error)
 
     def _go_on(self, scope: Scope, failure: _Failure) -> None:
+        job, asked, now = failure.job, failure.asked, failure.now
+        if self._is_spent_unasked(job, now):  # the sweep does not see what is in flight
+            job.expires = asked
         if self._has_failed(failure):
-            self._fail(failure.job, failure.fault.error)
-        elif self._give_up(failure.job, failure.asked, failure.now):
+            self._fail(job, failure.fault.error)
+        elif self._give_up(job, asked, now):
             self._retry(scope, failure)
 
     def _has_failed(self, failure: _Failure) -> bool:
@@ -388,9 +398,6 @@ class JobTracker:
             self._requeue(job, now)
             return
         delay, owner = _delay(scope, failure), job.owner
-        others = self.registry.pending > self.registry.failing
-        if failure.fault.kind is FaultKind.THROTTLED and not failure.is_known and others:
-            delay = max(delay, REFUSED_NEWCOMER_SECONDS)
         is_late = owner is not None and owner.is_one_shot and now + delay > owner.times_out_at
         if is_late and failure.fault.error.retry_after is not None:
             self._fail(job, failure.fault.error)

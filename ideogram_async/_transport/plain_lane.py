@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +19,8 @@ from ideogram_async._transport.lane import DeadConnectionError, Outcome, Post, R
 from ideogram_async._transport.shared_timeout import SharedTimeout
 from ideogram_async._transport.wires import RENEWED_AFTER_SECONDS
 
+LOOK_FOR_WATCHERS_SECONDS = 1.0
+"""Seconds between looks whether somebody watches aiohttp: only then contexts matter."""
 _renewals: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 """When each connection is renewed."""
 
@@ -25,10 +28,20 @@ _renewals: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 class PlainLane:
     """Sends each query through aiohttp's session and pool."""
 
-    def __init__(self, posts: Sequence[Post], read: Read, *, max_body: int) -> None:
+    def __init__(
+        self,
+        posts: Sequence[Post],
+        read: Read,
+        *,
+        max_body: int,
+        watcher: Callable[[], str | None],
+    ) -> None:
         self._posts = posts
         self._read = read
         self._max_body = max_body
+        self._watcher = watcher
+        self._is_watched = True
+        self._look_again_at = -math.inf
         self._attempts = SharedTimeout()
 
     def send(self, index: int, request_id: str) -> None:
@@ -40,8 +53,11 @@ class PlainLane:
         """Send a query with the key of that index, and return what it comes to."""
         task = self._attempts.begin(until)
         try:
+            if until >= self._look_again_at:
+                self._look_again_at = until + LOOK_FOR_WATCHERS_SECONDS
+                self._is_watched = self._watcher() is not None
             query = self._post(index, request_id, until)
-            if context is None:
+            if context is None or not self._is_watched:
                 return await query
             # A copy for each: traces of concurrent queries would nest.
             return await InContext(context.copy(), query)
@@ -103,6 +119,17 @@ class _DeadConnectionError(aiohttp.ServerDisconnectedError):
 class Request(aiohttp.ClientRequest):
     """Refuses a connection that is out of step, or too old."""
 
+    def update_headers(self, headers: Any) -> None:
+        """Set the headers at once: aiohttp goes through them one by one.
+
+        They are copied for each query, for whoever traces it may add some.
+        """
+        if not headers or "Host" in headers:
+            super().update_headers(headers)
+        else:
+            super().update_headers(None)  # this sets `Host`
+            self.headers.extend(headers)
+
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         """Send the query, unless the connection must not carry it."""
         protocol = conn.protocol
@@ -121,33 +148,34 @@ class Request(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
-class FirstResponse(aiohttp.ClientResponse):
-    """The first on its connection; knows how to close that when all is read."""
+class ReusedResponse(aiohttp.ClientResponse):
+    """One on a kept connection: where that dies under it, the query may never have come."""
 
     _transport: Any = None
+    _is_first = False
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         """Wait for the head of the answer."""
         self._transport = connection.transport
-        return await super().start(connection)
+        try:
+            return await super().start(connection)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if self._is_first:
+                raise
+            raise _DeadConnectionError from None
 
     def discard_connection(self) -> None:
-        """Let the connection carry no other query."""
+        """Let the connection carry no other query, once all is read."""
         if self._transport is not None:
             self._transport.close()
 
 
-class ReusedResponse(FirstResponse):
-    """One on a kept connection: where that dies under it, the query may never have come."""
+class FirstResponse(ReusedResponse):
+    """The first on its connection."""
 
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        """Wait for the head of the answer."""
-        try:
-            return await super().start(connection)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            raise _DeadConnectionError from None
+    _is_first = True
 
 
 def _discard_connection(response: aiohttp.ClientResponse) -> None:
-    if isinstance(response, FirstResponse):  # else it is a stand-in's
+    if isinstance(response, ReusedResponse):  # else it is a stand-in's
         response.discard_connection()

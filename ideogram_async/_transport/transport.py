@@ -144,7 +144,12 @@ class Transport:
             )
         else:
             self._name, self._reason = "plain", why_plain
-            lane = PlainLane(self._posts, self._read, max_body=max_body)
+            lane = PlainLane(
+                self._posts,
+                self._read,
+                max_body=max_body,
+                watcher=lambda: watcher(self._sessions),
+            )
         self._lane = lane
         self._lanes.append(lane)
         level = logging.WARNING if forced and why_plain else logging.DEBUG

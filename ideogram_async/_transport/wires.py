@@ -123,10 +123,10 @@ class Wires:
         if not reusable:
             wire.close()
             return
-        wire.expires_at = expires_at = min(self._time() + KEEP_ALIVE_SECONDS, wire.renew_at)
+        wire.expires_at = min(self._time() + KEEP_ALIVE_SECONDS, wire.renew_at)
         self._idle.append(wire)
         if self._timer is None:
-            self._close_expired_at(expires_at)
+            self._close_expired_at(wire.expires_at)
 
     def _close_expired_at(self, when: float) -> None:
         loop = asyncio.get_running_loop()

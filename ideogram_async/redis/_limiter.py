@@ -35,8 +35,8 @@ _log = logging.getLogger("ideogram_async")
 TOLD_SHARE = 0.98
 """The part of the told rate that is used: each member's even pace has its own beat, and in a window
 some queries more than on the average fall together."""
-REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.2, 2.0
-"""Seconds between two reports of all members together: at 100 queries per second one for 20. A
+REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.21, 2.0
+"""Seconds between two reports of all members together: at 98 queries per second one for 20. A
 member shows at least every 2 s that it is alive, however many there are."""
 LOOK_SECONDS = 0.25
 """Seconds between two looks whether far more ids are due than were reported, or far fewer."""
@@ -221,6 +221,7 @@ class RedisLimiter:
         if self._is_running:
             raise RuntimeError("this RedisLimiter belongs to another client: make one for each")
         self._is_running, self._look = True, asyncio.Event()
+        task = asyncio.current_task()
         link = Link(self._redis, f"{self._name}:{{{budget}}}")
         if self._schedule is not None:
             self._schedule.on_sample = self._add_sample
@@ -230,6 +231,8 @@ class RedisLimiter:
                     await self._stay(link)
                 except* (RedisError, OSError, TimeoutError) as errors:
                     self._lose(errors.exceptions[0])
+                if task is not None and task.cancelling():  # as Redis failed, which hid it
+                    raise asyncio.CancelledError
                 await anyio.sleep(RETRY_SECONDS)
         finally:
             try:
@@ -326,8 +329,6 @@ class RedisLimiter:
             _log.info("Redis is back: the rate is shared again")
         self._is_away, self._alone = False, 1.0
         self._members = reply.members
-        if reply.pushed >= self._pushed:  # else a later message came sooner
-            self._use_share(reply.share, reply.prospect, now)
         for event in reply.events:
             if event.what == "sample" and self._schedule is not None:
                 self._schedule.learn(_read_sample(event.data))
@@ -340,20 +341,24 @@ class RedisLimiter:
             differs = abs(decision.rate - reply.rate) > RATE_CHANGE * abs(reply.rate)
             if decision.probing != reply.probing or is_later or differs:
                 self._report_soon(is_urgent=False)
-        self._set(reply, now)
+        if reply.pushed >= self._pushed:  # else a later message came sooner
+            self._pushed = reply.pushed
+            self._use_share(reply.share, reply.prospect, now)
+            self._set(reply, now)
         self._may_probe = self._may_probe or reply.probe
 
     def _hear(self, heard: Announcement, now: float) -> None:
-        """Use what was published."""
-        if heard.shares:
-            self._pushed = max(self._pushed, heard.pushed)
-            if self._is_away is False and self._id in heard.shares:
-                self._use_share(*heard.shares[self._id], now)
-                self._changed()
-        elif heard.leader is None:
-            self._set(State(heard.rate, heard.source, heard.held, heard.probing), now)
-        elif heard.leader == self._id:
+        """Use what was published, unless a reply that was made later came sooner."""
+        if heard.leader == self._id:
             self._report_soon(is_urgent=False)
+        if heard.leader is not None or heard.pushed <= self._pushed or self._is_away is not False:
+            return
+        self._pushed = heard.pushed
+        if not heard.shares:
+            self._set(State(heard.rate, heard.source, heard.held, heard.probing), now)
+        elif self._id in heard.shares:
+            self._use_share(*heard.shares[self._id], now)
+            self._changed()
 
     def _set(self, state: State, now: float) -> None:
         """Send as all may from now on."""

@@ -80,7 +80,7 @@ class Reply(State, kw_only=True):
     now: float
     share: float
     prospect: float
-    """The share that it will have soon, once its queries wait for the rate."""
+    """The share that it has on the average, or will have once its queries wait for the rate."""
     probe: bool
     """Whether this member may send the one query."""
     leads: bool
@@ -92,7 +92,7 @@ class Reply(State, kw_only=True):
     newest: float
     """When the youngest query was sent of those that were accepted."""
     pushed: int
-    """The number of the last message of all shares."""
+    """The number of the last message of the channel."""
     members: int
     """How many share the budget."""
     heard: int
@@ -109,9 +109,10 @@ class Announcement(msgspec.Struct):
     3. Otherwise: the state of all.
     """
 
+    pushed: int
+    """Its number."""
     shares: dict[str, tuple[float, float]] = {}
-    """Of each member: its share, and the one that it will have once its queries wait."""
-    pushed: int = 0
+    """Of each member: its share, and the one that it has on the average."""
     leader: str | None = None
     rate: float = 0.0
     source: LimitSource = "none"

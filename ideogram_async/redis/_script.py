@@ -2,7 +2,7 @@
 
 SCRIPT = """
 -- KEYS[1]: the budget, a JSON text, and the channel of its news.  ARGV[1]: a member's report.
-local DEAD, LEASE, BINDING, GRACE, PROBE = 5, 3, 2.5, 5, 5   -- seconds
+local DEAD, LEASE, ANSWER, BINDING, GRACE, PROBE = 5, 3, 0.5, 2.5, 5, 5   -- seconds
 local FRESH, HEARD, KEPT = 10, 10, 600
 local IDLE, EVEN, DUE, HEADROOM, CHANGE, SPARE = 0.02, 0.1, 0.7, 1.2, 0.05, 0.05
 local CHANGED, WITHIN, EVENTS = 0.02, 2, 100
@@ -13,12 +13,15 @@ local text = redis.call('GET', KEYS[1])
 local fleet = text and cjson.decode(text) or {
   born = now, joined = 0, members = {}, sent = 0, accepted = 0, newest = 0, heard = 0,
   events = {}, rate = 0, source = 'none', held = 0,
-  probing = false, prober = '', probed = 0, pushed = 0}
+  probing = false, prober = '', probed = 0, called = 0,
+  pushed = math.floor(100 * now)}  -- later than all of a budget that was lost
 
 local function save()
   redis.call('SET', KEYS[1], cjson.encode(fleet), 'EX', KEPT)
 end
 local function publish(what)
+  fleet.pushed = fleet.pushed + 1
+  what.pushed = fleet.pushed
   redis.call('PUBLISH', KEYS[1], cjson.encode(what))
 end
 
@@ -59,12 +62,16 @@ end
 while #fleet.events > EVENTS or (#fleet.events > 0 and now - fleet.events[1][3] > HEARD) do
   table.remove(fleet.events, 1)
 end
+local function answers(one)
+  if fleet.called > one.seen then return now - fleet.called <= ANSWER end
+  return now - one.seen <= LEASE
+end
 local leader, lowest, count, pending, due = report.id, me.number, 0, 0, 0
 for id, one in pairs(fleet.members) do
   count = count + 1
   one.binds = one.pending > 0 and one.seen - one.waited <= BINDING
   if one.binds then pending, due = pending + one.pending, due + one.due end
-  if one.number < lowest and now - one.seen <= LEASE then leader, lowest = id, one.number end
+  if one.number < lowest and answers(one) then leader, lowest = id, one.number end
 end
 
 -- 3. Its decision: the rate, and whether all stop.
@@ -80,7 +87,10 @@ if decision and leader == report.id then
     publish({rate = fleet.rate, source = fleet.source, held = fleet.held, probing = fleet.probing})
   end
 end
-if report.urgent and leader ~= report.id then publish({leader = leader}) end
+if report.urgent and leader ~= report.id then
+  publish({leader = leader})
+  if fleet.called <= fleet.members[leader].seen then fleet.called = now end
+end
 
 -- 4. After a hold one member sends one query.
 local probe = false
@@ -132,9 +142,8 @@ for id, one in pairs(fleet.members) do
 end
 local share = shares[report.id][1]
 if count > 1 and (differs or 1 - others - share > SPARE) then
-  fleet.pushed = fleet.pushed + 1
   for id, one in pairs(fleet.members) do one.share = shares[id][1] end
-  publish({shares = shares, pushed = fleet.pushed})
+  publish({shares = shares})
 else
   share = math.max(math.min(share, 1 - others), 0)
 end
@@ -160,6 +169,7 @@ return cjson.encode(reply)
 
 - DEAD: seconds after which a member that is not heard of is dead, and its share free.
 - LEASE: seconds that the eldest member may be silent and lead; members report at least every 2 s.
+- ANSWER: the same, once it was asked to report: somebody was refused.
 - BINDING: seconds after a query that waited for its pace in which a member's share counts as small;
   one that is silent keeps its share until it is dead.
 - GRACE: seconds of a new budget in which members of the old one gain nothing.

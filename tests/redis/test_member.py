@@ -110,7 +110,11 @@ def test_a_later_message_outlasts_an_earlier_reply() -> None:
     limiter._take(reply(rate=100.0, source="none", share=0.5, pushed=1), 0.1)
     assert limiter.rate == pytest.approx(0.4 * 98)
     limiter._take(reply(rate=100.0, source="none", prospect=0.3, pushed=2), 0.2)
+    limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4)}, pushed=2), 0.3)
     assert limiter.rate == pytest.approx(0.3 * 98)
+    limiter._hear(Announcement(held=SERVER + 5, probing=True, pushed=3), 0.4)
+    limiter._take(reply(rate=100.0, source="none", pushed=2), 0.5)
+    assert limiter.is_probing
 
 
 def test_an_announced_limit_binds_all() -> None:

@@ -156,6 +156,21 @@ async def test_the_eldest_that_is_heard_of_leads(budget: Budget) -> None:
     assert (await budget.report("a")).leads
 
 
+async def test_who_leads_is_replaced_if_it_does_not_answer(budget: Budget) -> None:
+    """After a refusal the leader is asked to report; half a second later another one leads."""
+    await budget.decide("a")
+    assert not (await budget.report("b", urgent=True)).leads
+    await budget.report("a")
+    assert not (await budget.report("b", urgent=True)).leads
+    fleet = await budget.fleet()
+    fleet["called"] -= 0.6
+    fleet["members"]["a"]["seen"] -= 0.7
+    await budget.redis.set(budget.key, msgspec.json.encode(fleet))
+    assert (await budget.report("b", urgent=True)).leads
+    await budget.report("a")
+    assert not (await budget.report("b")).leads
+
+
 async def test_one_member_probes_after_a_hold(budget: Budget) -> None:
     """While all are held nobody probes; then one that waits does, and 5 s later another one."""
     await budget.decide("a")

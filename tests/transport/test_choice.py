@@ -259,6 +259,27 @@ async def test_each_query_is_traced_in_the_context_of_its_caller(
             assert query.headers("X-Caller") == [query.request_id.partition("-")[0]]
 
 
+async def test_whoever_comes_later_sees_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the plain lane queries run in their callers' contexts once somebody watches aiohttp."""
+    caller, seen = ContextVar("caller", default="nobody"), []
+    request = aiohttp.ClientSession._request
+
+    async def watched(*args: Any, **settings: Any) -> aiohttp.ClientResponse:
+        seen.append(caller.get())
+        return await request(*args, **settings)
+
+    async with RawServer() as server, sending(server.url, fast_lane=False) as transport:
+        caller.set("the owner")
+        context = copy_context()
+        caller.set("a worker")
+        await transport.query(0, "one", context)
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", watched)
+        await anyio.sleep(1.1)
+        for name in ("two", "three"):
+            await transport.query(0, name, context)
+    assert seen == ["the owner"] * 2
+
+
 async def test_opentelemetry() -> None:
     """Each query has a span and a traceparent of its own, a child of its caller's span."""
     module = pytest.importorskip("opentelemetry.instrumentation.aiohttp_client")
