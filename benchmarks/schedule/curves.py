@@ -29,7 +29,7 @@ from benchmarks._report import figure as new_figure
 from benchmarks.schedule.goals import Evidence, judge
 from benchmarks.schedule.informed import poll_informed
 from benchmarks.schedule.optimistic import plan
-from benchmarks.schedule.simulation import Curve, optimum, poll_blindly, simulate
+from benchmarks.schedule.simulation import Curve, always, optimum, poll_blindly, simulate
 from benchmarks.schedule.workloads import DURATION_LAW, PROGRESS, WORKLOADS, workload
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
 
@@ -54,10 +54,6 @@ OTHERS: dict[str, Delay] = {
 }
 
 
-def _always(interval: float) -> Delay:
-    return lambda _n, _rng: interval
-
-
 class Point(msgspec.Struct, frozen=True):
     """The cost of one policy on one workload."""
 
@@ -79,7 +75,7 @@ def blind(task: tuple[str, int, int]) -> list[Point]:
     name, seed, n = task
     work = workload(name, seed, n)
     policies: list[tuple[str, float | None, Delay]]
-    policies = [("fixed", interval, _always(interval)) for interval in FIXED]
+    policies = [("fixed", interval, always(interval)) for interval in FIXED]
     policies += [(policy, None, delay) for policy, delay in OTHERS.items()]
     points = []
     for policy, setting, delay in policies:
