@@ -97,12 +97,15 @@ class Runtime:
     async def _run_limiter(self) -> None:
         """Run the limiter's own task until the dispatcher ends."""
         limiter = cast("BackgroundLimiter", self._settings.limiter)
+        task = asyncio.current_task()
         while True:
             try:
                 await limiter.run(self._settings.budget)
                 _log.error("the limiter's task has ended")
             except Exception:  # noqa: BLE001 - of a user, be it what it may
                 _log.exception("the limiter's task has failed")
+            if task is not None and task.cancelling():  # as it failed, which hid it
+                raise asyncio.CancelledError
             await anyio.sleep(LIMITER_PAUSE_SECONDS)
 
     @property

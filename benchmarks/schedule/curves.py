@@ -189,6 +189,8 @@ def _panel(ax: Any, points: Sequence[Point], name: str, kind: str) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argument_parser(__doc__, output=True)
     parser.add_argument("--quick", action="store_true", help="one seed, 1,000 jobs a workload")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of 21 to 23")
+    parser.add_argument("--jobs", type=int, help="a workload's, instead of 5,000")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     return parser.parse_args()
 
@@ -197,6 +199,7 @@ def main() -> None:
     """Measure, print, and write."""
     arguments = _arguments()
     seeds, n = (SEEDS[:1], 1000) if arguments.quick else (SEEDS, 5000)
+    seeds, n = arguments.seeds or seeds, arguments.jobs or n
     points = measure(seeds, n, arguments.processes)
     curves = [_by_seed(points, seed) for seed in seeds]
     bounds = {name: optimum(name, BOUND_PRICES) for name in DURATION_LAW}

@@ -129,7 +129,7 @@ ROWS: dict[str, tuple[Run, dict[str, float]]] = {
         lambda seed: budget(seed, rate=None),
         {"mean": 2.0, "p95": 7.2, "refused": 2.6},
     ),
-    "max_rate=20, trained on such a batch": (trained, {"mean": 1.1}),
+    "max_rate=20, trained on such a batch": (trained, {"mean": 0.8}),
     "max_rate=20, progress absent": (
         lambda seed: budget(seed, rate=20, progress="absent"),
         {"mean": 4.2},

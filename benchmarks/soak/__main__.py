@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import math
 import os
 import random
@@ -209,9 +210,12 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--uvloop", action="store_true", help="run on uvloop")
     arguments = parser.parse_args()
     random.seed(arguments.seed)
-    sys.exit(not asyncio.run(soak(arguments.minutes, arguments.seed)))
+    loop = importlib.import_module("uvloop" if arguments.uvloop else "asyncio")
+    with asyncio.Runner(loop_factory=loop.new_event_loop) as runner:
+        sys.exit(not runner.run(soak(arguments.minutes, arguments.seed)))
 
 
 if __name__ == "__main__":

@@ -167,9 +167,8 @@ class Callers:
 
     def _left(self, ids: list[str], done: list[str], run: Run[SamplingRequest]) -> None:
         failed = [error.request_id for error in run.failures]
-        self.balance.record(
-            ids, self._shown_complete, done=done, failed=failed, pending=run.pending
-        )
+        pending = [*run.pending, *run.rest]  # on a slow machine not all was taken in
+        self.balance.record(ids, self._shown_complete, done=done, failed=failed, pending=pending)
 
     async def _wait_twice(self, ids: list[str]) -> None:
         waits = [self._client.wait(one, timeout=TIMEOUT_SECONDS) for one in (*ids, *ids)]

@@ -9,16 +9,17 @@ UNKNOWN = 0.002
 LEAST, MOST = 0.004, 0.1
 """Bounds of the share once chance is known: by the first a single refusal is never enough to tell
 of a limit, by the second a limit cannot pass for chance."""
-EXCESS = 0.1
-"""The share of refusals, beyond chance, by which a limit shows."""
+EXCESS, KNOWN_EXCESS = 0.1, 0.03
+"""The share of refusals, beyond chance, by which a limit shows; where chance is known, 0.03 or as
+much as is by chance, if that is more: other clients at a limit must not pass for chance."""
 LIMIT_EVIDENCE = 3.9
 """The likelihood ratio, as its logarithm, from which refusals tell of a limit: 50 to 1. That is one
 refusal where no chance is known, and three close together where it is 3 %."""
-MEMORY, FIRST_WEIGHT = 1000, 50
+MEMORY, FIRST_WEIGHT = 1000, 15
 """Queries over which the share is counted; so many stand for what is assumed at first."""
 KEPT_BY_TRIAL = 0.7
 """The part of the share that remains after a trial without a refusal."""
-CLUSTER = 20
+CLUSTER = 60
 """Fewer queries than these accepted since chance was learned: a cluster is a limit's, or peers'."""
 
 
@@ -33,20 +34,25 @@ class Chance:
         self._evidence = 0.0
         self._accepted = 0
 
+    @property
+    def is_in_question(self) -> bool:
+        """Whether each accepted query counts, at whatever rate."""
+        return self.is_known or self._evidence > 0
+
     def accepted(self, *, is_safe: bool) -> None:
         """Record an accepted query. `is_safe`: at a rate that a limit was seen to allow."""
         self._accepted += 1
         if is_safe:
             self._count(0)
         if self._evidence:
-            less = math.log1p(-EXCESS / (1 - self._expected))
+            less = math.log1p(-self._excess / (1 - self._expected))
             self._evidence = max(0.0, self._evidence + less)
 
     def refused(self, *, is_safe: bool) -> bool:
         """Record a refusal; return whether it takes a limit to explain it."""
         if is_safe:
             self._count(1)
-        self._evidence += math.log(1 + EXCESS / self._expected)
+        self._evidence += math.log(1 + self._excess / self._expected)
         if self._evidence < LIMIT_EVIDENCE:
             return False
         self._evidence = 0.0
@@ -72,6 +78,10 @@ class Chance:
     @property
     def _expected(self) -> float:
         return min(max(self._share, LEAST), MOST) if self.is_known else UNKNOWN
+
+    @property
+    def _excess(self) -> float:
+        return max(KNOWN_EXCESS, self._expected) if self.is_known else EXCESS
 
     def _count(self, refused: int) -> None:
         self._weight = min(self._weight + 1, MEMORY)

@@ -27,21 +27,42 @@ OUTAGE_SECONDS = 15.0
 """Failed probes in a row, over so many seconds, after which a call that asks once is told."""
 
 
+class NewcomerProbes:
+    """When an id that was never asked may be a probe of its own, beside the others."""
+
+    def __init__(self) -> None:
+        self.next_at: float = math.inf
+        """inf while none may be sent."""
+        self._sent = 0
+
+    def begin(self, now: float, sent: int = 0) -> None:
+        """Let the first be sent now; of those that may follow soon, so many count as sent."""
+        self.next_at, self._sent = now, sent
+
+    def sent(self, now: float) -> None:
+        """Record that one is sent."""
+        self._sent += 1
+        is_many = self._sent >= NEWCOMER_PROBES
+        self.next_at = now + (LATER_NEWCOMER_SECONDS if is_many else NEWCOMER_SECONDS)
+
+    def end(self) -> None:
+        """Let no more be sent."""
+        self.next_at = math.inf
+
+
 class CircuitBreaker:
     """Opens on failures that concern the gateway as a whole; an answer to a probe closes it."""
 
     def __init__(self) -> None:
         self.open_until: float = -math.inf
         """When the next probe may be sent."""
-        self.newcomer_at: float = math.inf
-        """When an id that was never asked may be a probe of its own; inf while it is closed."""
+        self.newcomers: NewcomerProbes = NewcomerProbes()
         self.probing: bool = False
         """Whether it is open: only probes are sent."""
         self._delay = FIRST_OPEN_SECONDS
         self._row = 0
         self._row_began = 0.0
         self._opened_at = -math.inf
-        self._newcomers = 0
         self._failed_probes = 0
         self._first_probe_at = math.inf
 
@@ -51,7 +72,7 @@ class CircuitBreaker:
         if not self.probing or asked < self._opened_at:
             return False
         self.probing = False
-        self.newcomer_at = math.inf
+        self.newcomers.end()
         self.open_until = -math.inf  # a newcomer's answer may come before the next probe's time
         self._delay = FIRST_OPEN_SECONDS
         return True
@@ -80,17 +101,10 @@ class CircuitBreaker:
         is_long = asked - self._row_began >= CONSECUTIVE_SECONDS
         if is_row or (self._row >= CONSECUTIVE_FAILURES and is_long):
             self.probing = True
-            self.newcomer_at = now
-            self._newcomers = 0 if is_row else NEWCOMER_PROBES
+            self.newcomers.begin(now, 0 if is_row else NEWCOMER_PROBES)
             self._failed_probes = 0
             self._first_probe_at = math.inf
             self._open(now)
-
-    def sent_newcomer(self, now: float) -> None:
-        """Record that an id that was never asked is sent as a probe."""
-        self._newcomers += 1
-        is_many = self._newcomers >= NEWCOMER_PROBES
-        self.newcomer_at = now + (LATER_NEWCOMER_SECONDS if is_many else NEWCOMER_SECONDS)
 
     def is_outage(self, now: float) -> bool:
         """Return whether probes have failed for so long that a call that asks once may end."""

@@ -35,22 +35,34 @@ STEADY_SECONDS = 30.0
 once: an outage looks like that, and a window closes again."""
 MEASURED_QUERIES = 12
 """Accepted queries from which their rate is known to be safe."""
-TRIAL_QUERIES, TRIAL_RATE = 80, 0.85
-"""Queries that then go out at this part of the safe rate: a refusal among them is by chance. Of
-chance at 3 %, one in twelve trials passes."""
+TRIAL_RATE, TRIAL_SECONDS = 0.85, 8.0
+FEWEST_TRIAL_QUERIES, MOST_TRIAL_QUERIES = 25, 120
+"""A trial: for so many seconds, and so many queries, this part of the accepted rate goes out. A
+limit of this client's own refuses none of them; chance does, and a limit that others use, too."""
+FAILED_TRIALS, FAILED_TRIALS_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
+"""Failed trials that tell of chance; where a limit has shown others may use it, which must not be
+taken for chance. A trial that passes counts against 0.3 failed ones."""
+LIMIT_SHARE, LIMIT_REFUSALS = 0.25, 2
+"""The share of queries that a limit has refused, and not chance; or so many in a row after one."""
+CHANGED_SHARE, STEADY_GROWTH_SECONDS = 0.15, 6.0
+"""A rate that differs by so much from the last one accepted, or that has grown for less than so
+many seconds, is tried."""
+STALE_QUERIES = 30
+"""Queries' time after which a measurement of too few is begun anew."""
 GIVEN_BACK = 1.3
 """The rate, by the safe one, up to which a cut is taken back."""
 CHANCE_SECONDS = 5.0
 """Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
-GROWTH, CHANCE_GROWTH, GROWTH_SECONDS = 0.004, 0.02, 3.0
+GROWTH, GROWTH_SECONDS = 0.004, 3.0
 """While a due query waits the rate grows by 0.004 · (1 + g / 3 s) per second, g: such seconds since
-the last cut; by 0.02 · … where refusals by chance are known."""
-FIRST_GROWTH, FIRST_GROWTH_SECONDS = 0.02, 5.0
-"""Before a limit has shown: by 0.02 · (1 + (g / 5 s)²) per second …"""
+the last cut."""
+GROWTH_PER_QUERY, QUIET_SECONDS, MOST_GROWTH_PER_QUERY = 0.05, 6.0, 0.2
+"""Seconds of growth that one query may bring, times 1 + (g / 6 s)², at most 0.2: a slow limit shows
+late, and the clients of one limit are refused the less, the more slowly each of them grows."""
+FIRST_GROWTH, FIRST_GROWTH_SECONDS, FIRST_GROWTH_PER_QUERY = 0.02, 5.0, 0.15
+"""While no limit has shown: by 0.02 · (1 + (g / 5 s)²) per second …"""
 FAST_RATE, FASTEST_GROWTH = 100.0, 0.5
 """… or by (rate / 100)² if that is more, at most 0.5: 500 per second after 15 s."""
-GROWTH_PER_QUERY = 0.15
-"""Seconds of growth that one query may bring: a slow limit shows late."""
 
 
 class FoundRate:
@@ -60,7 +72,8 @@ class FoundRate:
 
     1. It was sent before the last alarm: nothing new. Its `Retry-After` is kept.
     2. It is the query after a hold: the gateway is closed still; hold for twice as long.
-    3. In a trial, well below what was accepted: it is by chance. The last cut is taken back.
+    3. In a trial, well below what was accepted: if that happens often enough it is by chance.
+       The last cuts are taken back. Else it is an alarm: others may use the limit.
     4. Chance explains it: only its id waits. Its `Retry-After` is kept until two were in vain.
     5. An alarm: hold, then let one query find out if more are accepted.
 
@@ -80,16 +93,17 @@ class FoundRate:
         """Whether a trial below the limit was accepted in full."""
         self.chance: Chance = Chance()
         self._announced = AnnouncedLimit()
-        self._keys = keys
+        self._bound = math.inf
+        self._start_seconds = keys * START_SECONDS
         self._is_shared = keys > 1
         # The pace
         self._next = -math.inf
         self._last_sent = -math.inf
         self._waited = False
-        self._grown = 0.0
+        self._grown = self._ungrown = 0.0
         # What is measured since the last hold
         self._since = math.inf
-        self._accepted = 0
+        self._accepted = self._refused = 0
         self._idle = 0.0
         self._untried = 0.0
         # The last alarm
@@ -100,14 +114,21 @@ class FoundRate:
         self._is_told = False
         self._full_holds = 0
         # The last cut
-        self._rate_before = self._safe = 0.0
-        self._source_before: LimitSource = "none"
+        self._safe = 0.0
         self._trial = 0
+        # Since the rate was last known to be right: before the cuts, and what came of them
+        self._rate_before = 0.0
+        self._source_before: LimitSource = "none"
+        self._cut_accepted = self._cut_refused = 0
+        self._failed_trials = 0.0
+        self._limit_shown = False
+        # Before a refusal that may be the fault of an id
+        self._rate_in_doubt: tuple[float, LimitSource] | None = None
 
     @property
     def rate(self) -> float:
         """Queries per second: what was found, or what a header allows, if that is less."""
-        bound = self._announced.rate
+        bound = self._bound
         if bound < self._rate:  # looked at for each query: no `min`
             return bound
         return self._rate
@@ -115,7 +136,7 @@ class FoundRate:
     @property
     def source(self) -> LimitSource:
         """How the limit is known."""
-        return "header" if self._announced.rate < self._rate else self._source
+        return "header" if self._bound < self._rate else self._source
 
     def opens_at(self, now: float) -> float:  # noqa: ARG002 - the protocol's
         """Return when the next query may be sent."""
@@ -126,29 +147,34 @@ class FoundRate:
     @property
     def pace(self) -> float:
         """Queries per second that go out now: fewer than `rate` in a trial."""
-        return min(TRIAL_RATE * self._rate if self._trial else self._rate, self._announced.rate)
+        return min(TRIAL_RATE * self._rate if self._trial else self._rate, self._bound)
 
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate: it may grow."""
         self._waited = True
-        if self._source == "none":
-            self._rate = max(self._rate, pending / self._keys / START_SECONDS)
+        enough = self._rate * self._start_seconds
+        if pending > enough and self._source == "none" and not self.chance.is_known:
+            self._rate = pending / self._start_seconds
 
     def sent(self, now: float, *, paced: bool = True) -> None:
         """Record a query."""
-        if now - self._last_sent > IDLE_SECONDS or not self._waited:
+        waited, seconds = self._waited, now - self._last_sent
+        if not waited or seconds > IDLE_SECONDS:
             self._count_idle(now)
         rate = self._rate
         if self._trial:
             rate *= TRIAL_RATE
-        elif self._waited and paced and not self.is_probing and rate < self._announced.rate:
-            self._grow(now - self._last_sent)
-            rate = self._rate
-        if self._announced.rate < math.inf:
-            rate = min(rate, self._announced.bound(now))
+        elif waited and paced and not self.is_probing and rate < self._bound:
+            self._ungrown += seconds
+            if self._ungrown >= GROWTH_PER_QUERY:
+                self._grow(self._ungrown)
+                rate = self._rate
+        if self._bound < math.inf:
+            self._bound = self._announced.bound(now)
+            rate = min(rate, self._bound)
         if paced:
-            late = now - MADE_UP_SECONDS if self._waited else now
-            self._next = max(self._next, late) + 1 / rate
+            opens_at = now - MADE_UP_SECONDS if waited else now
+            self._next = max(self._next, opens_at) + 1 / rate
         self._waited = False
         self._last_sent = now
 
@@ -164,27 +190,37 @@ class FoundRate:
     def accepted(self, asked: float, now: float) -> None:
         """Record an accepted query."""
         self._accepted += 1
-        if self._announced.rate < math.inf:
+        if self._bound < math.inf:
             self._announced.accepted()
-        self.chance.accepted(is_safe=self._trial > 0 or self._rate <= self._safe)
+        if self._alarm_at == -math.inf:  # nothing was ever refused
+            return
+        self._cut_accepted += 1
+        is_safe = self._trial > 0 or self._rate <= self._safe
+        if is_safe or self.chance.is_in_question:
+            self.chance.accepted(is_safe=is_safe)
         if self.is_probing and asked >= self._alarm_at:
             self._reopen(now)
         elif self._trial and asked >= self._alarm_at:
             self._trial -= 1
             if not self._trial:
                 self.is_certain = True
+                self._rate_before = 0.0
+                self._failed_trials = max(self._failed_trials - PASSED_TRIAL, 0.0)
                 self.chance.pass_trial()
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
         """Record a refusal; return whether it holds the session. See the cases above."""
+        self._refused += 1
+        self._cut_refused += 1
         if asked < self._alarm_at:
             self._hold_for(retry_after or 0.0, now)
             return False
         if self.is_probing:
             self._closed += 1
+            self._failed_trials = max(self._failed_trials - 1, 0.0)
             return self._alarm(retry_after, now)
         is_alarm = self.chance.refused(is_safe=self._is_safe)
-        if self._trial and not self.chance.is_known and not self._is_shared:
+        if self._trial and not self.chance.is_known and not self._is_shared and self._fails_often():
             self.chance.learn()
             self.is_certain = False
             is_alarm = False
@@ -205,7 +241,8 @@ class FoundRate:
     def announced(self, remaining: float, seconds: float, now: float) -> None:
         """Record that, by an answer's headers, so many more queries are allowed within a time."""
         self._announced.announce(remaining, seconds, now)
-        if remaining < 1 and self._announced.bound(now) < math.inf:
+        self._bound = self._announced.bound(now)
+        if remaining < 1 and self._bound < math.inf:
             self._next = max(self._next, self._announced.until)
 
     def hold(self, until: float, now: float) -> None:
@@ -215,6 +252,23 @@ class FoundRate:
             self._cut(now)
         self._source = "found"
         self.held_until = max(self.held_until, until)
+
+    def doubt(self) -> None:
+        """Keep the rate, for the refusal that comes next may be the fault of the id alone."""
+        if self._rate_in_doubt is None:
+            self._rate_in_doubt = self._rate, self._source
+
+    def confirm(self) -> None:
+        """Record that a refusal was no fault of the id: a cut since the doubt began stays."""
+        self._rate_in_doubt = None
+
+    def withdraw(self, now: float) -> None:
+        """Take back what was cut since the doubt began: the refusals were the ids' own."""
+        if self._rate_in_doubt is None or self.is_probing:
+            return
+        self._rate, self._source = max(self._rate_in_doubt, (self._rate, self._source))
+        self._rate_in_doubt, self._trial = None, 0
+        self._measure(now)
 
     def adopt(self, rate: float, source: LimitSource) -> None:
         """Go on at what another one has found of the same limit."""
@@ -228,9 +282,21 @@ class FoundRate:
         """Whether the rate, or the trial's, was accepted before."""
         return self._trial > 0 or self._rate <= self._safe
 
+    def _fails_often(self) -> bool:
+        """Record a trial that failed; return whether chance must be the reason."""
+        self._failed_trials += 1
+        if self._cut_refused > LIMIT_SHARE * (self._cut_refused + self._cut_accepted):
+            self._limit_shown = True
+        if self._failed_trials < (FAILED_TRIALS_AT_LIMIT if self._limit_shown else FAILED_TRIALS):
+            return False
+        self._failed_trials = 0.0
+        return True
+
     def _take_cut_back(self) -> None:
         self._source, self._trial = self._source_before, 0
-        self._rate = max(self._rate, min(self._rate_before, GIVEN_BACK * self._safe))
+        most = GIVEN_BACK * self._safe if self._limit_shown else math.inf
+        self._rate = max(self._rate, min(self._rate_before, most))
+        self._rate_before = 0.0
 
     def _alarm(self, retry_after: float | None, now: float) -> bool:
         if not self.is_probing:
@@ -266,35 +332,63 @@ class FoundRate:
         self._next = now + 1 / self._rate
 
     def _cut(self, now: float) -> None:
+        before = self._rate
+        if self._closed >= LIMIT_REFUSALS:
+            self._limit_shown, self._failed_trials = True, 0.0
+            self.chance.is_known = False
+        if not self._rate_before:
+            self._rate_before, self._source_before = before, self._source
+            self._cut_accepted = self._cut_refused = 0
         until = self._open_until if self.chance.is_known else now - self._untried
         elapsed = max(until - self._since, 1e-3)
-        measured = self._accepted / elapsed
-        self._rate_before, self._source_before = before, _ = self._rate, self._source
         rate = CUT ** max(self._closed, 1) * min(before, CEILING)
-        if self._idle <= IDLE_SHARE * elapsed:
-            rate = min(max(KEPT * measured, rate), before)
+        is_idle = self._idle > IDLE_SHARE * elapsed
+        is_measured = self._accepted >= MEASURED_QUERIES
+        if not is_idle:
             self._source = "found"
-            if self._accepted >= MEASURED_QUERIES:
-                is_doubtful = before <= self._safe or self.chance.is_known or not self.is_certain
-                self._safe = measured
-                is_trial = is_doubtful and rate <= measured
-                self._trial = TRIAL_QUERIES if is_trial else 0
+            rate = min(max(KEPT * self._accepted / elapsed, rate), before)
+            if is_measured:
+                rate = self._begin_trial(rate, self._accepted / elapsed)
         self._rate = max(rate, FLOOR)
-        self._measure(now)
+        if is_measured or is_idle or elapsed * self._rate > STALE_QUERIES:
+            self._measure(now)
         self._grown = 0.0
+
+    def _begin_trial(self, rate: float, measured: float) -> float:
+        """Begin a trial where the rate is in doubt; return the rate, which is the limit if not."""
+        share = self._refused / (self._refused + self._accepted)
+        self._limit_shown |= share > LIMIT_SHARE
+        is_doubtful = (
+            self._rate <= self._safe
+            or abs(measured - self._safe) > CHANGED_SHARE * self._safe
+            or self.chance.is_known
+            or not self.is_certain
+        )
+        is_steady = share <= LIMIT_SHARE and self._grown < STEADY_GROWTH_SECONDS
+        self._safe, self._trial = measured, 0
+        if is_doubtful and (rate <= measured or is_steady):
+            rate = min(rate, measured)
+            queries = max(TRIAL_SECONDS * rate, FEWEST_TRIAL_QUERIES)
+            self._trial = int(min(queries, MOST_TRIAL_QUERIES))
+        else:
+            self._rate_before = 0.0
+        return rate
 
     def _measure(self, now: float) -> None:
         """Begin to measure what is accepted."""
-        self._since, self._accepted, self._idle, self._untried = now, 0, 0.0, 0.0
+        self._since, self._accepted, self._refused = now, 0, 0
+        self._idle = self._untried = 0.0
 
     def _grow(self, seconds: float) -> None:
-        seconds = min(seconds, GROWTH_PER_QUERY)
+        """Let the rate grow for the time since the last query, or since several were sent."""
+        grown, self._ungrown = self._grown, 0.0
         if self._source == "none":
-            growth = FIRST_GROWTH * (1 + (self._grown / FIRST_GROWTH_SECONDS) ** 2)
-        else:
-            growth = CHANCE_GROWTH if self.chance.is_known else GROWTH
-            growth *= 1 + self._grown / GROWTH_SECONDS
-        if self._source == "none" or self.chance.is_known:
+            seconds = min(seconds, FIRST_GROWTH_PER_QUERY)
+            growth = FIRST_GROWTH * (1 + (grown / FIRST_GROWTH_SECONDS) ** 2)
             growth = max(growth, min((self._rate / FAST_RATE) ** 2, FASTEST_GROWTH))
-        self._grown += seconds
-        self._rate *= 1 + growth * seconds
+        else:
+            most = GROWTH_PER_QUERY * (1 + (grown / QUIET_SECONDS) ** 2)
+            seconds = min(seconds, most, MOST_GROWTH_PER_QUERY)
+            growth = GROWTH * (1 + grown / GROWTH_SECONDS)
+        self._grown = grown + seconds
+        self._rate = min(self._rate * (1 + growth * seconds), CEILING)

@@ -166,10 +166,12 @@ class SessionPool:
 
     def throttled(
         self, session: KeySession, error: RequestError, asked: float, now: float, *, is_known: bool
-    ) -> None:
-        """Record a refusal that was charged to the rate of a key."""
-        if session.throttled(error, asked, now, is_known=is_known) and len(self._limiters) > 1:
+    ) -> bool:
+        """Record a refusal that was charged to the rate of a key; return whether it holds it."""
+        holds = session.throttled(error, asked, now, is_known=is_known)
+        if holds and len(self._limiters) > 1:
             self._spread(session, now)
+        return holds
 
     def is_outage(self, now: float) -> bool:
         """Return whether the gateway has been down for so long that one-shot calls may end."""

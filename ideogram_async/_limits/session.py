@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ideogram_async._errors import RequestError
 from ideogram_async._limiter import Limiter
-from ideogram_async._limits.circuit_breaker import CircuitBreaker
+from ideogram_async._limits.circuit_breaker import CircuitBreaker, NewcomerProbes
 from ideogram_async._limits.found_rate import FoundRate
 from ideogram_async._protocol.headers import Allowance
 from ideogram_async._statistics import SessionState, SessionStatistics
@@ -88,6 +88,9 @@ class KeySession:
         self._probe_asked: float | None = None
         self._unproven_until = -math.inf
         self._unproven_accepted = 0
+        self._newcomers = NewcomerProbes()
+        """In a hold that ids caused which were never answered: while they alone are refused, it is
+        not known to be the rate's."""
         self._changed = changed
 
     def opens_at(self, now: float, *, immediate: bool) -> float:
@@ -104,9 +107,11 @@ class KeySession:
     @property
     def newcomer_at(self) -> float:
         """When an id that was never asked may be sent before the next probe; inf for never."""
-        if self.breaker.newcomer_at == math.inf or self.refusal or self.suspicion:
+        if self.refusal or self.suspicion:
             return math.inf
-        return max(self.breaker.newcomer_at, self.held_until)
+        if self.limiter.is_probing:
+            return self._newcomers.next_at
+        return max(self.breaker.newcomers.next_at, self.held_until)
 
     @property
     def held_until(self) -> float:
@@ -129,7 +134,7 @@ class KeySession:
         self.sent_at = now
         self.queries += 1
         self.limiter.sent(now, paced=False)
-        self.breaker.sent_newcomer(now)
+        (self._newcomers if self.limiter.is_probing else self.breaker.newcomers).sent(now)
 
     def returned(self) -> None:
         """Record that a query is not in flight any more."""
@@ -186,17 +191,36 @@ class KeySession:
         self._blame(error, now)
         self.refused += 1
         self.breaker.succeeded(asked)
+        is_probe, was_held = self._probe_asked == asked, self.limiter.is_probing
+        if was_held and not is_known:
+            if is_probe and self._newcomers.next_at == math.inf:
+                self._newcomers.begin(now)
+            elif not is_probe and self._newcomers.next_at < math.inf:
+                self._ended(asked, now)  # sent beside the probes: the hold has its own time
+                return False
         wait = error.retry_after
         if wait is not None and not is_known:
             until = now + min(wait, UNPROVEN_HOLD_SECONDS) * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
             self._unproven_until = max(self._unproven_until, until)
             self._unproven_accepted, wait = 0, None
         is_unlimited = self.limiter.source == "none"
+        if isinstance(self.limiter, FoundRate):
+            self.limiter.doubt()
         holds = self.limiter.refused(asked, wait, now)
         if holds and is_unlimited:
             self.room = FIRST_ROOM  # what was accepted so far may be what the limit allows at once
         self._ended(asked, now)
         return holds
+
+    def confirmed(self) -> None:
+        """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
+        if isinstance(self.limiter, FoundRate):
+            self.limiter.confirm()
+
+    def acquitted(self, now: float) -> None:
+        """Record that an id's own refusals were charged to the rate."""
+        if isinstance(self.limiter, FoundRate):
+            self.limiter.withdraw(now)
 
     def refused_key(
         self, request_id: str, error: RequestError, asked: float, now: float, *, alone: bool
@@ -235,6 +259,11 @@ class KeySession:
     def is_refused(self) -> bool:
         """Whether the key is out of use."""
         return self.refusal is not None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it probes for no other reason than that its rate may be too high."""
+        return self.limiter.is_probing and self.refusal is None and self.suspicion is None
 
     def follow(self, until: float, now: float) -> None:
         """Hold for another session's refusal, which holds that one so long, and for its probe."""
@@ -318,6 +347,8 @@ class KeySession:
             or self.limiter.is_probing
             or self.breaker.probing
         )
+        if not self.limiter.is_probing:
+            self._newcomers.end()
         if not self.probing:  # another query than the probe has shown it
             self._probe_asked = None
         is_checked = self.suspicion is not None and self.in_flight > 0  # by what is under way

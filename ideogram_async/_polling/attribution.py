@@ -25,10 +25,8 @@ so many are no coincidence, even where most ids of a batch are sick."""
 REFUSALS_FORGIVEN = 12
 """Refusals (429, 503) of ids that were never answered that are held against nobody. Each good
 answer for a known id allows one more: a batch may hold some sick ids, but a limit refuses on."""
-REFUSALS_WITHOUT_DOUBT = 6
-"""As long as so many more will be forgiven, no known id is asked because of them."""
-SHARE_MEMORY = 32
-"""First answers for new ids over which the share of refusals among them is counted."""
+SHARE_WEIGHT = 4
+"""Answers for new ids that the share of refusals among them begins with: one tells little."""
 REFUSALS_MISSED = 3
 """So many refusals would be expected among the answers for known ids in a row, were known ids
 refused as often as new ones: then those of new ids are their own."""
@@ -78,6 +76,8 @@ class FaultHistory(msgspec.Struct, gc=False):
     """Answers that the gateway does not know the id, far enough apart to count."""
     unknown_at: float = -math.inf
     malformed: int = 0
+    is_charged: bool = False
+    """Whether a refusal was charged to the rate."""
     refusals: dict[int, int] | None = None
     """By key: how often it refused the id, far enough apart, while others were answered."""
     refused_at: float = -math.inf
@@ -90,8 +90,10 @@ class KeyEvidence:
 
     __slots__ = (
         "_certain_until",
+        "_disputed",
         "_known_in_a_row",
-        "_share_refused",
+        "_new_answered",
+        "_new_refused",
         "counted",
         "doubt",
         "forgivable",
@@ -111,8 +113,9 @@ class KeyEvidence:
         self.newcomers_in_a_row: int = 0
         self.doubt: int = 0
         """Known ids that should be asked before others, to learn whether they are refused, too."""
-        self._known_in_a_row = 0
-        self._share_refused = 0.0
+        self._disputed = 0
+        """Refusals that were charged to the rate, and whose ids were not asked again."""
+        self._known_in_a_row = self._new_answered = self._new_refused = 0
         self._certain_until = 0
 
     def answered(self, *, is_known: bool) -> None:
@@ -125,17 +128,47 @@ class KeyEvidence:
             if self.forgivable < REFUSALS_FORGIVEN:
                 self.forgivable += 1
         else:
-            self._share_refused -= self._share_refused / SHARE_MEMORY
+            self._new_answered += 1
+
+    def disputed(self) -> None:
+        """Record that a known id's refusal holds the key: it, too, may have turned sick.
+
+        Where others may have of late, known ids are asked next, so many that the next query for
+        each of these tells.
+        """
+        self.doubt = GOOD_PER_COUNTED_FAULT * self._disputed
+        self._disputed += 1
+
+    def confirmed(self) -> None:
+        """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
+        self._disputed = self.doubt = 0
+
+    def acquitted(self) -> None:
+        """Record that an id's own refusals were charged to the rate."""
+        self.counted -= 1
+        self._disputed = max(self._disputed - 1, 0)
 
     def tells_apart(self, history: FaultHistory) -> bool:
         """Return whether the next fault of an id that failed with this key will be its own."""
         good, counted = self.good - history.good_then, self.counted - history.counted_then
         return good >= max(GOOD_ANSWERS_OF_OTHERS, GOOD_PER_COUNTED_FAULT * counted)
 
+    @property
+    def spares_known(self) -> bool:
+        """Whether known ids were answered so often that refusals of new ones are their own."""
+        refused, answered = self._new_refused, self._new_answered
+        share = refused / (refused + answered + SHARE_WEIGHT)
+        return self._known_in_a_row * share >= REFUSALS_MISSED
+
     def refused_known(self) -> None:
         """Record that an id was refused that was answered before: that is a limit, or chance."""
-        self._known_in_a_row = self.doubt = 0
+        self._count_anew()
+        self.doubt = 0
         self._certain_until = self.good + GOOD_ANSWERS_WITHOUT_DOUBT
+
+    def _count_anew(self) -> None:
+        """Compare new ids' refusals with known ids' answers from now on, at one rate."""
+        self._known_in_a_row = self._new_answered = self._new_refused = 0
 
     def failed_new(self, asked: float, *, is_refusal: bool, has_known: bool) -> bool:
         """Record the first fault of an id that was never answered; return whether it is its own."""
@@ -153,15 +186,19 @@ class KeyEvidence:
            at the same rate: one of them will be refused, if it is the rate's.
         3. It is forgiven: only so many are. So it is, unless many in a row have it.
         """
-        self._share_refused += (1 - self._share_refused) / SHARE_MEMORY
+        self._new_refused += 1
         self.forgivable = max(self.forgivable - 1, -1)
-        if self._known_in_a_row * self._share_refused >= REFUSALS_MISSED:
+        if self.spares_known:
             return True
         if has_known and self.good >= self._certain_until:
-            if self.forgivable < REFUSALS_WITHOUT_DOUBT:
-                self.doubt = KNOWN_ASKED_IN_DOUBT
+            self.doubt = KNOWN_ASKED_IN_DOUBT
             return True
-        return self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
+        is_certain = self.good < self._certain_until
+        is_row = self.newcomers_in_a_row >= NEWCOMERS_IN_A_ROW
+        is_forgiven = self.forgivable >= 0 and not is_row and not is_certain
+        if not is_forgiven:
+            self._count_anew()  # whether known ids are spared must show at the rate that is left
+        return is_forgiven
 
 
 class Evidence:

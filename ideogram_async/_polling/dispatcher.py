@@ -301,15 +301,38 @@ class Dispatcher:
         queue = self._registry.queue
         if session.probing:
             suspicion = session.suspicion
+            if session.is_held:
+                job = self._registry.pop_answered_last()
+                if job is not None:
+                    return job
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
         evidence, job = self._evidence[session.index], None
         if evidence.doubt:
-            job = queue.pop_known(now)
+            job = self._registry.pop_answered_last() or queue.pop_known(now)
         if job is None and evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
             job = queue.pop_newcomer(now)
         if job is not None:
             return job
-        return queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
+        job = queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
+        if job is not None and self._is_unclear(job, evidence, session.index):
+            known = self._registry.pop_answered_last() or queue.pop_known(now)
+            if known is not None:
+                queue.add(job, now)
+                return known
+        return job
+
+    def _is_unclear(self, job: Job, evidence: KeyEvidence, key: int) -> bool:
+        """Return whether a job's refusal was charged to the rate, and the next would tell nothing.
+
+        Known ids are asked first, even before their time: then it tells whose fault it was.
+        """
+        history = job.fault_history
+        return (
+            history is not None
+            and history.is_charged
+            and history.key == key
+            and not evidence.tells_apart(history)
+        )
 
     def _may_go_now(self, evidence: KeyEvidence, key: int, job: Job) -> bool:
         """Return whether a job with faults may be asked while sound ones are due.

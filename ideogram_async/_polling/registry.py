@@ -28,6 +28,11 @@ from ideogram_async._schedules.base import Schedule
 
 REMOVED_AT_ONCE = 500
 """Jobs of a run that are removed in one go: more of them would stall the event loop."""
+SOONEST_SHARE = 1 / 8
+"""Of its first delay, that a fresh id is left alone where many wait for a share of the rate."""
+
+ANSWERED_LAST = 16
+"""Ids that were answered well last: the first of them shows best whether a hold is over."""
 
 
 class JobRegistry:
@@ -39,6 +44,8 @@ class JobRegistry:
         """Ids that are asked for somebody."""
         self.known: int = 0
         """Ids that were answered well, and go on."""
+        self.answered_last: deque[str] = deque(maxlen=ANSWERED_LAST)
+        """The ids that were answered well last, and go on."""
         self.failing: int = 0
         """Ids with faults in a row."""
         self.subscribers: set[Subscriber] = set()
@@ -75,10 +82,8 @@ class JobRegistry:
             release, sweep = now, self.sweep_seconds()
             if delay != 0:
                 release = self._first_release(now, checked_delay(delay, self._schedule))
-            order, precedence = (
-                lane.in_line(release + sweep),
-                ORDINARY if just_submitted else IMMEDIATE,
-            )
+            order = lane.in_line(self._first_order(now, release, sweep))
+            precedence = ORDINARY if just_submitted else IMMEDIATE
             job = Job(order, request_id, tie_breaker, subscriber, state, release, precedence)
             self._jobs[request_id] = job
         self.pending += 1
@@ -158,6 +163,16 @@ class JobRegistry:
         if job.stage != ANSWERED:
             job.stage = ANSWERED
             self.known += 1
+
+    def pop_answered_last(self) -> Job | None:
+        """Remove and return, from where it waits, the job that was answered well last."""
+        for request_id in reversed(self.answered_last):
+            job = self._jobs.get(request_id)
+            if job is not None and not job.is_troubled and not self.is_flying(job):
+                self.queue.mark_removed(job)
+                successor = self._jobs[request_id] = job.replace(next(self._tie_breakers))
+                return successor
+        return None
 
     def mark_returned(self, job: Job) -> None:
         """Record that no query for a job is in flight any more: its outcome was handled."""
@@ -311,12 +326,24 @@ class JobRegistry:
         self._jobs[job.request_id] = successor
         self.queue.add(successor, now)
 
+    def _first_order(self, now: float, release: float, sweep: float) -> float:
+        """Return by when a new id should be asked first.
+
+        1. Nothing limits the rate: at its release.
+        2. Beside ids that were asked before, which are in line a sweep after theirs: so is it.
+        3. In a batch of which none was asked: a sweep from now, however late its release.
+        """
+        if self._pool.rate == math.inf:
+            return release
+        asked_share = 1 - (self._unasked + 1) / (self.pending + 1)
+        return now + sweep + (release - now) * asked_share
+
     def _first_release(self, now: float, delay: float) -> float:
         """Return when a fresh id is asked first: sooner where many wait for a share of the rate."""
         rate = self._pool.rate
         if rate == math.inf:
             return now + delay
-        return now + max(delay / 4, delay - self._unasked / rate)
+        return now + max(SOONEST_SHARE * delay, delay - self._unasked / rate)
 
 
 def checked_delay(delay: float, schedule: object) -> float:

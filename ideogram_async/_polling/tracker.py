@@ -153,6 +153,8 @@ class JobTracker:
                 is_known = job.stage == ANSWERED
                 self.evidence.answered(session.index, asked, now, is_known=is_known)
                 session.answered(asked, now)
+                if job.fault_history is not None:
+                    self._clear_faults(job, job.fault_history, session)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
         except _FOREIGN as error:
@@ -178,17 +180,20 @@ class JobTracker:
 
     def _expire_unasked(self, now: float) -> Iterator[None]:
         """Fail ids that were never asked, and due for long while nothing was answered well."""
-        silent = now - self.evidence.last_good_at
         for lane in self.registry.queue.lanes(now) if self.registry.has_newcomers() else ():
             for job in lane.ready_jobs():
-                owner, history = job.owner, job.fault_history
-                if owner is None or job.stage or owner.deadline is None:
-                    continue
-                due = job.release if history is None else history.due
-                if min(now - due, silent) >= owner.deadline:
+                if self._is_spent_unasked(job, now):
                     job.expires = now
                     self._give_up(job, now, now)
             yield
+
+    def _is_spent_unasked(self, job: Job, now: float) -> bool:
+        """Return whether an id was never asked, and due for its deadline in a silent gateway."""
+        owner, history = job.owner, job.fault_history
+        if owner is None or job.stage or owner.deadline is None:
+            return False
+        due = job.release if history is None else history.due
+        return now - max(due, self.evidence.last_good_at) >= owner.deadline
 
     # A good answer
 
@@ -197,8 +202,6 @@ class JobTracker:
     ) -> None:
         record = answer.record
         self.registry.mark_answered(job)
-        if job.fault_history is not None:
-            self._clear_faults(job)
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:
@@ -225,16 +228,23 @@ class JobTracker:
             job.last_seen = answer.kept()
         else:
             job.last_seen = answer.digest() if is_watched else None
+        self.registry.answered_last.append(job.request_id)
         if self._give_up(job, seen.asked, seen.answered, record):
             delay = checked_delay(self._schedule.next_delay(job.state, seen), self._schedule)
             if answer.retry_after is not None:
                 delay = max(delay, answer.retry_after)
             self._reschedule(job, delay, seen.answered)
 
-    def _clear_faults(self, job: Job) -> None:
-        if job.is_troubled:
+    def _clear_faults(self, job: Job, history: FaultHistory, session: KeySession) -> None:
+        if history.is_charged:
+            session.confirmed()
+            self.evidence.of(session.index).confirmed()
+        if job.is_troubled and job.owner is not None:
             self.registry.failing -= 1
-        job.fault_history = None
+        refused = history.refusals or {}
+        others = {key: times for key, times in refused.items() if key != session.index}
+        # The other keys that have refused it are not tried again.
+        job.fault_history = FaultHistory(refusals=others) if others else None
 
     # A fault
 
@@ -292,7 +302,11 @@ class JobTracker:
         if scope in {Scope.LIMIT, Scope.GATEWAY} and not failure.history.faults:
             self.evidence.of(session.index).counted += 1
         if scope is Scope.LIMIT:
-            self._pool.throttled(session, fault.error, asked, now, is_known=failure.is_known)
+            failure.history.is_charged = True
+            is_known = failure.is_known
+            holds = self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
+            if holds and is_known:
+                self.evidence.of(session.index).disputed()
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:
             is_first = not failure.is_known and not failure.history.faults
@@ -310,6 +324,18 @@ class JobTracker:
                 accepted=fault.kind in _UNREAD,
                 refused=fault.kind is FaultKind.THROTTLED,
             )
+            if scope is Scope.ID and fault.kind is FaultKind.THROTTLED:
+                self._acquit(failure)
+
+    def _acquit(self, failure: _Failure) -> None:
+        """Let the rate be what it was where an id's own refusals were charged to it."""
+        history, evidence = failure.history, self.evidence.of(failure.session.index)
+        if history.is_charged:
+            history.is_charged = False
+            evidence.acquitted()
+            failure.session.acquitted(failure.now)
+        elif evidence.spares_known:
+            failure.session.acquitted(failure.now)
 
     def _count(self, failure: _Failure) -> None:
         """Count a fault in the id's row, after it was charged."""
@@ -332,9 +358,12 @@ class JobTracker:
                 self._pool.hooks.failing(failure.job.request_id, history.faults, error)
 
     def _go_on(self, scope: Scope, failure: _Failure) -> None:
+        job, asked, now = failure.job, failure.asked, failure.now
+        if self._is_spent_unasked(job, now):  # the sweep does not see what is in flight
+            job.expires = asked
         if self._has_failed(failure):
-            self._fail(failure.job, failure.fault.error)
-        elif self._give_up(failure.job, failure.asked, failure.now):
+            self._fail(job, failure.fault.error)
+        elif self._give_up(job, asked, now):
             self._retry(scope, failure)
 
     def _has_failed(self, failure: _Failure) -> bool:

@@ -70,6 +70,10 @@ HUNG = 0.13
 """Of the time beyond two deviations, that a request which hangs is left alone."""
 LATE = 1.25
 """Of what the last percentage predicts to remain, by which the end is expected."""
+LINE_LATE = 0.05
+"""Of its duration, after a line's end, by which a request is expected to end at latest: one early
+percentage leaves a wide line, and to wait for its whole deviation took a trained schedule longer
+than to look."""
 LEAST_STRAY = 0.5
 """Lines are not taken as more precise than this, in variances, however well they did."""
 POINTS_OF_A_LINE = 2
@@ -197,7 +201,7 @@ class AdaptiveSchedule:
     def expected_end(self, state: JobState) -> float | None:
         """Return the end that progress predicts, or as late again as it is overdue.
 
-        1. By the line: a standard deviation late, where P = 0.84.
+        1. By the line: a standard deviation late, but at most a twentieth of the duration.
         2. By the last percentage: a quarter late.
 
         An answer that comes after the end that its own progress predicts (the round trip was
@@ -207,14 +211,15 @@ class AdaptiveSchedule:
         if basis not in {PROGRESS, LINE}:
             return None
         t0, last, since, _, mu, sg, *_ = PLAIN.unpack_from(state.packed)
-        end: float = exp(mu) * (1 + sg) if basis == LINE else since + LATE * exp(mu)
+        late = sg if sg < LINE_LATE else LINE_LATE
+        end: float = exp(mu) * (1 + late) if basis == LINE else since + LATE * exp(mu)
         return float(t0) + (end if end > last else 2 * last - end)
 
     def is_sure(self, state: JobState) -> bool:
         """Return whether the expected end is that of a line which is believed.
 
         While a rate limits the queries, such a request goes before all others once its end has
-        passed: then it is complete, five times of six.
+        passed: then it is complete, five times of six where its line is well known.
         """
         return state.packed[BASIS] == LINE
 

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
-from types import FunctionType, SimpleNamespace
+from types import FunctionType
 
 import aiohttp
 
-from ideogram_async._transport.wires import Wire
+from ideogram_async._transport.answer_reader import AnswerReader
 
 _PROACTOR = getattr(asyncio, "ProactorEventLoop", ())
 _MAX_BODY = 1000
@@ -74,7 +74,7 @@ def _check_names() -> None:
 
 
 def _check_parser() -> None:
-    """Have a wire read answers which use all that it needs of the parser."""
+    """Read answers which use all that is needed of the parser."""
     ok, packed = b"HTTP/1.1 200 OK\r\n", b"Content-Encoding: gzip\r\n"
     length, bomb = b"Content-Length: %d\r\n\r\n", gzip.compress(bytes(1 << 20))
     chunks = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
@@ -101,17 +101,9 @@ def _zip(body: bytes) -> bytes:
 
 
 def _read(pieces: list[bytes]) -> tuple[bytes, bool]:
-    """Return the body that a wire reads, and whether it then is kept; nothing is sent anywhere."""
-    transport = SimpleNamespace(write=len, is_closing=lambda: False)
-    handler = SimpleNamespace(connection_lost=lambda _: None)
-    connection = SimpleNamespace(transport=transport, protocol=handler, close=lambda: None)
-    kept: list[Wire] = []
-    wire = Wire(connection, renew_at=0.0, max_body=_MAX_BODY, put=kept.append)
-    answer = wire.ask(b"")
-    for piece in pieces:
-        wire.data_received(piece)
-    if not answer.done():
-        wire.connection_lost(None)
-    response = answer.result()
-    response.release(reusable=True)
-    return response.body, bool(kept)
+    """Return the body that comes of the pieces, and whether the connection then is kept."""
+    reader = AnswerReader(asyncio.get_running_loop(), _MAX_BODY)
+    whole = [reader.feed(piece) for piece in pieces]
+    if not whole[-1]:
+        reader.feed_eof()
+    return reader.body, reader.reusable

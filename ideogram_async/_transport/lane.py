@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any, Protocol
 
 import aiohttp
-import msgspec
+
+from ideogram_async._protocol.outcome import Answer, Fault
 
 Post = Callable[..., Any]
 """`ClientSession.post` to the gateway's address with one key's headers."""
+Outcome = Answer | Fault
+Read = Callable[[str, int, Mapping[str, str], bytes], Outcome]
+"""Return what an answer says, by the id that was asked, its status, its headers and its body.
 
-
-class Release(Protocol):
-    """Is called once, when the answer has been read."""
-
-    def __call__(self, *, reusable: bool) -> None:
-        """Keep the connection, or close it."""
-
-
-class Response(msgspec.Struct):
-    """An answer, whole unless it is larger than `max_body`."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    """Decoded; at least one byte more than `max_body` where the answer is larger."""
-    release: Release
+The body is decoded, and whole unless it is larger than `max_body`.
+"""
 
 
 class Lane(Protocol):
     """Sends queries."""
 
-    async def post(self, index: int, body: bytes, context: Context | None) -> Response:
-        """Send a query with the key of that index, and return its answer.
+    def send(self, index: int, request_id: str) -> asyncio.Future[Outcome] | None:
+        """Send a query with the key of that index, if that can be done at once."""
+        ...
 
-        In the context, if any, is run what traces queries.
+    def close_cancelled(self) -> None:
+        """Close the connections of queries whose futures were cancelled."""
+        ...
+
+    async def post(
+        self, index: int, request_id: str, context: Context | None, until: float
+    ) -> Outcome:
+        """Send a query with the key of that index, and return what it comes to.
+
+        It is over by that time of the loop. In the context, if any, is run what traces queries.
         """
         ...
 
@@ -50,6 +51,11 @@ class LaneError(Exception):
 
 class DeadConnectionError(aiohttp.ServerDisconnectedError):
     """A reused connection died under its query: it may have been closed before the query came."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__()
+        self.until = until
+        """The time of the loop by which the query is over, sent again or not."""
 
 
 class UnreadableError(aiohttp.ClientError):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import aiohttp
 
+from ideogram_async._protocol.outcome import Fault
+from ideogram_async._protocol.query import encode_query
 from ideogram_async._transport.in_context import InContext
-from ideogram_async._transport.lane import DeadConnectionError, Post, Response
+from ideogram_async._transport.lane import DeadConnectionError, Outcome, Post, Read
+from ideogram_async._transport.shared_timeout import SharedTimeout
 from ideogram_async._transport.wires import RENEWED_AFTER_SECONDS
 
+LOOK_FOR_WATCHERS_SECONDS = 1.0
+"""Seconds between looks whether somebody watches aiohttp: only then contexts matter."""
 _renewals: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 """When each connection is renewed."""
 
@@ -22,30 +28,70 @@ _renewals: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 class PlainLane:
     """Sends each query through aiohttp's session and pool."""
 
-    def __init__(self, posts: Sequence[Post], *, max_body: int) -> None:
+    def __init__(
+        self,
+        posts: Sequence[Post],
+        read: Read,
+        *,
+        max_body: int,
+        watcher: Callable[[], str | None],
+    ) -> None:
         self._posts = posts
+        self._read = read
         self._max_body = max_body
+        self._watcher = watcher
+        self._is_watched = True
+        self._look_again_at = -math.inf
+        self._attempts = SharedTimeout()
 
-    async def post(self, index: int, body: bytes, context: Context | None) -> Response:
-        """Send a query with the key of that index, and return its answer."""
-        if context is not None:  # a copy for each: traces of concurrent queries would nest
-            return await InContext(context.copy(), self._post(index, body))
-        return await self._post(index, body)
+    def send(self, index: int, request_id: str) -> None:
+        """Return None: aiohttp sends each query in the task that waits for it."""
 
-    async def _post(self, index: int, body: bytes) -> Response:
+    async def post(
+        self, index: int, request_id: str, context: Context | None, until: float
+    ) -> Outcome:
+        """Send a query with the key of that index, and return what it comes to."""
+        task = self._attempts.begin(until)
+        try:
+            if until >= self._look_again_at:
+                self._look_again_at = until + LOOK_FOR_WATCHERS_SECONDS
+                self._is_watched = self._watcher() is not None
+            query = self._post(index, request_id, until)
+            if context is None or not self._is_watched:
+                return await query
+            # A copy for each: traces of concurrent queries would nest.
+            return await InContext(context.copy(), query)
+        except asyncio.CancelledError:
+            if not self._attempts.expired(task):
+                raise
+            raise TimeoutError from None
+        finally:
+            self._attempts.end(task)
+
+    def close_cancelled(self) -> None:
+        """Do nothing: aiohttp closes the connection of a query whose task is cancelled."""
+
+    async def _post(self, index: int, request_id: str, until: float) -> Outcome:
+        body = encode_query(request_id)
         while True:
             try:
                 response = await self._posts[index](data=body)
             except _StaleConnectionError:
                 continue  # nothing was sent, and that connection is gone
+            except _DeadConnectionError:
+                raise DeadConnectionError(until) from None
             content = response.content
             # As a rule it has all come with the head.
             answer = content.read_nowait() if content.is_eof() else await self._rest(response)
-            release = partial(_release, response)
-            return Response(response.status, response.headers, answer, release)
+            outcome = self._read(request_id, response.status, response.headers, answer)
+            foreign = isinstance(outcome, Fault) and outcome.foreign
+            if foreign or len(answer) > self._max_body:
+                _discard_connection(response)
+            return outcome
 
     def close(self) -> None:
-        """Do nothing: aiohttp keeps the connections."""
+        """Stop the timer: aiohttp keeps the connections."""
+        self._attempts.close()
 
     async def _rest(self, response: aiohttp.ClientResponse) -> bytes:
         """Read a body that comes by pieces until it is more than `max_body` allows."""
@@ -66,8 +112,23 @@ class _StaleConnectionError(aiohttp.ServerDisconnectedError):
     """A kept connection is not fit for another query; nothing was sent on it."""
 
 
+class _DeadConnectionError(aiohttp.ServerDisconnectedError):
+    """A kept connection died under its query."""
+
+
 class Request(aiohttp.ClientRequest):
     """Refuses a connection that is out of step, or too old."""
+
+    def update_headers(self, headers: Any) -> None:
+        """Set the headers at once: aiohttp goes through them one by one.
+
+        They are copied for each query, for whoever traces it may add some.
+        """
+        if not headers or "Host" in headers:
+            super().update_headers(headers)
+        else:
+            super().update_headers(None)  # this sets `Host`
+            self.headers.extend(headers)
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         """Send the query, unless the connection must not carry it."""
@@ -87,33 +148,34 @@ class Request(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
-class FirstResponse(aiohttp.ClientResponse):
-    """The first on its connection; knows how to close that when all is read."""
+class ReusedResponse(aiohttp.ClientResponse):
+    """One on a kept connection: where that dies under it, the query may never have come."""
 
     _transport: Any = None
+    _is_first = False
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         """Wait for the head of the answer."""
         self._transport = connection.transport
-        return await super().start(connection)
+        try:
+            return await super().start(connection)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if self._is_first:
+                raise
+            raise _DeadConnectionError from None
 
     def discard_connection(self) -> None:
-        """Let the connection carry no other query."""
+        """Let the connection carry no other query, once all is read."""
         if self._transport is not None:
             self._transport.close()
 
 
-class ReusedResponse(FirstResponse):
-    """One on a kept connection: where that dies under it, the query may never have come."""
+class FirstResponse(ReusedResponse):
+    """The first on its connection."""
 
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        """Wait for the head of the answer."""
-        try:
-            return await super().start(connection)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            raise DeadConnectionError from None
+    _is_first = True
 
 
-def _release(response: aiohttp.ClientResponse, *, reusable: bool) -> None:
-    if not reusable and isinstance(response, FirstResponse):  # else it is a stand-in's
+def _discard_connection(response: aiohttp.ClientResponse) -> None:
+    if isinstance(response, ReusedResponse):  # else it is a stand-in's
         response.discard_connection()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from functools import partial
 from http import HTTPStatus
@@ -14,14 +14,12 @@ import aiohttp
 from ideogram_async._config import Settings
 from ideogram_async._errors import InvalidResponseError
 from ideogram_async._protocol.answers import read_answer
-from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
-from ideogram_async._protocol.query import encode_query
+from ideogram_async._protocol.outcome import Fault, FaultKind
 from ideogram_async._statistics import TransportLane
 from ideogram_async._transport.choice import watcher, why_plain
 from ideogram_async._transport.faults import FaultReader
-from ideogram_async._transport.lane import DeadConnectionError, Lane, LaneError, Post, Response
+from ideogram_async._transport.lane import DeadConnectionError, Lane, LaneError, Outcome, Post
 from ideogram_async._transport.plain_lane import PlainLane, Request, ReusedResponse
-from ideogram_async._transport.shared_timeout import SharedTimeout
 from ideogram_async._transport.wires import KEEP_ALIVE_SECONDS, Wires
 
 _log = logging.getLogger("ideogram_async")
@@ -44,7 +42,7 @@ class Transport:
         self._replayed = replayed
         self._secrets = settings.secrets
         self._faults = FaultReader(settings)
-        self._attempts = SharedTimeout(settings.attempt_timeout)
+        self._loop = asyncio.get_running_loop()
         self._connector = aiohttp.TCPConnector(
             limit=0,  # the semaphore bounds the flight
             keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -66,43 +64,61 @@ class Transport:
         """The lane that queries take, and why."""
         return self._name, self._reason
 
-    async def query(
-        self, index: int, request_id: str, context: Context | None = None
-    ) -> Answer | Fault:
+    async def query(self, index: int, request_id: str, context: Context | None = None) -> Outcome:
         """Ask for one id with the key of that index; raise nothing but cancellation.
 
-        1. An answer came, of whatever status: it is read.
-        2. A reused connection died before it: the query, a read, is sent again at once, but once.
-        3. The lane cannot be used here: the plain one is, from now on.
-        4. The attempt took too long.
+        1. It is sent at once, as a rule, and its outcome comes through a future.
+        2. A connection must be opened first, or it takes the plain lane: see `_query`.
+        3. A reused connection died before the answer: the query, a read, is sent again at once.
+        4. It is cancelled: its connection is closed.
         5. Anything else: no answer came.
         """
-        task, replayed = self._attempts.begin(), False
+        lane = self._lane
         try:
-            body = encode_query(request_id)
-            while True:
-                try:
-                    response = await self._lane.post(index, body, context)
-                    return self._outcome(request_id, response)
-                except DeadConnectionError as error:
-                    if replayed:
-                        return self._faults.fault(request_id, error)
-                    replayed = True
-                    self._replayed(index)
-                except LaneError as error:
-                    self._fall_back(str(error))
+            answer = lane.send(index, request_id)
+            if answer is not None:
+                return await answer
+        except DeadConnectionError as error:
+            self._replayed(index)
+            return await self._query(index, request_id, context, error.until, replayed=True)
         except asyncio.CancelledError:
-            if not self._attempts.expired(task):
-                raise
-            return self._faults.fault(request_id, TimeoutError())
+            lane.close_cancelled()
+            raise
         except Exception as error:  # noqa: BLE001 - the one boundary of a query
             return self._faults.fault(request_id, error)
-        finally:
-            self._attempts.end(task)
+        until = self._loop.time() + self._settings.attempt_timeout
+        return await self._query(index, request_id, context, until)
+
+    async def _query(
+        self,
+        index: int,
+        request_id: str,
+        context: Context | None,
+        until: float,
+        *,
+        replayed: bool = False,
+    ) -> Outcome:
+        """Send a query, which is over by `until`.
+
+        1. A reused connection died before the answer: it is sent again at once, but once.
+        2. The lane cannot be used here: the plain one is, from now on.
+        3. Anything else: no answer came.
+        """
+        while True:
+            try:
+                return await self._lane.post(index, request_id, context, until)
+            except DeadConnectionError as error:
+                if replayed:
+                    return self._faults.fault(request_id, error)
+                replayed = True
+                self._replayed(index)
+            except LaneError as error:
+                self._fall_back(str(error))
+            except Exception as error:  # noqa: BLE001 - as in `query`
+                return self._faults.fault(request_id, error)
 
     async def close(self) -> None:
         """Close every connection."""
-        self._attempts.close()
         for lane in self._lanes:
             lane.close()
         for session in self._sessions:
@@ -120,13 +136,20 @@ class Transport:
             lane: Lane = Wires(
                 self._connector,
                 self._posts,
+                self._read,
                 timeout=self._timeout,
+                attempt_timeout=self._settings.attempt_timeout,
                 max_body=max_body,
                 watcher=lambda: None if forced else watcher(self._sessions),
             )
         else:
             self._name, self._reason = "plain", why_plain
-            lane = PlainLane(self._posts, max_body=max_body)
+            lane = PlainLane(
+                self._posts,
+                self._read,
+                max_body=max_body,
+                watcher=lambda: watcher(self._sessions),
+            )
         self._lane = lane
         self._lanes.append(lane)
         level = logging.WARNING if forced and why_plain else logging.DEBUG
@@ -156,27 +179,16 @@ class Transport:
             proxy=self._settings.proxy,
         )
 
-    def _outcome(self, request_id: str, response: Response) -> Answer | Fault:
-        status, body = response.status, response.body
+    def _read(
+        self, request_id: str, status: int, headers: Mapping[str, str], body: bytes
+    ) -> Outcome:
         if len(body) > self._settings.max_body:
             if status < HTTPStatus.MULTIPLE_CHOICES:
-                response.release(reusable=False)
                 return self._too_large(request_id, status)
             body = body[: self._settings.max_body]
-        outcome = read_answer(
-            request_id,
-            status,
-            response.headers,
-            body,
-            secrets=self._secrets,
-        )
-        if isinstance(outcome, Answer):
-            response.release(reusable=True)
-            return outcome
-        response.release(reusable=not outcome.foreign)
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._settings.proxy:
             return self._faults.refused_by_proxy(request_id, status)
-        return outcome
+        return read_answer(request_id, status, headers, body, secrets=self._secrets)
 
     def _too_large(self, request_id: str, status: int) -> Fault:
         error = InvalidResponseError(

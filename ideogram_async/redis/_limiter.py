@@ -221,6 +221,7 @@ class RedisLimiter:
         if self._is_running:
             raise RuntimeError("this RedisLimiter belongs to another client: make one for each")
         self._is_running, self._look = True, asyncio.Event()
+        task = asyncio.current_task()
         link = Link(self._redis, f"{self._name}:{{{budget}}}")
         if self._schedule is not None:
             self._schedule.on_sample = self._add_sample
@@ -230,15 +231,23 @@ class RedisLimiter:
                     await self._stay(link)
                 except* (RedisError, OSError, TimeoutError) as errors:
                     self._lose(errors.exceptions[0])
+                if task is not None and task.cancelling():  # as Redis failed, which hid it
+                    raise asyncio.CancelledError
                 await anyio.sleep(RETRY_SECONDS)
         finally:
-            with anyio.move_on_after(LEAVE_SECONDS, shield=True):
-                await self._leave(link)
-            if self._schedule is not None:
-                self._schedule.on_sample = None
-            self._share, self._prospect = 0.0, 1.0
-            self._is_running, self._is_away, self._leads = False, None, False
-            self._found.forget()
+            try:
+                with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+                    await self._leave(link)
+            finally:  # also where a second cancellation comes meanwhile
+                self._forget()
+
+    def _forget(self) -> None:
+        """Be as new: another client may use it."""
+        if self._schedule is not None:
+            self._schedule.on_sample = None
+        self._share, self._prospect = 0.0, 1.0
+        self._is_running, self._is_away, self._leads = False, None, False
+        self._found.forget()
 
     async def _stay(self, link: Link) -> None:
         """Report again and again, and hear the news, until Redis fails."""

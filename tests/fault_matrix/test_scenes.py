@@ -21,6 +21,7 @@ SHOWN = [
     "hiccup/302/2",
     "limit/two-ids",
     "absent/refused/50/run",
+    "absent/silent/1/run",
     "absent/no-name/1",
 ]
 

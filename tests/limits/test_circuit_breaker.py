@@ -11,7 +11,7 @@ def test_an_answer_to_a_newcomer_opens_the_session_at_once() -> None:
     breaker.failed(0.0, 0.1, is_row=True, is_probe=False)
     assert breaker.probing
     assert breaker.open_until > 5.0
-    breaker.sent_newcomer(0.3)
+    breaker.newcomers.sent(0.3)
     assert breaker.succeeded(0.3)
     assert not breaker.probing
     assert breaker.open_until < 0.3

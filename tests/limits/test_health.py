@@ -224,6 +224,39 @@ async def test_an_id_that_comes_due_later_is_a_probe_of_its_own() -> None:
         sick.cancel()
 
 
+async def test_known_ids_that_turn_sick_do_not_slow_the_others() -> None:
+    """Half of the ids are refused from some moment on: the others are asked as often as before."""
+    async with (
+        Gateway(latency=0.1) as gateway,
+        IdeogramClient(gateway.url, schedule=FixedInterval(1.0)) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(40)]
+        sick = set(ids[::2])
+        async with client.as_completed(ids, deadline=None):
+            await anyio.sleep(10)
+            gateway.on_query = lambda query: Reply(429) if query.request_id in sick else None
+            await anyio.sleep(30)
+            seen = [one for one in gateway.queries if one.at >= 20.0 and one.status == 200]
+    assert len(seen) >= 0.9 * 20 * 20
+
+
+async def test_new_ids_are_asked_beside_a_hold_that_new_ids_caused() -> None:
+    """90 sick ids beside 10 that are done: no id is ever known, yet no limit is made of that."""
+    async with Gateway(latency=0.1) as gateway, IdeogramClient(gateway.url) as client:
+        sick = [gateway.submit() for _ in range(90)]
+        sound = [gateway.submit(duration=0) for _ in range(10)]
+        gateway.on_query = lambda query: Reply(429) if query.request_id in sick else None
+        random.seed(1)
+        ended = []
+        with anyio.fail_after(120):
+            async with client.as_completed([*sick, *sound]) as run:
+                async for request in run:
+                    ended.append(request.request_id)
+                    if len(ended) == len(sound):
+                        break
+    assert sorted(ended) == sorted(sound)
+
+
 async def test_a_hold_that_outlasts_a_call_in_line_ends_it_at_once() -> None:
     """A call for one answer, in line for the only place, hears of the hold as soon as it begins."""
     async with (
@@ -335,9 +368,9 @@ def test_ids_that_were_never_asked_are_probes_of_their_own() -> None:
     assert breaker.probing
     sent: list[float] = []
     while len(sent) < NEWCOMER_PROBES + 3:
-        now = breaker.newcomer_at
+        now = breaker.newcomers.next_at
         sent.append(now)
-        breaker.sent_newcomer(now)
+        breaker.newcomers.sent(now)
         _fail(breaker, now, newcomer=True)
     gaps = [later - earlier for earlier, later in pairwise(sent)]
     assert gaps[: NEWCOMER_PROBES - 1] == pytest.approx([NEWCOMER_SECONDS] * (NEWCOMER_PROBES - 1))

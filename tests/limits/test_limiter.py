@@ -113,6 +113,26 @@ async def test_a_limiters_task_lives_as_long_as_the_client(
     assert "no permits today" in caplog.text
 
 
+class Failing(Refilled):
+    """A limiter whose task fails as it is cancelled."""
+
+    async def run(self, _: str) -> None:
+        """Wait, and hide the cancellation by an error."""
+        try:
+            await asyncio.sleep(math.inf)
+        except asyncio.CancelledError:
+            raise OSError("no permits any more") from None
+
+
+async def test_a_limiters_task_that_fails_at_the_end() -> None:
+    """It delays the end of the client by nothing."""
+    async with Gateway() as gateway:
+        async with IdeogramClient(gateway.url, limiter=Failing()):
+            await asyncio.sleep(1)
+            begun = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - begun < 0.1
+
+
 def test_a_budget_has_a_name_that_shows_no_key() -> None:
     """Clients with the same keys, in any order, name the same budget; others name another one."""
     one, two = Credential(token="key-1"), Credential(access_token="key-2")

@@ -17,7 +17,7 @@ from ideogram_async._polling.attribution import (
     NEWCOMERS_IN_A_ROW,
     PASSING_SECONDS,
     REFUSALS_FORGIVEN,
-    REFUSALS_WITHOUT_DOUBT,
+    REFUSALS_MISSED,
     Evidence,
     FaultHistory,
     Scope,
@@ -177,21 +177,27 @@ def test_refusals_that_are_forgiven(case: Case) -> None:
 
 def test_refusals_of_new_ids_that_known_ones_are_spared(case: Case) -> None:
     """Where new ids are refused and known ones are not, often enough, it is the new ids' own."""
-    case.good(REFUSALS_FORGIVEN, is_known=True)
+    assert case.fault(FaultKind.THROTTLED, is_known=True) is Scope.LIMIT
+    case.good(2 * REFUSALS_MISSED, is_known=True)
+    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT, "one tells little"
+    for _ in range(2 * REFUSALS_FORGIVEN):
+        case.good(REFUSALS_MISSED, is_known=True)
+        case.fault(FaultKind.THROTTLED, has_known=True)
+    assert not case.evidence.of(0).spares_known, "each time it was counted anew"
+    case.good(GOOD_ANSWERS_WITHOUT_DOUBT, is_known=True)
     for _ in range(2 * REFUSALS_FORGIVEN):
         assert case.fault(FaultKind.THROTTLED) is Scope.ID
+    assert case.evidence.of(0).spares_known
     assert case.fault(FaultKind.THROTTLED, is_known=True) is Scope.LIMIT
     assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
 
 
 def test_known_ids_are_asked_in_doubt(case: Case) -> None:
-    """New ids' refusals that may be the rate's are checked by known ids, a dozen at most."""
-    for _ in range(REFUSALS_FORGIVEN - REFUSALS_WITHOUT_DOUBT):
-        assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
-    assert not case.evidence.is_in_doubt
+    """A new id's refusal that may be the rate's is checked by known ids, a dozen at most."""
     assert case.fault(FaultKind.THROTTLED) is Scope.ID
     assert not case.evidence.is_in_doubt, "there is no known id"
-    assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
+    for _ in range(2 * REFUSALS_FORGIVEN):
+        assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
     for _ in range(KNOWN_ASKED_IN_DOUBT):
         assert case.evidence.is_in_doubt
         case.good(is_known=True)
@@ -199,9 +205,8 @@ def test_known_ids_are_asked_in_doubt(case: Case) -> None:
 
 
 def test_a_known_id_that_is_refused_ends_the_doubt(case: Case) -> None:
-    """It is a limit: known ids need not be asked out of turn, until many answers were good."""
-    for _ in range(2 * REFUSALS_FORGIVEN):
-        assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
+    """It is a limit, which refuses new ids, too, until many answers were good."""
+    assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
     assert case.evidence.is_in_doubt
     assert case.fault(FaultKind.THROTTLED, is_known=True) is Scope.LIMIT
     assert not case.evidence.is_in_doubt
@@ -210,6 +215,24 @@ def test_a_known_id_that_is_refused_ends_the_doubt(case: Case) -> None:
     case.good(GOOD_ANSWERS_WITHOUT_DOUBT)
     assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
     assert case.evidence.is_in_doubt
+
+
+def test_known_ids_are_asked_where_others_may_have_turned_sick(case: Case) -> None:
+    """From the second on, a known id's refusal is checked by three known ids for each before it."""
+    of_key = case.evidence.of(0)
+    for others in range(3):
+        case.fault(FaultKind.THROTTLED, is_known=True)
+        of_key.disputed()
+        assert of_key.doubt == GOOD_PER_COUNTED_FAULT * others
+    of_key.counted = 3
+    of_key.acquitted()
+    assert of_key.counted == 2
+    of_key.disputed()
+    assert of_key.doubt == GOOD_PER_COUNTED_FAULT * 2
+    of_key.confirmed()
+    assert not case.evidence.is_in_doubt
+    of_key.disputed()
+    assert not case.evidence.is_in_doubt
 
 
 def test_what_may_pass(case: Case) -> None:

@@ -106,3 +106,23 @@ def test_many_waits_for_one_id_cost_no_square() -> None:
     """Eight times as many callers of one id cost some eight times as much, not 64 times."""
     cost = min(_cpu_seconds(4_000) for _ in range(3))
     assert cost < 24 * min(_cpu_seconds(500) for _ in range(5))
+
+
+def test_a_batch_is_in_line_from_its_submission_on() -> None:
+    """Under a rate, ids of which none was asked are in line a sweep from now, not their release.
+
+    Beside ids that were asked, a new one is in line some sweep after its release, as they are.
+    """
+    registry = JobRegistry(SessionPool(settled(token="key", max_rate=10.0)), SELDOM)
+    run: Any = _Wait()
+    run.urgent = False
+    registry.subscribers.add(run)
+    for i in range(20):
+        registry.subscribe(run, str(i), 0.0, just_submitted=True)
+    batch = registry.queue.jobs_of(run)
+    assert [job.order for job in batch] == pytest.approx([i / 10 for i in range(20)], abs=0.12)
+    assert all(job.release > 60 for job in batch)
+    registry._unasked = 0
+    registry.subscribe(run, "late", 100.0, just_submitted=True)
+    late = next(job for job in registry.queue.jobs_of(run) if job.request_id == "late")
+    assert late.order == pytest.approx(102 + 500 * 20 / 21, abs=0.5)

@@ -120,7 +120,8 @@ def test_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
     throughput.main(["--profile", "retrieve_many", "--queries", "70"])
     shares = capsys.readouterr().out.split("\n\n")[1:]
     assert [share.split(":")[0] for share in shares] == list(profile.OWNERS)
-    found = ("streams.py", "base_events.py", "dispatcher.py", "msgspec", "")
+    # aiohttp has no part in an answer of the usual form.
+    found = ("", "base_events.py", "dispatcher.py", "msgspec", "")
     assert all(name in share for name, share in zip(found, shares, strict=True))
 
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from typing import Self
+from typing import Self, cast
 
 import anyio
 
@@ -93,15 +93,14 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet, if so told, then wait for queries."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is of another class
         # Else a second small write waits for real time: 40 ms, until the first is acknowledged.
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server.connections.append(self)
         self.number = len(self._server.connections)
         if self._server.greeting:
-            transport.write(self._server.greeting)
+            self._transport.write(self._server.greeting)
         self._player = self._loop.create_task(self._play_all())
 
     def data_received(self, data: bytes) -> None:

@@ -15,7 +15,8 @@ import anyio
 import pytest
 
 from ideogram_async import IdeogramClient
-from ideogram_async._transport import choice, wires
+from ideogram_async._transport import answer_reader, choice
+from ideogram_async._transport.connection import Wire
 from tests.support.lanes import on_fast_lane
 from tests.support.raw_server import RawServer
 from tests.support.transports import percentage_of, sending
@@ -140,8 +141,8 @@ async def _connect(_: object, __: object) -> None:
 
 
 _UNKNOWN: dict[str, tuple[object, str, object]] = {
-    "no parser": (wires, "_Parser", None),
-    "a parser that does not stop": (wires, "_Parser", _Deaf),
+    "no parser": (answer_reader, "_Parser", None),
+    "a parser that does not stop": (answer_reader, "_Parser", _Deaf),
     "a parser in Python": (aiohttp.http, "HttpResponseParser", _Deaf),
     "other arguments": (aiohttp.BaseConnector, "connect", _connect),
     "no protocol": (aiohttp.connector.Connection, "protocol", None),
@@ -185,7 +186,7 @@ async def test_a_loop_whose_transports_keep_their_protocol(
     real = transports.set_protocol
 
     def set_protocol(transport: Any, protocol: asyncio.BaseProtocol) -> None:
-        if isinstance(protocol, wires.Wire):
+        if isinstance(protocol, Wire):
             raise error
         real(transport, protocol)
 
@@ -256,6 +257,27 @@ async def test_each_query_is_traced_in_the_context_of_its_caller(
         assert len(server.queries) == 9
         for query in server.queries:
             assert query.headers("X-Caller") == [query.request_id.partition("-")[0]]
+
+
+async def test_whoever_comes_later_sees_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the plain lane queries run in their callers' contexts once somebody watches aiohttp."""
+    caller, seen = ContextVar("caller", default="nobody"), []
+    request = aiohttp.ClientSession._request
+
+    async def watched(*args: Any, **settings: Any) -> aiohttp.ClientResponse:
+        seen.append(caller.get())
+        return await request(*args, **settings)
+
+    async with RawServer() as server, sending(server.url, fast_lane=False) as transport:
+        caller.set("the owner")
+        context = copy_context()
+        caller.set("a worker")
+        await transport.query(0, "one", context)
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", watched)
+        await anyio.sleep(1.1)
+        for name in ("two", "three"):
+            await transport.query(0, name, context)
+    assert seen == ["the owner"] * 2
 
 
 async def test_opentelemetry() -> None:

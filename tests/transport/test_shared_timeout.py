@@ -11,9 +11,9 @@ from ideogram_async._transport.shared_timeout import SharedTimeout
 pytestmark = pytest.mark.anyio
 
 
-async def _attempt(attempts: SharedTimeout, seconds: float) -> str:
+async def _attempt(attempts: SharedTimeout, most: float, seconds: float) -> str:
     """Make an attempt as the transport makes one, and say how it ended."""
-    task = attempts.begin()
+    task = attempts.begin(asyncio.get_running_loop().time() + most)
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
@@ -27,12 +27,12 @@ async def _attempt(attempts: SharedTimeout, seconds: float) -> str:
 
 async def test_only_what_takes_too_long_is_ended() -> None:
     """Each attempt has its own time, though one timer serves them all."""
-    attempts, loop = SharedTimeout(10.0), asyncio.get_running_loop()
+    attempts, loop = SharedTimeout(), asyncio.get_running_loop()
     ended: dict[str, float] = {}
 
     async def run(name: str, begins: float, seconds: float, expected: str) -> None:
         await asyncio.sleep(begins)
-        assert await _attempt(attempts, seconds) == expected
+        assert await _attempt(attempts, 10, seconds) == expected
         ended[name] = loop.time()
 
     async with asyncio.TaskGroup() as group:
@@ -45,8 +45,8 @@ async def test_only_what_takes_too_long_is_ended() -> None:
 
 async def test_a_worker_goes_on_after_a_late_attempt() -> None:
     """What expired leaves no cancellation behind: the same task makes the next attempt."""
-    attempts = SharedTimeout(1.0)
-    assert [await _attempt(attempts, n) for n in (5, 0.5, 5)] == ["late", "in time", "late"]
+    attempts = SharedTimeout()
+    assert [await _attempt(attempts, 1, n) for n in (5, 0.5, 5)] == ["late", "in time", "late"]
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -55,12 +55,12 @@ async def test_a_worker_goes_on_after_a_late_attempt() -> None:
 @pytest.mark.parametrize("first", ["the caller", "the time"])
 async def test_a_cancellation_at_the_same_moment_goes_on(first: str) -> None:
     """A caller's cancellation is never taken for the attempt's time, whichever comes first."""
-    attempts, loop = SharedTimeout(1.0), asyncio.get_running_loop()
+    attempts, loop = SharedTimeout(), asyncio.get_running_loop()
     begin = asyncio.Event()
 
     async def attempt() -> str:
         await begin.wait()
-        return await _attempt(attempts, 5)
+        return await _attempt(attempts, 1, 5)
 
     task = loop.create_task(attempt())
     if first == "the caller":
@@ -76,8 +76,8 @@ async def test_a_cancellation_at_the_same_moment_goes_on(first: str) -> None:
 
 async def test_a_swallowed_cancellation_does_not_linger() -> None:
     """Where code below swallows the cancellation the attempt's end takes it back."""
-    attempts = SharedTimeout(1.0)
-    task = attempts.begin()
+    attempts = SharedTimeout()
+    task = attempts.begin(1.0)
     try:
         await asyncio.sleep(5)
     except asyncio.CancelledError:
@@ -89,8 +89,8 @@ async def test_a_swallowed_cancellation_does_not_linger() -> None:
 
 async def test_no_timer_is_left() -> None:
     """Closed, nothing looks at attempts any more."""
-    attempts = SharedTimeout(1.0)
-    task = attempts.begin()
+    attempts = SharedTimeout()
+    task = attempts.begin(1.0)
     attempts.close()
     await asyncio.sleep(5)
     attempts.end(task)

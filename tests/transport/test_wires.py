@@ -10,7 +10,7 @@ import pytest
 
 from ideogram_async import Credential
 from ideogram_async._protocol.outcome import Fault
-from ideogram_async._transport.wires import Wire
+from ideogram_async._transport.connection import Wire
 from tests.support.lanes import on_fast_lane
 from tests.support.raw_server import End, RawServer
 from tests.support.transports import percentage_of, sending
@@ -81,7 +81,10 @@ async def test_each_key_on_every_connection() -> None:
 async def test_first_in_first_out() -> None:
     """The connection that has been idle for longest is used next, so that none grows stale."""
     async with RawServer() as server, sending(server.url) as transport:
-        server.default = lambda query: [0.1, server.answer(query.request_id)]
+        server.default = lambda query: [
+            0.1 * query.connection.number,
+            server.answer(query.request_id),
+        ]
         async with asyncio.TaskGroup() as tasks:
             for number in range(3):
                 tasks.create_task(percentage_of(transport, f"id-{number}"))
