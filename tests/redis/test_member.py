@@ -85,6 +85,7 @@ def test_who_joins_late_takes_over_what_was_found() -> None:
     told = FleetRate(5.0)
     told.feed(reply(rate=5.0, source="none"), 0.0)
     assert (told.decision(0.0).rate, told.decision(0.0).source) == (5.0, "none")
+    assert told._limiter.rate == math.inf  # nothing was found: a cut begins at what is measured
 
 
 def test_a_refusal_while_redis_is_away_changes_the_pace_alone() -> None:
