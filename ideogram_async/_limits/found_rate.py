@@ -39,7 +39,7 @@ TRIAL_RATE, TRIAL_SECONDS = 0.85, 8.0
 FEWEST_TRIAL_QUERIES, MOST_TRIAL_QUERIES = 25, 120
 """A trial: for so many seconds, and so many queries, this part of the accepted rate goes out. A
 limit of this client's own refuses none of them; chance does, and a limit that others use, too."""
-FAILED_TRIALS, FAILED_TRIALS_AT_LIMIT, PASSED_TRIAL = 2.0, 4.0, 0.3
+FAILED_TRIALS, FAILED_TRIALS_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
 """Failed trials that tell of chance; where a limit has shown others may use it, which must not be
 taken for chance. A trial that passes counts against 0.3 failed ones."""
 LIMIT_SHARE, LIMIT_REFUSALS = 0.25, 2
