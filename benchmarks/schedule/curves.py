@@ -2,7 +2,8 @@
 
 A simulation of the library's own schedules, without HTTP, with seeds on which they were not tuned.
 The lag is the time from a request's completion to the answer that shows it. The best fixed interval
-is the best in hindsight: the one with the same mean lag.
+is the best in hindsight: the one with the same mean lag. Beside it stand a policy that knows the
+laws of the jobs, and a reference that is told more than an answer tells.
 
 About bias. For the adaptive schedule: its law is lognormal, and so are the jobs' runs. Against it:
 queues of which it knows nothing, an overload that grows while it learns, misleading progress, and
@@ -14,6 +15,7 @@ Writes `schedule.json`, and `schedule.png` where matplotlib is installed.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -26,7 +28,8 @@ from benchmarks._report import argument_parser, report, say, write
 from benchmarks._report import figure as new_figure
 from benchmarks.schedule.goals import Evidence, judge
 from benchmarks.schedule.informed import poll_informed
-from benchmarks.schedule.simulation import Curve, optimum, poll_blindly, simulate
+from benchmarks.schedule.optimistic import plan
+from benchmarks.schedule.simulation import Curve, always, optimum, poll_blindly, simulate
 from benchmarks.schedule.workloads import DURATION_LAW, PROGRESS, WORKLOADS, workload
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
 
@@ -51,10 +54,6 @@ OTHERS: dict[str, Delay] = {
 }
 
 
-def _always(interval: float) -> Delay:
-    return lambda _n, _rng: interval
-
-
 class Point(msgspec.Struct, frozen=True):
     """The cost of one policy on one workload."""
 
@@ -76,7 +75,7 @@ def blind(task: tuple[str, int, int]) -> list[Point]:
     name, seed, n = task
     work = workload(name, seed, n)
     policies: list[tuple[str, float | None, Delay]]
-    policies = [("fixed", interval, _always(interval)) for interval in FIXED]
+    policies = [("fixed", interval, always(interval)) for interval in FIXED]
     policies += [(policy, None, delay) for policy, delay in OTHERS.items()]
     points = []
     for policy, setting, delay in policies:
@@ -106,6 +105,15 @@ def informed(task: tuple[str, int, int]) -> list[Point]:
     ]
 
 
+def optimistic(name: str) -> list[Point]:
+    """Return the reference that is told more than an answer tells, on linear progress."""
+    costs = [(price, plan(name, price)) for price in PRICES]
+    return [
+        Point("optimistic", price, name, "linear", 0, lag, math.nan, polls)
+        for price, (lag, polls) in costs
+    ]
+
+
 def _figures(cost: Outcome) -> tuple[float, float, float]:
     return cost.mean_lag, cost.percentile(0.95), cost.mean_polls
 
@@ -121,6 +129,7 @@ def measure(seeds: Sequence[int], n: int, processes: int) -> list[Point]:
             *pool.map(blind, plain),
             *pool.map(adaptive, by_progress),
             *pool.map(informed, [(name, seed, n // 5) for name in DURATION_LAW for seed in seeds]),
+            *pool.map(optimistic, DURATION_LAW),
         ]
     return [point for part in parts for point in part]
 
@@ -135,6 +144,14 @@ def table(points: Sequence[Point]) -> Iterator[str]:
             for lag, polls in reversed(_curve(points, "ours", name, kind).points):
                 cells.append(f"{polls:5.1f} at {lag:4.2f} s ({polls / fixed.polls(lag):4.2f})")
             yield f"  {name}  " + " · ".join(reversed(cells))
+    yield "\nLinear progress, by price: J = lag + price x queries, and x that of who knows more"
+    for name in DURATION_LAW:
+        costs = [_costs_of(points, policy, name) for policy in ("ours", "informed", "optimistic")]
+        cells = [
+            f"{ours:5.3f} ({ours / informed:4.2f} x the laws', {ours / most:4.2f} x optimistic)"
+            for ours, informed, most in zip(*costs, strict=True)
+        ]
+        yield f"  {name}  " + " · ".join(cells)
     yield "\nThe policies that use no answer: queries at a mean lag (x the best fixed interval's)"
     for name in WORKLOADS:
         fixed = _curve(points, "fixed", name, "any")
@@ -142,6 +159,16 @@ def table(points: Sequence[Point]) -> Iterator[str]:
             lag, polls = _curve(points, policy, name, "any").points[0]
             ratio = polls / fixed.polls(lag)
             yield f"  {name}  {policy:22} {polls:6.1f} at {lag:5.2f} s ({ratio:4.2f})"
+
+
+def _costs_of(points: Sequence[Point], policy: str, name: str) -> list[float]:
+    """Return J on linear progress, at each price, over all seeds."""
+    key = (policy, name, "linear")
+    mine = [one for one in points if (one.policy, one.workload, one.progress) == key]
+    return [
+        fmean(one.lag + price * one.polls for one in mine if one.setting == price)
+        for price in PRICES
+    ]
 
 
 def _curve(points: Sequence[Point], policy: str, name: str, kind: str) -> Curve:
@@ -174,8 +201,12 @@ def _panel(ax: Any, points: Sequence[Point], name: str, kind: str) -> None:
     for label, policy, shown, style in lines:
         ax.plot(*zip(*_curve(points, policy, name, shown).points, strict=True), style, label=label)
     if kind == "linear" and name in DURATION_LAW:
-        points_known = _curve(points, "informed", name, kind).points
-        ax.plot(*zip(*points_known, strict=True), "k--", label="knows the laws")
+        for policy, style, label in (
+            ("informed", "k--", "knows the laws"),
+            ("optimistic", "k:", "optimistic reference"),
+        ):
+            known = _curve(points, policy, name, kind).points
+            ax.plot(*zip(*known, strict=True), style, label=label)
     if kind == "absent" and name in DURATION_LAW:
         bound = optimum(name, BOUND_PRICES).points
         ax.plot(*zip(*bound, strict=True), "k--", label="Barlow-Proschan bound")
@@ -229,16 +260,11 @@ def _worst_p95(points: Sequence[Point]) -> list[tuple[float, float, float]]:
 
 def _by_informed(points: Sequence[Point]) -> dict[str, float]:
     """Return J = lag + price x queries at the default price, by that of the informed policy."""
-    cost = {}
-    for policy in ("ours", "informed"):
-        for name in DURATION_LAW:
-            key = (policy, name, "linear", DEFAULT_PRICE)
-            cost[policy, name] = fmean(
-                point.lag + DEFAULT_PRICE * point.polls
-                for point in points
-                if (point.policy, point.workload, point.progress, point.setting) == key
-            )
-    return {name: cost["ours", name] / cost["informed", name] for name in DURATION_LAW}
+    place = PRICES.index(DEFAULT_PRICE)
+    return {
+        name: _costs_of(points, "ours", name)[place] / _costs_of(points, "informed", name)[place]
+        for name in DURATION_LAW
+    }
 
 
 if __name__ == "__main__":

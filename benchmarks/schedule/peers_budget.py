@@ -152,14 +152,14 @@ ROWS: dict[str, tuple[Run, dict[str, float]]] = {
 def main() -> None:
     """Run every row with each seed, and print the means beside their goals."""
     parser = argument_parser(__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 1 to N (default 5)")
+    parser.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
+    parser.add_argument("--first", type=int, default=1, help="the first seed (default 1)")
     parser.add_argument("--only", help="run one row")
     arguments = parser.parse_args()
     for name, (run, goals) in ROWS.items():
         if arguments.only in {None, name}:
-            outcomes = [
-                run_in_virtual_time(run, seed).figures for seed in range(1, arguments.seeds + 1)
-            ]
+            seeds = range(arguments.first, arguments.first + arguments.seeds)
+            outcomes = [run_in_virtual_time(run, seed).figures for seed in seeds]
             print_row(name, outcomes, goals)
 
 

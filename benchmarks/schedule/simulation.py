@@ -137,6 +137,11 @@ def simulate(
     return simulation.run(taken, just_submitted=resumed is None, clock=clock)
 
 
+def always(interval: float) -> Callable[[int, random.Random], float]:
+    """Return the delay of a fixed interval."""
+    return lambda _n, _rng: interval
+
+
 def poll_blindly(work: Workload, delay: Callable[[int, random.Random], float]) -> Outcome:
     """Poll with delays that depend on the number of queries so far, and on no answer."""
     rng = random.Random(f"blind {work.name} {work.seed}")
@@ -188,14 +193,24 @@ def optimum(name: str, prices: Sequence[float]) -> Curve:
     return Curve(_plan(alive, inside, grid, price) for price in prices)
 
 
-def _law(name: str, grid: float) -> tuple[list[float], list[float]]:
+def waiting_bound(name: str, queues: Sequence[float], price: float) -> tuple[float, float]:
+    """Return the mean lag and the queries of that schedule, over jobs of several mean queues."""
+    grid = DURATION_LAW[name][0] / 90
+    plans = [_plan(*_law(name, grid, queue), grid, price) for queue in queues]
+    lags, polls = zip(*plans, strict=True)
+    return sum(lags) / len(plans), sum(polls) / len(plans)
+
+
+def _law(
+    name: str, grid: float, queue: float = MEAN_QUEUE_SECONDS
+) -> tuple[list[float], list[float]]:
     """Return F̄ and its integral on the grid, for a lognormal run after an exponential queue.
 
     For a sum with an exponential, F̄' = -(F̄ - F̄_run)/queue. Each step is exact for a constant F̄_run.
     """
     median, sigma = DURATION_LAW[name]
-    size = int(median * math.exp(4.5 * sigma) / grid)
-    keep = math.exp(-grid / MEAN_QUEUE_SECONDS)
+    size = int((median * math.exp(4.5 * sigma) + 6 * (queue - MEAN_QUEUE_SECONDS)) / grid)
+    keep = math.exp(-grid / queue)
     alive, inside = [1.0], [0.0]
     for i in range(size):
         z = math.log((i + 0.5) * grid / median) / sigma

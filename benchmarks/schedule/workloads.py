@@ -63,11 +63,15 @@ def workload(name: str, seed: int, n: int) -> Workload:
     return Workload(name, seed, tuple(jobs))
 
 
+def overload_queue(at: float) -> float:
+    """Return the mean seconds in the queue of a job that is submitted at a moment of workload E."""
+    wave = 1 - math.cos(2 * math.pi * at / OVERLOAD_PERIOD_SECONDS)
+    return MEAN_QUEUE_SECONDS + 29.0 * wave
+
+
 def _job(name: str, at: float, rng: random.Random) -> SimulatedJob:
     kind = rng.choice("ABC") if name == "D" else "B" if name == "E" else name
-    queue = MEAN_QUEUE_SECONDS
-    if name == "E":
-        queue += 29.0 * (1 - math.cos(2 * math.pi * at / OVERLOAD_PERIOD_SECONDS))
+    queue = overload_queue(at) if name == "E" else MEAN_QUEUE_SECONDS
     median, sigma = DURATION_LAW[kind]
     return SimulatedJob(
         submitted=at,

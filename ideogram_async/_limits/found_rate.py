@@ -39,7 +39,7 @@ TRIAL_RATE, TRIAL_SECONDS = 0.85, 8.0
 FEWEST_TRIAL_QUERIES, MOST_TRIAL_QUERIES = 25, 120
 """A trial: for so many seconds, and so many queries, this part of the accepted rate goes out. A
 limit of this client's own refuses none of them; chance does, and a limit that others use, too."""
-FAILED_TRIALS, FAILED_TRIALS_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
+FAILED_TRIALS, FAILED_TRIALS_AT_LIMIT, PASSED_TRIAL = 2.0, 4.0, 0.3
 """Failed trials that tell of chance; where a limit has shown others may use it, which must not be
 taken for chance. A trial that passes counts against 0.3 failed ones."""
 LIMIT_SHARE, LIMIT_REFUSALS = 0.25, 2
@@ -49,13 +49,13 @@ CHANGED_SHARE, STEADY_GROWTH_SECONDS = 0.15, 6.0
 many seconds, is tried."""
 STALE_QUERIES = 30
 """Queries' time after which a measurement of too few is begun anew."""
-GIVEN_BACK = 1.3
-"""The rate, by the safe one, up to which a cut is taken back."""
+GIVEN_BACK, GIVEN_BACK_AT_LIMIT = 1.6, 1.3
+"""The rate, by the safe one, up to which a cut is taken back; less where a limit has shown."""
 CHANCE_SECONDS = 5.0
 """Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
-GROWTH, GROWTH_SECONDS = 0.004, 3.0
+GROWTH, CHANCE_GROWTH, GROWTH_SECONDS = 0.004, 0.02, 3.0
 """While a due query waits the rate grows by 0.004 · (1 + g / 3 s) per second, g: such seconds since
-the last cut."""
+the last cut; by 0.02 · … where refusals by chance are known."""
 GROWTH_PER_QUERY, QUIET_SECONDS, MOST_GROWTH_PER_QUERY = 0.05, 6.0, 0.2
 """Seconds of growth that one query may bring, times 1 + (g / 6 s)², at most 0.2: a slow limit shows
 late, and the clients of one limit are refused the less, the more slowly each of them grows."""
@@ -259,7 +259,7 @@ class FoundRate:
             self._rate_in_doubt = self._rate, self._source
 
     def confirm(self) -> None:
-        """Record that a refusal was no fault of the id: a cut since the doubt began stays."""
+        """Record that a refusal was no fault of the id: what was cut in doubt stays."""
         self._rate_in_doubt = None
 
     def withdraw(self, now: float) -> None:
@@ -285,7 +285,8 @@ class FoundRate:
     def _fails_often(self) -> bool:
         """Record a trial that failed; return whether chance must be the reason."""
         self._failed_trials += 1
-        if self._cut_refused > LIMIT_SHARE * (self._cut_refused + self._cut_accepted):
+        queries = self._cut_refused + self._cut_accepted
+        if self._cut_refused > LIMIT_SHARE * max(queries, MEASURED_QUERIES):
             self._limit_shown = True
         if self._failed_trials < (FAILED_TRIALS_AT_LIMIT if self._limit_shown else FAILED_TRIALS):
             return False
@@ -294,7 +295,7 @@ class FoundRate:
 
     def _take_cut_back(self) -> None:
         self._source, self._trial = self._source_before, 0
-        most = GIVEN_BACK * self._safe if self._limit_shown else math.inf
+        most = (GIVEN_BACK_AT_LIMIT if self._limit_shown else GIVEN_BACK) * self._safe
         self._rate = max(self._rate, min(self._rate_before, most))
         self._rate_before = 0.0
 
@@ -333,9 +334,10 @@ class FoundRate:
 
     def _cut(self, now: float) -> None:
         before = self._rate
-        if self._closed >= LIMIT_REFUSALS:
+        if self._closed >= LIMIT_REFUSALS and (
+            not self.chance.is_known or self.chance.is_refuted()
+        ):
             self._limit_shown, self._failed_trials = True, 0.0
-            self.chance.is_known = False
         if not self._rate_before:
             self._rate_before, self._source_before = before, self._source
             self._cut_accepted = self._cut_refused = 0
@@ -389,6 +391,7 @@ class FoundRate:
         else:
             most = GROWTH_PER_QUERY * (1 + (grown / QUIET_SECONDS) ** 2)
             seconds = min(seconds, most, MOST_GROWTH_PER_QUERY)
-            growth = GROWTH * (1 + grown / GROWTH_SECONDS)
+            growth = CHANCE_GROWTH if self.chance.is_known else GROWTH
+            growth *= 1 + grown / GROWTH_SECONDS
         self._grown = grown + seconds
         self._rate = min(self._rate * (1 + growth * seconds), CEILING)

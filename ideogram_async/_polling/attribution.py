@@ -90,11 +90,12 @@ class KeyEvidence:
 
     __slots__ = (
         "_certain_until",
-        "_disputed",
+        "_counted_before",
         "_known_in_a_row",
         "_new_answered",
         "_new_refused",
         "counted",
+        "disputes",
         "doubt",
         "forgivable",
         "good",
@@ -113,8 +114,10 @@ class KeyEvidence:
         self.newcomers_in_a_row: int = 0
         self.doubt: int = 0
         """Known ids that should be asked before others, to learn whether they are refused, too."""
-        self._disputed = 0
+        self.disputes: int = 0
         """Refusals that were charged to the rate, and whose ids were not asked again."""
+        self._counted_before = 0
+        """Counted faults as of the first of them."""
         self._known_in_a_row = self._new_answered = self._new_refused = 0
         self._certain_until = 0
 
@@ -131,22 +134,23 @@ class KeyEvidence:
             self._new_answered += 1
 
     def disputed(self) -> None:
-        """Record that a known id's refusal holds the key: it, too, may have turned sick.
+        """Record that a known id's refusal holds the key once more: it may have turned sick.
 
-        Where others may have of late, known ids are asked next, so many that the next query for
-        each of these tells.
+        Known ids are asked next, so many that the next query for each refused one tells.
         """
-        self.doubt = GOOD_PER_COUNTED_FAULT * self._disputed
-        self._disputed += 1
+        if not self.disputes:
+            self._counted_before = self.counted
+        self.doubt = GOOD_PER_COUNTED_FAULT * max(self.counted - self._counted_before, 0)
+        self.disputes += 1
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
-        self._disputed = self.doubt = 0
+        self.disputes = self.doubt = 0
 
     def acquitted(self) -> None:
         """Record that an id's own refusals were charged to the rate."""
         self.counted -= 1
-        self._disputed = max(self._disputed - 1, 0)
+        self.disputes = max(self.disputes - 1, 0)
 
     def tells_apart(self, history: FaultHistory) -> bool:
         """Return whether the next fault of an id that failed with this key will be its own."""

@@ -309,6 +309,8 @@ class Dispatcher:
         evidence, job = self._evidence[session.index], None
         if evidence.doubt:
             job = self._registry.pop_answered_last() or queue.pop_known(now)
+        elif evidence.disputes:  # its next query tells whose fault it was
+            job = queue.pop_failed(now, partial(_is_told_apart, evidence, session.index))
         if job is None and evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
             job = queue.pop_newcomer(now)
         if job is not None:
@@ -330,6 +332,7 @@ class Dispatcher:
         return (
             history is not None
             and history.is_charged
+            and history.faults > 1
             and history.key == key
             and not evidence.tells_apart(history)
         )
@@ -424,3 +427,11 @@ class Dispatcher:
             f"no answer within {seconds:.1f} s, and other ids were due", request_id=job.request_id
         )
         return Fault(FaultKind.TIMEOUT, error)
+
+
+def _is_told_apart(evidence: KeyEvidence, key: int, job: Job) -> bool:
+    """Return whether a job's refusal was charged to the rate, and its next will be its own."""
+    history = job.fault_history
+    if history is None or history.key != key:
+        return False
+    return history.is_charged and evidence.tells_apart(history)

@@ -123,6 +123,12 @@ class JobQueue:
             return None
         return job
 
+    def pop_failed(self, now: float, may_go: Callable[[Job], bool]) -> Job | None:
+        """Remove and return the due job with faults that failed longest ago, of those that may."""
+        return self._troubled.pop_candidate(
+            now, lambda job: job.release if may_go(job) else math.inf
+        )
+
     def pop_newcomer(self, now: float) -> Job | None:
         """Remove and return a due id that was never asked, at a random place in the line."""
         return self._sound.pop_candidate(now, lambda job: 0.0 if job.stage == NEW else math.inf)

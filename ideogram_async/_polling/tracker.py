@@ -64,9 +64,6 @@ LAST_CALL_SECONDS = 30.0
 BODIES_KEPT = 100_000
 """Pending ids up to which each keeps its last body. Beyond it memory goes first: an id that is
 watched keeps a digest of its last record, and others nothing."""
-REFUSED_NEWCOMER_SECONDS = 3.0
-"""Seconds after which an id that was refused (429, 503) and never answered is asked again, at the
-soonest, while sound ids are pending: by then some of them will have shown whose fault it is."""
 FAILING_AT = 3
 """Faults of an id in a row at which the hooks are told."""
 
@@ -237,8 +234,8 @@ class JobTracker:
 
     def _clear_faults(self, job: Job, history: FaultHistory, session: KeySession) -> None:
         if history.is_charged:
-            session.confirmed()
-            self.evidence.of(session.index).confirmed()
+            self._pool.sessions[history.key].confirmed()
+            self.evidence.of(history.key).confirmed()
         if job.is_troubled and job.owner is not None:
             self.registry.failing -= 1
         refused = history.refusals or {}
@@ -305,7 +302,7 @@ class JobTracker:
             failure.history.is_charged = True
             is_known = failure.is_known
             holds = self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
-            if holds and is_known:
+            if holds and is_known and failure.history.faults:
                 self.evidence.of(session.index).disputed()
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:
@@ -401,9 +398,6 @@ class JobTracker:
             self._requeue(job, now)
             return
         delay, owner = _delay(scope, failure), job.owner
-        others = self.registry.pending > self.registry.failing
-        if failure.fault.kind is FaultKind.THROTTLED and not failure.is_known and others:
-            delay = max(delay, REFUSED_NEWCOMER_SECONDS)
         is_late = owner is not None and owner.is_one_shot and now + delay > owner.times_out_at
         if is_late and failure.fault.error.retry_after is not None:
             self._fail(job, failure.fault.error)

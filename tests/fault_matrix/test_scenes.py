@@ -9,7 +9,9 @@ from benchmarks.faults.scenes import SCENES
 SHOWN = [
     "beside/500/20/run/shuffled",
     "beside/429-wait/20/run/shuffled",
+    "beside/503-wait/80/waits/sick-first",
     "beside/drop/20/run/shuffled",
+    "beside-later/429/50/waits",
     "hung/50/15/run",
     "service/one-by-one/500/50",
     "stray/401/first",

@@ -311,3 +311,24 @@ def test_a_long_hold_does_not_sink_the_rate() -> None:
         limiter.sent(now)
         limiter.accepted(now, now)
     assert limiter.rate > 10
+
+
+@pytest.mark.parametrize("clients", [2, 4])
+def test_clients_at_one_limit_are_no_chance(clients: int) -> None:
+    """Clients that know nothing of each other slow down, and refuse each other few queries."""
+    random.seed(1)
+    bucket = TokenBucket(10, 10)
+    ones = [FoundRate() for _ in range(clients)]
+    accepted = refused = 0
+    while (now := min(max(one.opens_at(0.0), 1000.0) for one in ones)) < 1600.0:
+        one = min(ones, key=lambda one: one.opens_at(0.0))
+        one.wait(100)
+        one.sent(now)
+        if bucket.admit(now, None):
+            one.accepted(now, now)
+            accepted += 1
+        else:
+            one.refused(now, None, now)
+            refused += now > 1060
+    assert accepted >= 0.9 * 600 * 10
+    assert refused <= 0.03 * accepted

@@ -10,6 +10,8 @@ import gc
 import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -37,7 +39,7 @@ from ideogram_async import (
     WaitTimeout,
 )
 from ideogram_async._polling import registry
-from ideogram_async._polling.job import ORDINARY, Job
+from ideogram_async._polling.job import ANSWERED, ORDINARY, Job
 from ideogram_async._polling.registry import JobRegistry
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async.testing import Gateway, Reply, VirtualTimeLoop
@@ -459,3 +461,27 @@ async def test_a_failed_id_waits_until_its_next_fault_can_be_told_apart() -> Non
             assert not may_go(job)
             evidence.answered(0, 0.0, 0.0, is_known=True)
         assert may_go(job)
+
+
+@pytest.mark.anyio
+async def test_a_refusal_in_dispute_is_settled_before_others_are_asked() -> None:
+    """An id that was refused goes before due sound ones as soon as its next fault tells."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        queue, evidence = runtime.tracker.registry.queue, runtime.tracker.evidence.of(0)
+        pop = partial(runtime.dispatcher._pop, runtime._pool.sessions[0], 0.0)
+        run: Any = SimpleNamespace(urgent=True)
+        sound, refused = (
+            Job(0.0, name, 0, run, None, 0.0, ORDINARY, stage=ANSWERED)
+            for name in ("sound", "refused")
+        )
+        history = refused.history()
+        history.faults, history.is_charged = 1, True
+        queue.add(sound, 0.0)
+        queue.add(refused, 0.0)
+        evidence.disputed()
+        assert pop() is sound
+        queue.add(sound, 0.0)
+        for _ in range(3):
+            evidence.answered(is_known=True)
+        assert pop() is refused

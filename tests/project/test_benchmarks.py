@@ -15,6 +15,9 @@ import benchmarks.faults.__main__ as faults
 from benchmarks._machine import ROOT
 from benchmarks.cli import kills
 from benchmarks.schedule import gather
+from benchmarks.schedule.informed import poll_informed
+from benchmarks.schedule.optimistic import plan
+from benchmarks.schedule.workloads import workload
 from benchmarks.speed import hooks, processes, profile, scale, throughput
 from benchmarks.speed.rounds import Rounds
 from benchmarks.speed.server import Server, serving
@@ -48,6 +51,13 @@ def test_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["costs"][0] > 0 for row in written["rows"])
     assert [goal["limit"] for goal in written["goals"]] == [0.48, 0.6]
     assert "x aiohttp, tuned" in capsys.readouterr().out
+
+
+def test_the_optimistic_reference_is_cheaper_than_who_knows_the_laws() -> None:
+    """It is told more, so its lag and its queries together cost less."""
+    informed = poll_informed(workload("A", 1, 60), 0.05)
+    lag, polls = plan("A", 0.05)
+    assert 0.7 < (lag + 0.05 * polls) / (informed.mean_lag + 0.05 * informed.mean_polls) < 1
 
 
 def test_hooks() -> None:

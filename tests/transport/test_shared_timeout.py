@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ideogram_async._transport.shared_timeout import SharedTimeout
+from ideogram_async._transport.shared_timeout import Deadlines, SharedTimeout
 
 pytestmark = pytest.mark.anyio
 
@@ -95,3 +95,20 @@ async def test_no_timer_is_left() -> None:
     await asyncio.sleep(5)
     attempts.end(task)
     assert not task.cancelling()
+
+
+async def test_each_deadline_is_its_own() -> None:
+    """Whatever the order in which they are added, and whichever is discarded."""
+    loop = asyncio.get_running_loop()
+    expired: dict[str, float] = {}
+
+    def expire(name: str) -> None:
+        expired[name] = loop.time()
+
+    deadlines = Deadlines(expire)
+    for name, when in (("last", 9.0), ("first", 2.0), ("gone", 3.0), ("middle", 5.0)):
+        deadlines.add(name, when)
+    assert deadlines.discard("gone")
+    assert not deadlines.discard("gone")
+    await asyncio.sleep(20)
+    assert expired == {"first": 2.0, "middle": 5.0, "last": 9.0}

@@ -127,6 +127,12 @@ def test_no_more_than_a_few_heads_are_learned() -> None:
     assert known == [True] * 4 + [False] * 2
 
 
+def test_heads_of_errors_are_not_learned() -> None:
+    """They leave the room for a few heads to good answers."""
+    errors = [reply(b"{}", "500 Error", *USUAL, f"X-Number-{number}: 1") for number in range(4)]
+    assert taught(*errors, usual()).read(ID, usual()) is not None
+
+
 _PIECES = st.sampled_from(
     [
         *(b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b": ", b"\xff", b"chunked", b"close"),

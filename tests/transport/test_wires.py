@@ -106,6 +106,20 @@ async def test_a_head_that_breaks_off_on_a_reused_connection(end: End) -> None:
         assert (len(server.queries), replays) == (2, [])
 
 
+async def test_a_query_that_is_sent_again_has_no_more_time() -> None:
+    """Both times together take no longer than `attempt_timeout`."""
+    loop = asyncio.get_running_loop()
+    async with RawServer() as server, sending(server.url, attempt_timeout=10.0) as transport:
+        await percentage_of(transport, "first")
+        server.script([6.0, End.CLOSE])
+        server.script([End.HANG])
+        began = loop.time()
+        outcome = await transport.query(0, "second")
+        assert isinstance(outcome, Fault)
+        assert loop.time() - began == pytest.approx(10.0)
+        assert len(server.queries) == 3
+
+
 # How long it is kept
 
 
