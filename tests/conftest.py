@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -34,9 +35,11 @@ settings.load_profile("suite")
 
 
 def pytest_configure() -> None:
-    """Let the tests' processes be interrupted, where a shell started this one in the background."""
+    """Let signals reach the tests' processes, where a shell or `nohup` has this one ignore them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)
