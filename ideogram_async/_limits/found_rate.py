@@ -204,6 +204,7 @@ class FoundRate:
             self._trial -= 1
             if not self._trial:
                 self.is_certain = True
+                self._limit_shown = False  # it does not bind at this rate
                 self._rate_before = 0.0
                 self._failed_trials = max(self._failed_trials - PASSED_TRIAL, 0.0)
                 self.chance.pass_trial()

@@ -32,7 +32,7 @@ class RunBackend(Protocol):
     def enter(self, run: RunState[Any]) -> None:
         """Begin to work for a run: report to its `results`, and `end` it where no id can go on."""
 
-    def poll(self, request_id: str, now: float) -> None:
+    def poll(self, request_id: str, now: float, /) -> None:
         """Poll an id, from the next `wake` on."""
 
     def wake(self) -> None:
