@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.limits.__main__ import measure
 from benchmarks.schedule import pacing
 from ideogram_async import FixedInterval, IdeogramClient, RateLimitError
 from ideogram_async._limits.found_rate import FLOOR, FoundRate
@@ -277,22 +278,32 @@ def test_refusals_by_chance_are_learned(share: float) -> None:
     assert limiter.chance.is_known
 
 
-def test_a_limit_is_no_chance() -> None:
-    """A bucket of 20 per second: about that is accepted, few are refused, and no chance is seen."""
-    limiter, bucket, now = FoundRate(), TokenBucket(20, 20), 1000.0
-    accepted = refused = 0
-    while now < 1300.0:
-        limiter.wait(100)
-        now = max(now, limiter.opens_at(now))
-        limiter.sent(now)
+def met(limiters: list[FoundRate], bucket: TokenBucket, seconds: float) -> tuple[int, list[float]]:
+    """Return how many queries are accepted, and when others are refused, while all wait for more.
+
+    The times are seconds from the beginning on.
+    """
+    random.seed(1)
+    accepted, refused = 0, []
+    while (now := min(max(one.opens_at(0.0), 1000.0) for one in limiters)) < 1000.0 + seconds:
+        one = min(limiters, key=lambda one: one.opens_at(0.0))
+        one.wait(100)
+        one.sent(now)
         if bucket.admit(now, None):
-            limiter.accepted(now, now)
+            one.accepted(now, now)
             accepted += 1
         else:
-            limiter.refused(now, None, now)
-            refused += 1
+            one.refused(now, None, now)
+            refused.append(now - 1000.0)
+    return accepted, refused
+
+
+def test_a_limit_is_no_chance() -> None:
+    """A bucket of 20 per second: about that is accepted, few are refused, and no chance is seen."""
+    limiter = FoundRate()
+    accepted, refused = met([limiter], TokenBucket(20, 20), 300)
     assert accepted >= 0.95 * 300 * 20
-    assert refused <= 0.01 * accepted
+    assert len(refused) <= 0.01 * accepted
     assert not limiter.chance.is_known
 
 
@@ -316,19 +327,11 @@ def test_a_long_hold_does_not_sink_the_rate() -> None:
 @pytest.mark.parametrize("clients", [2, 4])
 def test_clients_at_one_limit_are_no_chance(clients: int) -> None:
     """Clients that know nothing of each other slow down, and refuse each other few queries."""
-    random.seed(1)
-    bucket = TokenBucket(10, 10)
-    ones = [FoundRate() for _ in range(clients)]
-    accepted = refused = 0
-    while (now := min(max(one.opens_at(0.0), 1000.0) for one in ones)) < 1600.0:
-        one = min(ones, key=lambda one: one.opens_at(0.0))
-        one.wait(100)
-        one.sent(now)
-        if bucket.admit(now, None):
-            one.accepted(now, now)
-            accepted += 1
-        else:
-            one.refused(now, None, now)
-            refused += now > 1060
+    accepted, refused = met([FoundRate() for _ in range(clients)], TokenBucket(10, 10), 600)
     assert accepted >= 0.9 * 600 * 10
-    assert refused <= 0.03 * accepted
+    assert sum(seconds > 60 for seconds in refused) <= 0.03 * accepted
+
+
+def test_chance_is_learned_in_front_of_a_limit() -> None:
+    """A bucket of 20 per second behind refusals by chance: the limit that shows hides no chance."""
+    assert measure("chance 3 % on a bucket of 20", 1, told=False)["used"] >= 80
