@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from ideogram_async._protocol.answers import read_answer
+from ideogram_async._protocol.headers import LIMIT_HEADERS
 from ideogram_async._protocol.outcome import Answer
 
 _OK = 200  # `HTTPStatus.OK` costs more than the rest of the head on Python 3.11
@@ -28,8 +29,7 @@ _NOT_IN_A_PATTERN = frozenset(
     {
         *(b"content-encoding", b"trailer", b"transfer-encoding", b"upgrade"),
         *(b"retry-after", b"retry-after-ms"),
-        *(b"ratelimit", b"ratelimit-remaining", b"ratelimit-policy"),
-        *(b"x-ratelimit-remaining", b"x-ratelimit-remaining-requests"),
+        *(b"ratelimit-policy", *(name.encode() for name in LIMIT_HEADERS)),
     }
 )
 """Headers that change how the body is read, or that say something of a limit."""
