@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import msgspec
+from msgspec.structs import astuple
 
 from ideogram_async._schedules.progress_line import ProgressLine
 
@@ -68,7 +69,9 @@ class RequestState(msgspec.Struct, gc=False):
 
 PLAIN = struct.Struct("d6f4B2f")
 """A state without a line: all up to `t_anchor`. In single precision, but for `t0`."""
-_WITH_LINE = struct.Struct("d6f4B2f8f2B")
+_WITH_LINE = struct.Struct(PLAIN.format + "8f2B")
+_PLAIN_FIELDS, _FIELDS_BEFORE_LINE = 13, 16
+"""How many fields stand in a state without a line, and before the line in one that has it."""
 BASIS = 35
 ORIGIN = 34
 """Where the basis, and the origin, stand in the packed state."""
@@ -76,37 +79,10 @@ ORIGIN = 34
 
 def pack(job: RequestState) -> bytes:
     """Return a state as bytes."""
-    line = job.line
-    plain = (
-        job.t0,
-        job.last,
-        job.since,
-        job.p,
-        job.mu,
-        job.sg,
-        job.delay,
-        job.k,
-        job.estimates,
-        job.origin,
-        job.basis,
-        job.p_anchor,
-        job.t_anchor,
-    )
-    if line is None:
-        return PLAIN.pack(*plain)
-    return _WITH_LINE.pack(
-        *plain,
-        job.x,
-        job.sample_at,
-        job.sample_x,
-        line.begun,
-        line.pace,
-        line.var_begun,
-        line.covariance,
-        line.var_pace,
-        line.points,
-        job.sample_k,
-    )
+    fields = astuple(job)
+    if job.line is None:
+        return PLAIN.pack(*fields[:_PLAIN_FIELDS])
+    return _WITH_LINE.pack(*fields[:_FIELDS_BEFORE_LINE], *astuple(job.line), job.sample_k)
 
 
 def unpack(state: JobState) -> RequestState:
@@ -114,7 +90,6 @@ def unpack(state: JobState) -> RequestState:
     packed = state.packed
     if len(packed) == PLAIN.size:
         return RequestState(*PLAIN.unpack(packed))
-    fields = _WITH_LINE.unpack(packed)
-    job = RequestState(*fields[:16])
-    job.line, job.sample_k = ProgressLine(*fields[16:22]), fields[22]
-    return job
+    *fields, sample_k = _WITH_LINE.unpack(packed)
+    line = ProgressLine(*fields[_FIELDS_BEFORE_LINE:])
+    return RequestState(*fields[:_FIELDS_BEFORE_LINE], sample_k=sample_k, line=line)
