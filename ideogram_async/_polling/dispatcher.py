@@ -21,7 +21,7 @@ import anyio
 from ideogram_async._errors import APITimeoutError, ClientClosed
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._limits.session import KeySession
-from ideogram_async._polling.attribution import KeyEvidence
+from ideogram_async._polling.attribution import FaultHistory, KeyEvidence
 from ideogram_async._polling.job import Job
 from ideogram_async._polling.task_group import TaskGroup, start_later
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
@@ -328,14 +328,8 @@ class Dispatcher:
 
         Known ids are asked first, even before their time: then it tells whose fault it was.
         """
-        history = job.fault_history
-        return (
-            history is not None
-            and history.is_charged
-            and history.faults > 1
-            and history.key == key
-            and not evidence.tells_apart(history)
-        )
+        history = _charged(job, key)
+        return history is not None and history.faults > 1 and not evidence.tells_apart(history)
 
     def _may_go_now(self, evidence: KeyEvidence, key: int, job: Job) -> bool:
         """Return whether a job with faults may be asked while sound ones are due.
@@ -431,7 +425,11 @@ class Dispatcher:
 
 def _is_told_apart(evidence: KeyEvidence, key: int, job: Job) -> bool:
     """Return whether a job's refusal was charged to the rate, and its next will be its own."""
+    history = _charged(job, key)
+    return history is not None and evidence.tells_apart(history)
+
+
+def _charged(job: Job, key: int) -> FaultHistory | None:
+    """Return a job's fault history where its refusal with a key was charged to the rate."""
     history = job.fault_history
-    if history is None or history.key != key:
-        return False
-    return history.is_charged and evidence.tells_apart(history)
+    return None if history is None or history.key != key or not history.is_charged else history

@@ -42,9 +42,7 @@ class JobQueue:
 
     def add(self, job: Job, now: float) -> None:
         """Add a job."""
-        history = job.fault_history  # looked at for each query: no `_set_of`
-        lanes = self._sound if history is None or not history.faults else self._troubled
-        lanes.add(job, now)
+        self._set_of(job).add(job, now)
 
     def expect(self, job: Job, expires: float) -> None:
         """Record when the time of a job that waits here is up, for one of its subscribers."""

@@ -169,9 +169,7 @@ class JobRegistry:
         for request_id in reversed(self.answered_last):
             job = self._jobs.get(request_id)
             if job is not None and not job.is_troubled and not self.is_flying(job):
-                self.queue.mark_removed(job)
-                successor = self._jobs[request_id] = job.replace(next(self._tie_breakers))
-                return successor
+                return self._take_out(job)
         return None
 
     def mark_returned(self, job: Job) -> None:
@@ -225,8 +223,7 @@ class JobRegistry:
         if job.owner is not None:
             if job.owner.urgent:
                 self._singles.pop(job.owner, None)
-            if id(job) not in self._flying:
-                self.queue.mark_removed(job)
+            self._mark_removed(job)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
         for one in job.shared_with or ():
@@ -317,14 +314,22 @@ class JobRegistry:
 
     def _move(self, job: Job, to: Subscriber, expires: float, latest: float, now: float) -> None:
         """Put a successor of a waiting job into an owner's lane, released by a moment at latest."""
-        if not self.is_flying(job):
-            self.queue.mark_removed(job)
-        successor = job.replace(next(self._tie_breakers))
+        successor = self._take_out(job)
         successor.owner, successor.expires = to, expires
         if latest < successor.release:
             successor.release = successor.order = latest
-        self._jobs[job.request_id] = successor
         self.queue.add(successor, now)
+
+    def _take_out(self, job: Job) -> Job:
+        """Mark a job as removed from the lane that it waits in, and return its successor."""
+        self._mark_removed(job)
+        successor = self._jobs[job.request_id] = job.replace(next(self._tie_breakers))
+        return successor
+
+    def _mark_removed(self, job: Job) -> None:
+        """Record that a job is about to be removed from the lane that it waits in."""
+        if not self.is_flying(job):
+            self.queue.mark_removed(job)
 
     def _first_order(self, now: float, release: float, sweep: float) -> float:
         """Return by when a new id should be asked first.

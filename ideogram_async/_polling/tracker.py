@@ -327,12 +327,12 @@ class JobTracker:
     def _acquit(self, failure: _Failure) -> None:
         """Let the rate be what it was where an id's own refusals were charged to it."""
         history, evidence = failure.history, self.evidence.of(failure.session.index)
+        if not (history.is_charged or evidence.spares_known):
+            return
         if history.is_charged:
             history.is_charged = False
             evidence.acquitted()
-            failure.session.acquitted(failure.now)
-        elif evidence.spares_known:
-            failure.session.acquitted(failure.now)
+        failure.session.acquitted(failure.now)
 
     def _count(self, failure: _Failure) -> None:
         """Count a fault in the id's row, after it was charged."""
