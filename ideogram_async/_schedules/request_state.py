@@ -91,5 +91,6 @@ def unpack(state: JobState) -> RequestState:
     if len(packed) == PLAIN.size:
         return RequestState(*PLAIN.unpack(packed))
     *fields, sample_k = _WITH_LINE.unpack(packed)
-    line = ProgressLine(*fields[_FIELDS_BEFORE_LINE:])
-    return RequestState(*fields[:_FIELDS_BEFORE_LINE], sample_k=sample_k, line=line)
+    job = RequestState(*fields[:_FIELDS_BEFORE_LINE])
+    job.line, job.sample_k = ProgressLine(*fields[_FIELDS_BEFORE_LINE:]), sample_k
+    return job
