@@ -90,7 +90,7 @@ def unpack(state: JobState) -> RequestState:
     packed = state.packed
     if len(packed) == PLAIN.size:
         return RequestState(*PLAIN.unpack(packed))
-    *fields, sample_k = _WITH_LINE.unpack(packed)
+    fields = _WITH_LINE.unpack(packed)
     job = RequestState(*fields[:_FIELDS_BEFORE_LINE])
-    job.line, job.sample_k = ProgressLine(*fields[_FIELDS_BEFORE_LINE:]), sample_k
+    job.line, job.sample_k = ProgressLine(*fields[_FIELDS_BEFORE_LINE:-1]), fields[-1]
     return job
