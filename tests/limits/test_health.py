@@ -195,19 +195,25 @@ async def test_the_clock_of_an_id_starts_when_the_gateway_can_be_reached() -> No
         assert (await waiting).is_complete
 
 
+async def first_ended(client: IdeogramClient, ids: list[str], count: int) -> list[str]:
+    """Poll ids until so many have ended, and return these."""
+    ended: list[str] = []
+    async with client.as_completed(ids) as run:
+        async for request in run:
+            ended.append(request.request_id)
+            if len(ended) == count:
+                break
+    return ended
+
+
 async def test_sound_ids_behind_sick_ones_have_their_turn() -> None:
     """Where a batch begins with 300 sick ids, the next new one is not simply the next in line."""
     async with Gateway(latency=0.1) as gateway, IdeogramClient(gateway.url) as client:
         sick = [gateway.submit() for _ in range(300)]
         sound = [gateway.submit(duration=1) for _ in range(60)]
         gateway.on_query = lambda query: Reply(500) if query.request_id in sick else None
-        ended = []
         with anyio.fail_after(10):
-            async with client.as_completed([*sick, *sound]) as run:
-                async for request in run:
-                    ended.append(request.request_id)
-                    if len(ended) == len(sound):
-                        break
+            ended = await first_ended(client, [*sick, *sound], len(sound))
     assert sorted(ended) == sorted(sound)
 
 
@@ -247,13 +253,8 @@ async def test_new_ids_are_asked_beside_a_hold_that_new_ids_caused() -> None:
         sound = [gateway.submit(duration=0) for _ in range(10)]
         gateway.on_query = lambda query: Reply(429) if query.request_id in sick else None
         random.seed(1)
-        ended = []
         with anyio.fail_after(120):
-            async with client.as_completed([*sick, *sound]) as run:
-                async for request in run:
-                    ended.append(request.request_id)
-                    if len(ended) == len(sound):
-                        break
+            ended = await first_ended(client, [*sick, *sound], len(sound))
     assert sorted(ended) == sorted(sound)
 
 

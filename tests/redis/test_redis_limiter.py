@@ -242,3 +242,24 @@ async def test_redis_fails_as_the_client_closes(
     running.cancel()
     await asyncio.wait([running], timeout=5)
     assert running.cancelled()
+
+
+async def test_a_farewell_that_is_cut_off(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second cancellation while it takes leave of Redis: the limiter is free all the same."""
+    leaving = asyncio.Event()
+
+    async def leave(*_: object) -> None:
+        leaving.set()
+        await asyncio.sleep(1e6)
+
+    monkeypatch.setattr(Link, "leave", leave)
+    limiter = RedisLimiter(server.url, max_rate=10)
+    running = asyncio.create_task(limiter.run("a-budget"))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    await leaving.wait()
+    running.cancel()
+    await asyncio.wait([running], timeout=5)
+    limiter.subscribe(lambda: None)
