@@ -67,8 +67,9 @@ class FleetRate:
         behind = now - reply.now
         count = reply.accepted - last.accepted
         for place in range(count):
-            asked = last.newest + (reply.newest - last.newest) * (place + 1) / count
-            limiter.accepted(asked + behind, now)
+            asked = last.newest + (reply.newest - last.newest) * (place + 1) / count + behind
+            # One that was sent before its member heard of the hold is not the probe after it.
+            limiter.accepted(asked if asked >= limiter.held_until else -math.inf, now)
         for event in reply.events:
             if event.what == "refused":
                 limiter.refused(event.at + behind, _read_refusal(event.data), now)

@@ -43,6 +43,8 @@ NO_SHARE = 0.02
 """The largest share that an idle member has."""
 LOWEST_RATE = 0.01
 """Queries per second that a share is at least."""
+UNLIMITED_RATE = 1e9
+"""Queries per second of all together where nothing limits them: of infinity there is no share."""
 ALONE_HOLD_SECONDS = 1.0
 ALONE_KEPT = 0.7
 """A refusal while the link is cut: a pause of so many seconds at least, and so much of the rate."""
@@ -335,8 +337,9 @@ class FleetMember:
             self._pace.hold(max(self._pace.opens_at(now), now) + late, now)
 
     def _keep_share(self, now: float) -> None:
-        self.rate = max(self._all * self._prospect, LOWEST_RATE)
-        self._pace.change_rate(max(self._all * self._share * self._alone, LOWEST_RATE), now)
+        of_all = min(self._all, UNLIMITED_RATE)
+        self.rate = max(of_all * self._prospect, LOWEST_RATE)
+        self._pace.change_rate(max(of_all * self._share * self._alone, LOWEST_RATE), now)
 
     def _lose(self, error: Exception) -> None:
         """Go on without the coordinator, with the last share."""

@@ -97,21 +97,21 @@ class Reply(State, kw_only=True):
     share: float
     prospect: float
     """The share that it has on the average, or will have once its queries wait for the rate."""
-    probe: bool
-    """Whether this member may send the one query."""
-    leads: bool
-    """Whether this member decides about the rate."""
     pending: float
     """The pending ids of those that wait."""
-    sent: int
-    accepted: int
-    newest: float
-    """When the youngest query was sent of those that were accepted."""
     pushed: int
     """The number of the last message of the channel."""
     members: int
     """How many share the budget."""
-    heard: int
+    probe: bool = False
+    """Whether this member may send the one query."""
+    leads: bool = False
+    """Whether this member decides about the rate."""
+    sent: int = 0
+    accepted: int = 0
+    newest: float = 0.0
+    """When the youngest query was sent of those that were accepted."""
+    heard: int = 0
     """The number of the last event."""
     events: list[Event] = []
     """Those that it has not heard of; samples of others alone."""
