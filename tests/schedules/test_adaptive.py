@@ -678,6 +678,10 @@ def test_a_delay_is_explained(caplog: pytest.LogCaptureFixture) -> None:
         rf"linear, 50 %, end expected in [45]\.\d ± 0\.\d s, next query in {delay:.1f} s", words
     )
     assert caplog.messages[-1] == f"one: {words}"
+    schedule.next_delay(state, see(114.0, completion_percentage=99))
+    assert re.match(
+        r"linear, 99 %, end was expected 1\.\d ± 0\.\d s ago, ", schedule.explain(state)
+    )
     crooked = straight(stray=Band(32, 5.0, 9.0))
     state = begin(crooked)
     crooked.next_delay(state, see(10.0, completion_percentage=50))
