@@ -34,6 +34,7 @@ pytest.importorskip("ray", reason="Ray is not installed")
 from ideogram_async.ray import _cluster, ray_as_completed
 from ideogram_async.ray._budget import divide
 from ideogram_async.ray._completion_samples import RecordingSchedule, copied, learn
+from ideogram_async.ray._link import ShardLink
 from ideogram_async.ray._shard_config import ClusterConfig, ShardConfig
 from ideogram_async.ray._shard_report import ShardReport, packed_errors, packed_records
 
@@ -120,7 +121,7 @@ async def test_a_config_makes_the_client(monkeypatch: pytest.MonkeyPatch) -> Non
             monkeypatch.delenv("IDEOGRAM_BASE_URL")
             sent = pickle.dumps(config.for_share(share))
             received: ShardConfig = pickle.loads(sent)  # noqa: S301 - as Ray does
-            async with received.client(FixedInterval()) as client:
+            async with received.client(FixedInterval(), ShardLink(lambda: None)) as client:
                 await client.wait(gateway.submit(duration=1))
             assert gateway.queries[0].token == expected
 
@@ -158,7 +159,9 @@ def test_records_travel_as_they_are(odd: Any) -> None:
     failed = RequestFailed("no", request_id="b")
     failed.__cause__ = APIError("before")
     results: list[Any] = [record, failed]
-    sent = ShardReport(packed_records(results), packed_errors(results), Statistics(), {}, [], None)
+    sent = ShardReport(
+        packed_records(results), packed_errors(results), Statistics(), None, [], None
+    )
     received, error = pickle.loads(pickle.dumps(sent)).results()  # noqa: S301 - as Ray does
     assert received == record
     assert (type(error), error.request_id) == (RequestFailed, "b")

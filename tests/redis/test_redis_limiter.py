@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from ideogram_async import AdaptiveSchedule, FixedInterval, IdeogramClient
 from ideogram_async.redis import RedisLimiter
-from ideogram_async.redis._link import Link
+from ideogram_async.redis._link import RedisLink
 from ideogram_async.testing import Gateway, Query, Reply
 from tests.support.answers import RUNNING, body_of
 from tests.support.redis_server import RedisServer
@@ -236,7 +236,7 @@ async def test_redis_fails_as_the_client_closes(
         except asyncio.CancelledError:
             raise ConnectionResetError from None
 
-    monkeypatch.setattr(Link, "listen", listen)
+    monkeypatch.setattr(RedisLink, "listen", listen)
     running = asyncio.create_task(RedisLimiter(server.url, max_rate=10).run("a-budget"))
     await asyncio.sleep(0.1)
     running.cancel()
@@ -254,7 +254,7 @@ async def test_a_farewell_that_is_cut_off(
         leaving.set()
         await asyncio.sleep(1e6)
 
-    monkeypatch.setattr(Link, "leave", leave)
+    monkeypatch.setattr(RedisLink, "leave", leave)
     async with Redis.from_url(server.url) as redis:
         limiter = RedisLimiter(redis, max_rate=10)
         running = asyncio.create_task(limiter.run("a-budget"))

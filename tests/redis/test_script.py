@@ -13,7 +13,7 @@ pytest.importorskip("redis", reason="the extra is not installed")
 
 from redis.asyncio import Redis
 
-from ideogram_async.redis._messages import Announcement, Decision, Event, Reply, Report
+from ideogram_async._fleet.messages import Announcement, Decision, Event, Reply, Report
 from ideogram_async.redis._script import SCRIPT
 from tests.support.redis_server import RedisServer
 
