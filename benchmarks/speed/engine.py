@@ -7,7 +7,7 @@ decision. Counted in user space with Valgrind's callgrind, on a loop with a cloc
 figures depend on the Python version, not on the machine.
 
 The limiters of the second table are at a rate that no query has to wait for: a rate that was told,
-one that was found, and a member of a fleet that shares one through Redis, which answers at once.
+one that was found, and a member of a fleet that shares one, as through Redis, whose reports are answered at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORKERS = "stub_workers"
 ENGINE_LIMIT = 70.0
 """Thousands of instructions per query."""
 ENGINES = ("stub_retrieve_many", "stub_as_completed")
-LIMITERS = ("stub_found", "stub_told", "stub_redis")
+LIMITERS = ("stub_found", "stub_told", "stub_shared")
 LIMITER_RATIO_LIMIT = 1.03
 """The cost of a query at a limit that is shared, by that at one's own."""
 LOOP = "benchmarks.speed.ticking_loop"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,6 +19,9 @@ from benchmarks.speed.competitors import (
     workers,
 )
 from benchmarks.speed.stub_transport import StubTransport, replace_transport
+from ideogram_async._fleet.member import FleetMember
+from ideogram_async._fleet.messages import Reply, Report
+from ideogram_async._limits.found_rate import FoundRate
 
 UNREACHED_RATE = 1e6
 """Queries per second: a rate that no query has to wait for."""
@@ -52,32 +54,30 @@ async def _stubbed(
         yield drain
 
 
-def found_limiter() -> Any:
+def found_limiter() -> FoundRate:
     """Return the client's own limiter, once it has found a rate."""
-    limiter = importlib.import_module("ideogram_async._limits.found_rate").FoundRate()
+    limiter = FoundRate()
     limiter.adopt(UNREACHED_RATE, "found")
     return limiter
 
 
-def shared_limiter() -> Any:
-    """Return the limiter of a fleet of one member, whose Redis answers at once."""
-    module: Any = importlib.import_module("ideogram_async.redis._limiter")
-    module.Link = _Link
-    return module.RedisLimiter("redis://127.0.0.1:9")
+def shared_limiter() -> FleetMember:
+    """Return the limiter of a fleet's only member, whose reports are answered at once."""
+    return FleetMember(lambda _: _Link(), "the stub", None)
 
 
 class _Link:
-    """A connection to Redis that lets this member have all of the rate."""
+    """A connection of a member, which has all of the rate."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self) -> None:
         self._sent = self._accepted = 0
 
-    async def send(self, report: Any) -> Any:
-        """Return what Redis makes of a report."""
+    async def send(self, report: Report) -> Reply:
+        """Return what the fleet makes of a report."""
         self._sent += report.sent
         self._accepted += report.accepted
         now = time.time()
-        return importlib.import_module("ideogram_async.redis._messages").Reply(
+        return Reply(
             rate=UNREACHED_RATE,
             source="found",
             held=0.0,
@@ -115,5 +115,5 @@ STUBBED = {
     "stub_polling": _ours("polling pending ids", polling),
     "stub_told": _ours("as_completed, a told rate", as_completed, max_rate=UNREACHED_RATE),
     "stub_found": _ours("as_completed, a found rate", as_completed, limiter=found_limiter),
-    "stub_redis": _ours("as_completed, a shared rate", as_completed, limiter=shared_limiter),
+    "stub_shared": _ours("as_completed, a shared rate", as_completed, limiter=shared_limiter),
 }

@@ -80,9 +80,6 @@ def test_hooks() -> None:
 def test_an_engine_without_http(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each client over the transport without HTTP answers each id, by the clock that ticks."""
     monkeypatch.setattr("ideogram_async._runtime.Transport", Transport)  # it is replaced
-    if name == "stub_redis":
-        limiter = pytest.importorskip("ideogram_async.redis._limiter")
-        monkeypatch.setattr(limiter, "Link", limiter.Link)
 
     async def drain() -> None:
         target = Target(engine.NO_SERVER.base_url, None, 8, 60)
@@ -97,7 +94,7 @@ def test_an_engine_without_http(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_engines_own_instructions_are_what_bare_workers_do_not_take() -> None:
     """The engine is judged by the difference, and a shared limiter by the ratio of the whole."""
     costs = {"stub_workers": 40.0, "stub_as_completed": 100.0}
-    costs |= {"stub_found": 100.0, "stub_told": 104.0, "stub_redis": 104.0}
+    costs |= {"stub_found": 100.0, "stub_told": 104.0, "stub_shared": 104.0}
     rows = [Row(name, engine.LOOP, False, [cost], [], []) for name, cost in costs.items()]
     lines = "\n".join(engine.result_lines(rows))
     assert "holds    60.000 ≤ 70 " in lines
