@@ -286,7 +286,8 @@ class Dispatcher:
         if is_newcomer:
             pool.sent_newcomer(session, now)
         else:
-            session = self._another_key(job, session, now)
+            if job.fault_history is not None:
+                session = self._another_key(job.fault_history, session, now)
             pool.sent(session, now, immediate=job.is_immediate)
         self._registry.mark_sent(job, now)
         if self._idle or self._workers < self._max_in_flight:  # else each looks when it is done
@@ -316,7 +317,9 @@ class Dispatcher:
         if job is not None:
             return job
         job = queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
-        if job is not None and self._is_unclear(job, evidence, session.index):
+        if job is None or job.fault_history is None:
+            return job
+        if self._is_unclear(job, evidence, session.index):
             known = self._registry.pop_answered_last() or queue.pop_known(now)
             if known is not None:
                 queue.add(job, now)
@@ -342,10 +345,9 @@ class Dispatcher:
         history = job.fault_history
         return history is None or history.key != key or evidence.tells_apart(history)
 
-    def _another_key(self, job: Job, session: KeySession, now: float) -> KeySession:
+    def _another_key(self, history: FaultHistory, session: KeySession, now: float) -> KeySession:
         """Return the session for an id that some keys have refused: another one where it can be."""
-        history = job.fault_history
-        if history is None or history.refusals is None:
+        if history.refusals is None:
             return session
         return self._pool.choose_other(history.refusals, now) or session
 

@@ -53,6 +53,8 @@ class JobQueue:
         self._set_of(job).mark_removed(job)
 
     def _set_of(self, job: Job) -> LaneSet:
+        if job.fault_history is None:  # of most: without the call
+            return self._sound
         return self._troubled if job.is_troubled else self._sound
 
     def pop(
@@ -70,7 +72,7 @@ class JobQueue:
         """
         job = None
         is_turn = self._sound_in_a_row >= SOUND_IN_A_ROW and not immediate
-        if is_turn:
+        if is_turn and not self._troubled.is_empty:
             job = self._troubled.pop(now)
             if job is not None and not may_go(job):
                 job.order = now  # behind the others of its lane

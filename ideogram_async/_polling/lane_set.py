@@ -37,6 +37,11 @@ class LaneSet:
         self._tie = count()
         self._urgent_in_a_row = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no job waits here. Removed ones may count."""
+        return not (self._turns or self._alarms or self.urgent.is_ready)
+
     def lane_of(self, subscriber: Subscriber) -> Lane:
         """Return the lane of a subscriber."""
         if subscriber.urgent:

@@ -223,7 +223,8 @@ class JobRegistry:
         if job.owner is not None:
             if job.owner.urgent:
                 self._singles.pop(job.owner, None)
-            self._mark_removed(job)
+            if id(job) not in self._flying:
+                self.queue.mark_removed(job)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
         for one in job.shared_with or ():
@@ -322,14 +323,9 @@ class JobRegistry:
 
     def _take_out(self, job: Job) -> Job:
         """Mark a job as removed from the lane that it waits in, and return its successor."""
-        self._mark_removed(job)
+        self.queue.mark_removed(job)
         successor = self._jobs[job.request_id] = job.replace(next(self._tie_breakers))
         return successor
-
-    def _mark_removed(self, job: Job) -> None:
-        """Record that a job is about to be removed from the lane that it waits in."""
-        if not self.is_flying(job):
-            self.queue.mark_removed(job)
 
     def _first_order(self, now: float, release: float, sweep: float) -> float:
         """Return by when a new id should be asked first.
