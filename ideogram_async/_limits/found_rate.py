@@ -49,8 +49,9 @@ CHANGED_SHARE, STEADY_GROWTH_SECONDS = 0.15, 6.0
 many seconds, is tried."""
 STALE_QUERIES = 30
 """Queries' time after which a measurement of too few is begun anew."""
-GIVEN_BACK, GIVEN_BACK_AT_LIMIT = 1.6, 1.3
-"""The rate, by the safe one, up to which a cut is taken back; less where a limit has shown."""
+GIVEN_BACK, GIVEN_BACK_AT_LIMIT = 1 / (CUT * TRIAL_RATE), 1 / TRIAL_RATE
+"""The rate, by the safe one, up to which a cut is taken back: by what one cut and the trial have
+taken; by what the trial has, where a limit has shown."""
 CHANCE_SECONDS = 5.0
 """Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
 GROWTH, CHANCE_GROWTH, GROWTH_SECONDS = 0.004, 0.02, 3.0
