@@ -141,7 +141,7 @@ class LaneSet:
         if best is None:
             return None
         lane, queue, place = best
-        job = queue.pop_at(place)
+        job = lane.pop_at(queue, place)
         if lane.in_turn and not lane.is_ready:
             lane.in_turn = False
             self._turns.remove(lane)

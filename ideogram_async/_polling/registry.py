@@ -160,10 +160,9 @@ class JobRegistry:
             job.stop_clock()
 
     def mark_answered(self, job: Job) -> None:
-        """Record a good answer for a job that somebody awaits."""
-        if job.stage != ANSWERED:
-            job.stage = ANSWERED
-            self.known += 1
+        """Record the first good answer for a job that somebody awaits."""
+        job.stage = ANSWERED
+        self.known += 1
 
     def pop_answered_last(self) -> Job | None:
         """Remove and return, from where it waits, the job that was answered well last."""
