@@ -24,11 +24,14 @@ from ideogram_async._schedules.learned import CompletionSample
 _read_sample = msgspec.json.Decoder(CompletionSample).decode
 _log = logging.getLogger("ideogram_async")
 
-REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.21, 2.0
-"""Seconds between two reports of all members together: at 98 queries per second one for 20. A
-member shows at least every 2 s that it is alive, however many there are."""
-LOOK_SECONDS = 0.25
+REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.26, 2.0
+"""Seconds between two reports of all members together: at 98 queries per second one for 25, which
+leaves room for those of changes. A member shows at least every 2 s that it is alive."""
+LOOK_SECONDS = 0.05
 """Seconds between two looks whether far more ids are due than were reported, or far fewer."""
+DUE_CHANGE, DUE_CHANGE_SECONDS = 1.5, 0.7
+"""Times as many due ids as were reported, or as few, that are reported at once, if the difference
+is more than the member asks in so many seconds."""
 REPORT_GAP_SECONDS = 0.02
 """Seconds between two reports, where there is something urgent."""
 RETRY_SECONDS = 0.5
@@ -85,7 +88,7 @@ class FleetMember:
         # all: else they would come behind all others for long, once the link is back.
         self._alone, self._held_alone = 1.0, -math.inf
         self._may_probe = False
-        self._sought = math.nan  # the hold after which it has sought to probe
+        self._sought = math.nan  # the hold in which it has said that it could probe
         self._probe_asked = math.inf
         self._id = secrets.token_hex(8)
         self._is_running = False
@@ -186,7 +189,6 @@ class FleetMember:
         """Report until cancelled."""
         self._check_free()
         self._is_running, self._look = True, asyncio.Event()
-        task = asyncio.current_task()
         link = self._connect(budget)
         if self._schedule is not None:
             self._schedule.on_sample = self._add_sample
@@ -196,8 +198,7 @@ class FleetMember:
                     await self._stay(link)
                 except* OSError as errors:
                     self._lose(errors.exceptions[0])
-                if task is not None and task.cancelling():  # as the link failed, which hid it
-                    raise asyncio.CancelledError
+                _check_cancelled()  # as the link failed, which hid it
                 await anyio.sleep(RETRY_SECONDS)
         finally:
             try:
@@ -228,6 +229,7 @@ class FleetMember:
                 look.clear()
                 began = loop.time()
                 reply = await link.send(self._report(began))
+                _check_cancelled()  # redis-py has been seen to drop it while it connects
                 # It was made somewhere between.
                 self._take(reply, (began + loop.time()) / 2)
                 until = loop.time() + self._pause(loop.time())
@@ -262,7 +264,7 @@ class FleetMember:
             urgent=self._is_urgent,
             decision=self._found.decision(now) if self._leads else None,
         )
-        if self._waits and now >= self.held_until:
+        if self._waits:
             self._sought = self.held_until
         self._waits = self._is_urgent = False
         return report
@@ -278,7 +280,8 @@ class FleetMember:
         """Return whether far more ids are due than were reported, or far fewer."""
         due = self._count_due(asyncio.get_running_loop().time())
         low, high = sorted((due, self._due))
-        return high > 2 * low and not self.is_probing
+        is_much = high - low > DUE_CHANGE_SECONDS * self._pace.rate
+        return is_much and high > DUE_CHANGE * low and not self.is_probing
 
     def _add_sample(self, sample: CompletionSample) -> None:
         self._done.add_sample(sample, asyncio.get_running_loop().time())
@@ -361,3 +364,10 @@ class FleetMember:
     def _report_soon(self, *, is_urgent: bool = True) -> None:
         self._is_urgent = self._is_urgent or is_urgent
         self._look.set()
+
+
+def _check_cancelled() -> None:
+    """Raise the cancellation of this task, if the code that was called has kept it to itself."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

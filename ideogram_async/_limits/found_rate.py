@@ -80,7 +80,8 @@ class FoundRate:
     That query's acceptance tells the rate:
 
     a. Closed for long, where the rate had been accepted for long: an outage. It is kept, once.
-    b. The pace had been used: what was accepted since the last such moment, the hold included.
+    b. The pace had been used: what was accepted since the last such moment, until that query was
+       sent: the hold included, and not the time in which nothing but its answer was awaited.
     c. It had not: the rate is cut by 0.7, and may be wrong. No limit is known by that.
     """
 
@@ -199,7 +200,7 @@ class FoundRate:
         if is_safe or self.chance.is_in_question:
             self.chance.accepted(is_safe=is_safe)
         if self.is_probing and asked >= self._alarm_at:
-            self._reopen(now)
+            self._reopen(asked, now)
         elif self._trial and asked >= self._alarm_at:
             self._trial -= 1
             if not self._trial:
@@ -250,7 +251,7 @@ class FoundRate:
         """Hold, and cut, for a refusal that another user of the same limit has had."""
         self._is_shared = True
         if not self.is_probing and now > self._since:
-            self._cut(now)
+            self._cut(now, now)
         self._source = "found"
         self.held_until = max(self.held_until, until)
 
@@ -316,7 +317,7 @@ class FoundRate:
         jitter = random.uniform(1.0, 1.1)  # noqa: S311 - no secret
         self.held_until = max(self.held_until, now + seconds * jitter)
 
-    def _reopen(self, now: float) -> None:
+    def _reopen(self, asked: float, now: float) -> None:
         """Go on after a hold whose query was accepted: see the cases a to c."""
         self.is_probing = False
         self._full_holds += self._is_told and not self._closed
@@ -329,11 +330,11 @@ class FoundRate:
             self._grown = 0.0
         else:
             self._is_forgiven = False
-            self._cut(now)
+            self._cut(now, asked)
         self._closed = 0
-        self._next = now + 1 / self._rate
+        self._next = max(asked + 1 / self._rate, now)
 
-    def _cut(self, now: float) -> None:
+    def _cut(self, now: float, until: float) -> None:
         before = self._rate
         if self._closed >= LIMIT_REFUSALS and (
             not self.chance.is_known or self.chance.is_refuted()
@@ -342,7 +343,7 @@ class FoundRate:
         if not self._rate_before:
             self._rate_before, self._source_before = before, self._source
             self._cut_accepted = self._cut_refused = 0
-        until = self._open_until if self.chance.is_known else now - self._untried
+        until = self._open_until if self.chance.is_known else until - self._untried
         elapsed = max(until - self._since, 1e-3)
         rate = CUT ** max(self._closed, 1) * min(before, CEILING)
         is_idle = self._idle > IDLE_SHARE * elapsed

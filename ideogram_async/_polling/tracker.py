@@ -303,7 +303,7 @@ class JobTracker:
             failure.history.is_charged = True
             is_known = failure.is_known
             holds = self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
-            if holds and is_known and failure.history.faults:
+            if holds and is_known:
                 self.evidence.of(session.index).disputed()
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:

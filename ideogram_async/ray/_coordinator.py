@@ -25,9 +25,14 @@ IDLE_SHARE = 0.02
 """The part of the rate that is kept, by all together, for what comes at an idle member."""
 EVEN_SHARE = 0.1
 """The part that is divided evenly: one id beside ten thousand of another shard is asked."""
-DUE_SHARE, DUE_SECONDS = 0.7, 2.0
+DUE_SHARE, DUE_SECONDS = 0.95, 2.0
 """The most of the rest that is divided by the due ids, and not by the pending ones; less where
 fewer are due than may be asked within so many seconds."""
+OWED_SECONDS, REPAID_SECONDS, FORGOTTEN_SECONDS = 3.0, 5.0, 60.0
+"""What a member may have sent too few, or too many, for its part of the pending ids: what it uses
+in so many seconds. What is beyond is repaid within some seconds …"""
+LEAST_PART = 0.1
+"""… but a member keeps so much of its part."""
 HEADROOM = 1.2
 """What a member may use more than it did, before its pace binds again."""
 SHARE_CHANGE = 0.05
@@ -38,7 +43,7 @@ class _Member:
     """What one shard has reported."""
 
     def __init__(self, now: float) -> None:
-        self.share = self.used = self.pending = self.due = 0.0
+        self.share = self.used = self.pending = self.due = self.owed = 0.0
         self.binds = False
         self.seen = now
         self._waited = -math.inf
@@ -53,6 +58,13 @@ class _Member:
             self.pending, self._waited = report.pending, now
         self.binds = now - self._waited <= BINDING_SECONDS
 
+    def weight(self, of_due: float, of_pending: float, due_share: float, rate: float) -> float:
+        """Return its part by its due and its pending ids, and what is to be repaid to it."""
+        tolerated = OWED_SECONDS * self.used
+        owed = self.owed - min(max(self.owed, -tolerated), tolerated)
+        wanted = due_share * of_due + (1 - due_share) * of_pending
+        return max(wanted + owed / (rate * REPAID_SECONDS), LEAST_PART * of_pending)
+
 
 class Coordinator:
     """What the shards of one key may send together, and each of them of that."""
@@ -65,6 +77,7 @@ class Coordinator:
         self._newest = now
         self._events: list[Event] = []
         self._found_at = -math.inf
+        self._reported_at = now
         self._prober: str | None = None
         self._probed = -math.inf
         self._found.feed(self._reply(now), now)
@@ -79,6 +92,7 @@ class Coordinator:
         me.record(report, now)
         living = {n: one for n, one in self._members.items() if now - one.seen <= DEAD_SECONDS}
         self._members = living | {report.id: me}
+        self._owe(me, report.sent, now)
         news = self._decide(report, now)
         shares = self._divide()
         if any(_differs(shares[name][0], one.share) for name, one in self._members.items()):
@@ -117,6 +131,17 @@ class Coordinator:
         self._pushed += 1
         return [Announcement(self._pushed, **asdict(self._state))]
 
+    def _owe(self, me: _Member, sent: int, now: float) -> None:
+        """Record what each is owed of queries that one has sent while its pace bound."""
+        kept = math.exp((self._reported_at - now) / FORGOTTEN_SECONDS)
+        self._reported_at = now
+        binding = [one for one in self._members.values() if one.binds]
+        pending = sum(one.pending for one in binding)
+        for one in self._members.values():
+            one.owed *= kept
+        for one in binding if me.binds else ():
+            one.owed += sent * one.pending / pending - (sent if one is me else 0)
+
     def _may_probe(self, report: Report, now: float) -> bool:
         """Return whether the shard that reports may send the one query after a hold."""
         is_free = self._prober is None or now - self._probed > PROBE_SECONDS
@@ -129,8 +154,10 @@ class Coordinator:
     def _divide(self) -> dict[str, tuple[float, float]]:
         """Return the share of each member, and the one that it has on the average.
 
-        1. A member whose pace does not bind keeps what it uses, and a little for what may come.
-        2. The others divide the rest: a tenth evenly, the rest by their due and pending ids.
+        1. A member whose pace does not bind keeps what it uses, and a little for what may come;
+           where none binds, they divide the rest evenly.
+        2. The others divide the rest: a tenth evenly, then by their due and their pending ids. Who
+           is owed much, or has had too much, has it repaid.
         """
         members, rate = self._members, self._state.queries_per_second
         idle = {
@@ -138,18 +165,21 @@ class Coordinator:
             for name, one in members.items()
             if not one.binds
         }
-        binding = {name: one for name, one in members.items() if one.binds}
         free = 1.0 - sum(idle.values())
+        binding = {name: one for name, one in members.items() if one.binds}
         pending = sum(one.pending for one in binding.values())
         due = sum(one.due for one in binding.values())
-        weight = min(DUE_SHARE, due / (rate * DUE_SECONDS))
-        spare = free / (len(binding) + 1)
-        shares = {name: (share, max(share, spare)) for name, share in idle.items()}
+        due_share = min(DUE_SHARE, due / (rate * DUE_SECONDS))
+        weights = {
+            name: one.weight(one.due / (due or 1.0), one.pending / pending, due_share, rate)
+            for name, one in binding.items()
+        }
+        spare, more = free / (len(binding) + 1), 0.0 if binding else free / len(idle)
+        shares = {name: (share + more, max(share, spare)) for name, share in idle.items()}
         for name, one in binding.items():
-            even, part = free * EVEN_SHARE / len(binding), free * (1 - EVEN_SHARE)
-            of_due, of_pending = one.due / due if due else 0.0, one.pending / pending
-            share = even + part * (weight * of_due + (1 - weight) * of_pending)
-            shares[name] = share, even + part * of_pending
+            even, rest = free * EVEN_SHARE / len(binding), free * (1 - EVEN_SHARE)
+            share = even + rest * weights[name] / sum(weights.values())
+            shares[name] = share, even + rest * one.pending / pending
         return shares
 
     def _reply(self, now: float) -> Reply:
