@@ -6,8 +6,8 @@ is left is the engine's: queue, limits, tracker and run; where ids are polled, a
 decision. Counted in user space with Valgrind's callgrind, on a loop with a clock of its own. The
 figures depend on the Python version, not on the machine.
 
-The limiters of the second table are at a rate that no query has to wait for: a rate that was told,
-one that was found, and a member of a fleet that shares one, as through Redis, whose reports are answered at once.
+The limiters have a rate that no query has to wait for: one that was told, one that was found, and
+that of a member of a fleet, as with Redis, whose reports are answered at once.
 """
 
 from __future__ import annotations

@@ -40,6 +40,10 @@ class JobQueue:
         """Remove the lanes of a run; return their jobs, removed ones among them."""
         return self._sound.remove(subscriber) + self._troubled.remove(subscriber)
 
+    def add_new(self, job: Job, lane: Lane, now: float) -> None:
+        """Add a job that was never asked to the lane of its owner."""
+        self._sound.add_to(lane, job, now)
+
     def add(self, job: Job, now: float) -> None:
         """Add a job."""
         self._set_of(job).add(job, now)
