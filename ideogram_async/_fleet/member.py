@@ -178,9 +178,13 @@ class FleetMember:
         self._changed = changed
 
     def attach(self, schedule: object, count_due: Callable[[float], int]) -> None:
-        """Share by the due ids of the client, and let its schedule learn with the others'."""
+        """Share by the due ids of the client, and let its schedule learn with the others'.
+
+        A schedule whose samples go elsewhere already is left alone.
+        """
         self._count_due = count_due
-        if isinstance(schedule, AdaptiveSchedule):
+        self._schedule = None
+        if isinstance(schedule, AdaptiveSchedule) and schedule.on_sample is None:
             self._schedule = schedule
 
     # In the background

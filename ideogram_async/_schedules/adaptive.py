@@ -111,7 +111,8 @@ class AdaptiveSchedule:
         self.price = price
         self._random = random.Random(0)  # noqa: S311 - a sample, not a secret
         self.on_sample: Callable[[CompletionSample], None] | None = None
-        """Called with what each completion has taught: others may learn it, too."""
+        """Called with what each completion has taught, so that schedules of other processes can
+        `learn` it. A `RedisLimiter` of the client uses it, unless it is set."""
         self._pools = Pools(learned)
 
     def __repr__(self) -> str:
@@ -190,7 +191,7 @@ class AdaptiveSchedule:
             self.on_sample(sample)
 
     def learn(self, sample: CompletionSample) -> None:
-        """Learn from a completion that another client may have seen."""
+        """Learn from a completion that a schedule of another client has seen: see `on_sample`."""
         for pool in self._pools.taught_by(sample.kind):
             pool.teach_band(0, sample.duration)
             if sample.band:

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 
 import anyio
 
-from ideogram_async import IdeogramClient, IdeogramError, Schedule
+from ideogram_async import CompletionSample, IdeogramClient, IdeogramError, Schedule
 from ideogram_async._fleet.messages import Announcement, Reply
-from ideogram_async.ray._completion_samples import CompletionSample, RecordingSchedule, learn
+from ideogram_async.ray._completion_samples import learn, recorded
 from ideogram_async.ray._id_queue import IdQueue
 from ideogram_async.ray._link import ShardLink
 from ideogram_async.ray._shard_config import ShardConfig
@@ -43,7 +43,8 @@ class ShardActor:
 
     async def open(self, config: ShardConfig, schedule: Schedule[object]) -> None:
         """Start the client."""
-        self._schedule = RecordingSchedule(schedule)
+        self._schedule = schedule
+        self._samples = recorded(schedule)
         self._report_is_due = asyncio.Event()
         self._link = ShardLink(self._report_is_due.set)
         self._client: IdeogramClient = config.client(self._schedule, self._link)
@@ -70,7 +71,7 @@ class ShardActor:
 
     async def learn(self, samples: list[CompletionSample]) -> None:
         """Pass the samples of other shards to the schedule."""
-        learn(self._schedule.own, samples)
+        learn(self._schedule, samples)
 
     async def reports(self) -> AsyncIterator[ShardReport]:
         """Yield a report when there is something to report, until the client's run has ended."""
@@ -116,11 +117,13 @@ class ShardActor:
             self._report_is_full.clear()
         if not self._results and self._ended is None:
             self._report_is_due.clear()
+        samples = list(self._samples)
+        self._samples.clear()
         return ShardReport(
             packed_records(results),
             packed_errors(results),
             self._client.statistics(),
             self._link.take_report(),
-            self._schedule.take_samples(),
+            samples,
             None if self._results else self._ended,
         )

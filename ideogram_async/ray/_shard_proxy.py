@@ -14,10 +14,9 @@ from ideogram_async.ray._completion_samples import SAMPLES_KEPT, copied
 from ideogram_async.ray._shard_report import ShardReport
 
 if TYPE_CHECKING:
-    from ideogram_async import IdeogramError
+    from ideogram_async import CompletionSample, IdeogramError
     from ideogram_async._fleet.messages import Announcement, Reply
     from ideogram_async.ray._budget import Share
-    from ideogram_async.ray._completion_samples import CompletionSample
     from ideogram_async.ray._run_options import RunOptions
 
 IDS_PER_CALL = 1_000

@@ -6,9 +6,14 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from ideogram_async import IdeogramError, RequestError, SamplingRequest, Statistics
+from ideogram_async import (
+    CompletionSample,
+    IdeogramError,
+    RequestError,
+    SamplingRequest,
+    Statistics,
+)
 from ideogram_async._fleet.messages import Report
-from ideogram_async.ray._completion_samples import CompletionSample
 
 Result: TypeAlias = SamplingRequest | RequestError
 

@@ -79,6 +79,18 @@ def test_who_leads_next_knows_what_was_known() -> None:
         assert one.heard == 1
 
 
+def test_what_was_sent_before_a_hold_was_heard_of_is_no_probe() -> None:
+    """A query that is accepted during a hold ends it for nobody; the one after it does."""
+    one = FleetRate(None)
+    one.feed(reply(), 0.0)
+    done: dict[str, Any] = {"sent": 1, "accepted": 0, "newest": SERVER}
+    one.feed(reply(10.1, **done, events=[Event(SERVER + 10, "refused", "30.0")]), 10.1)
+    one.feed(reply(10.5, sent=2, accepted=1, newest=SERVER + 10.2), 10.5)
+    assert one.decision(10.5).probing
+    one.feed(reply(60, sent=3, accepted=2, newest=SERVER + 59), 60.0)
+    assert not one.decision(60.0).probing
+
+
 def test_who_joins_late_takes_over_what_was_found() -> None:
     """Whoever leads at once goes on at the rate that Redis keeps; a told one is not raised."""
     late = FleetRate(None)
