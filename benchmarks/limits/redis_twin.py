@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 from lupa import lua51
 
+from ideogram_async._fleet import member
+from ideogram_async._fleet.messages import Announcement, Reply, Report
 from ideogram_async.redis import _limiter
-from ideogram_async.redis._messages import Announcement, Reply, Report
 from ideogram_async.redis._script import SCRIPT
 
 EPOCH = 1.7e9
@@ -116,12 +118,8 @@ def installed(twin: Twin) -> Iterator[None]:
             twin.listen(self._key, hear)
             await asyncio.Event().wait()
 
-    module: Any = _limiter
-    former = module.Link, module.secrets
     numbers = count(1)
+    # Lua goes through its tables in the order of names.
     names = SimpleNamespace(token_hex=lambda _: f"{next(numbers):016x}")
-    module.Link, module.secrets = Link, names  # Lua goes through its tables in the order of names
-    try:
+    with patch.object(_limiter, "RedisLink", Link), patch.object(member, "secrets", names):
         yield
-    finally:
-        module.Link, module.secrets = former

@@ -400,6 +400,20 @@ def test_ids_that_were_never_asked_are_probes_of_their_own() -> None:
     assert breaker.is_outage(sent[-1] + 15)
 
 
+async def test_first_refusals_together_make_no_common_limit() -> None:
+    """Five keys begin at once and are refused at once; each has a limit of its own all the same."""
+    credentials = [Credential(token=f"key-{number}") for number in range(5)]
+    async with (
+        Gateway(limit=TokenBucket(10, 10, by="key")) as gateway,
+        IdeogramClient(gateway.url, credentials=credentials, schedule=FixedInterval(2.0)) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(200)]
+        async with client.as_completed(ids):
+            await anyio.sleep(150)
+    accepted = [query for query in gateway.queries if query.at > 60 and query.status == 200]
+    assert len(accepted) >= 0.9 * 5 * 10 * 90
+
+
 def test_sharing_is_learned_and_unlearned() -> None:
     """Refusals together make a limit a common one; one session's alone make it its own again."""
     sharing = SharedLimitDetector()
