@@ -127,8 +127,8 @@ class FleetMember:
         self._pending = pending
         self._waits = True
         self._pace.wait(pending)
-        is_other = self.is_probing and not self._may_probe and self._sought != self.held_until
-        if self._is_idle or is_other:
+        could_probe = not self._may_probe and self._sought != self.held_until
+        if could_probe if self.is_probing else self._is_idle:
             self._report_soon(is_urgent=False)
 
     def sent(self, now: float, *, paced: bool = True) -> None:
@@ -278,7 +278,7 @@ class FleetMember:
     def _pause(self, now: float) -> float:
         """Return the seconds until the next report, if nothing happens."""
         seconds = min(REPORT_SECONDS * max(self._members, 1), LONGEST_REPORT_SECONDS)
-        if self._leads and self._found.told == math.inf:
+        if self._leads and self._found.told == math.inf and not self.is_probing:
             seconds = min(seconds, LEAD_SECONDS)
         if self.is_probing and now < self.held_until:
             seconds = min(seconds, self.held_until - now)
