@@ -32,6 +32,9 @@ REFUSALS_MISSED = 3
 refused as often as new ones: then those of new ids are their own."""
 KNOWN_ASKED_IN_DOUBT = 12
 """Known ids that are asked next, at the pace, where a new id's refusal may be the rate's."""
+HOLDS_IN_DISPUTE = 6
+"""Holds for refusals of known ids, of which none is answered yet, after which known ids that were
+answered last are asked: the others may have turned sick."""
 GOOD_ANSWERS_WITHOUT_DOUBT = 100
 """Good answers after a known id's refusal in which a new id's needs no check: it is a limit's."""
 ADDRESS_TRIES = 3
@@ -90,7 +93,6 @@ class KeyEvidence:
 
     __slots__ = (
         "_certain_until",
-        "_counted_before",
         "_known_in_a_row",
         "_new_answered",
         "_new_refused",
@@ -115,9 +117,7 @@ class KeyEvidence:
         self.doubt: int = 0
         """Known ids that should be asked before others, to learn whether they are refused, too."""
         self.disputes: int = 0
-        """Refusals that were charged to the rate, and whose ids were not asked again."""
-        self._counted_before = 0
-        """Counted faults as of the first of them."""
+        """Holds for refusals of known ids since such an id was answered."""
         self._known_in_a_row = self._new_answered = self._new_refused = 0
         self._certain_until = 0
 
@@ -134,14 +134,13 @@ class KeyEvidence:
             self._new_answered += 1
 
     def disputed(self) -> None:
-        """Record that a known id's refusal holds the key once more: it may have turned sick.
+        """Record that a known id's refusal holds the key: it may have turned sick.
 
-        Known ids are asked next, so many that the next query for each refused one tells.
+        Where several did, known ids are asked next, so that the next query for it tells.
         """
-        if not self.disputes:
-            self._counted_before = self.counted
-        self.doubt = GOOD_PER_COUNTED_FAULT * max(self.counted - self._counted_before, 0)
         self.disputes += 1
+        if self.disputes >= HOLDS_IN_DISPUTE:
+            self.doubt = GOOD_ANSWERS_OF_OTHERS
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
@@ -186,23 +185,24 @@ class KeyEvidence:
         """Record the first refusal of an id that was never answered; return whether it is its own.
 
         1. Known ids were not refused, often enough: it is.
-        2. No known id was refused lately: it is. Once some such were, known ids are asked next,
-           at the same rate: one of them will be refused, if it is the rate's.
-        3. It is forgiven: only so many are. So it is, unless many in a row have it.
+        2. A known id was refused lately: it is the rate's.
+        3. Known ids are pending: it is. They are asked next, at the same rate: one of them will be
+           refused, if it is the rate's.
+        4. None is: it is forgiven, unless many were, or many in a row have it.
         """
         self._new_refused += 1
         self.forgivable = max(self.forgivable - 1, -1)
         if self.spares_known:
             return True
-        if has_known and self.good >= self._certain_until:
-            self.doubt = KNOWN_ASKED_IN_DOUBT
-            return True
-        is_certain = self.good < self._certain_until
-        is_row = self.newcomers_in_a_row >= NEWCOMERS_IN_A_ROW
-        is_forgiven = self.forgivable >= 0 and not is_row and not is_certain
-        if not is_forgiven:
+        if self.good < self._certain_until:
+            is_own = False
+        elif has_known:
+            self.doubt, is_own = KNOWN_ASKED_IN_DOUBT, True
+        else:
+            is_own = self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
+        if not is_own:
             self._count_anew()  # whether known ids are spared must show at the rate that is left
-        return is_forgiven
+        return is_own
 
 
 class Evidence:

@@ -198,7 +198,8 @@ class JobTracker:
         self, job: Job, owner: Subscriber, answer: Answer, asked: float, now: float
     ) -> None:
         record = answer.record
-        self.registry.mark_answered(job)
+        if job.stage != ANSWERED:
+            self.registry.mark_answered(job)
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:
@@ -302,7 +303,7 @@ class JobTracker:
             failure.history.is_charged = True
             is_known = failure.is_known
             holds = self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
-            if holds and is_known and failure.history.faults:
+            if holds and is_known:
                 self.evidence.of(session.index).disputed()
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:

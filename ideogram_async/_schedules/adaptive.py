@@ -352,7 +352,7 @@ def _log(x: float) -> float:
 
 
 def _add_point(job: RequestState, pool: BandPool, p: float, asked: float) -> None:
-    """Add a point to the request's line; 99 is none, where there is another."""
+    """Add a point to the request's line; 99, which often stays, is none where two are known."""
     at, line = within(-EVER, asked, EVER), job.line
     if line is None:
         band, begun = pool.bands[0], pool.begun
@@ -362,7 +362,7 @@ def _add_point(job: RequestState, pool: BandPool, p: float, asked: float) -> Non
             share = LARGEST_SHARE
         prior = LinePrior(duration, pool.deviations[0], share, variance)
         job.line = ProgressLine.through(at, p, prior)
-    elif p < EDGES[-1] and line.pace:
+    elif line.pace and (p < EDGES[-1] or line.points < POINTS_OF_A_LINE):
         line.observe(at, p)
 
 

@@ -12,6 +12,7 @@ from ideogram_async._polling.attribution import (
     GOOD_ANSWERS_OF_OTHERS,
     GOOD_ANSWERS_WITHOUT_DOUBT,
     GOOD_PER_COUNTED_FAULT,
+    HOLDS_IN_DISPUTE,
     KNOWN_ASKED_IN_DOUBT,
     NAME_SECONDS,
     NEWCOMERS_IN_A_ROW,
@@ -218,23 +219,19 @@ def test_a_known_id_that_is_refused_ends_the_doubt(case: Case) -> None:
 
 
 def test_known_ids_are_asked_where_others_may_have_turned_sick(case: Case) -> None:
-    """Three known ids are asked for each refusal that was counted since the first in dispute."""
+    """Several holds for refusals of known ids, none of which is answered since, are in doubt."""
     of_key = case.evidence.of(0)
-    for others in range(3):
-        case.fault(FaultKind.THROTTLED, is_known=True)
-        of_key.counted += 1
+    for _ in range(2):
+        for _ in range(HOLDS_IN_DISPUTE - 1):
+            of_key.disputed()
+            assert not case.evidence.is_in_doubt
+        of_key.acquitted()
         of_key.disputed()
-        assert of_key.doubt == GOOD_PER_COUNTED_FAULT * others
-    of_key.counted += 1  # by a query that was in flight: it holds nothing
-    of_key.acquitted()
-    assert (of_key.counted, of_key.disputes) == (3, 2)
-    of_key.counted += 1
-    of_key.disputed()
-    assert of_key.doubt == GOOD_PER_COUNTED_FAULT * 3
-    of_key.confirmed()
-    assert not case.evidence.is_in_doubt
-    of_key.disputed()
-    assert not case.evidence.is_in_doubt
+        assert not case.evidence.is_in_doubt
+        of_key.disputed()
+        assert of_key.doubt == GOOD_ANSWERS_OF_OTHERS
+        of_key.confirmed()
+        assert not case.evidence.is_in_doubt
 
 
 def test_what_may_pass(case: Case) -> None:
