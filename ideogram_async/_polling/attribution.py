@@ -175,7 +175,7 @@ class KeyEvidence:
             self.newcomers_in_a_row += 1
         if is_refusal:
             return self._refused_new(has_known=has_known)
-        return self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW and self.forgivable >= 0
+        return self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
 
     def _refused_new(self, *, has_known: bool) -> bool:
         """Record the first refusal of an id that was never answered; return whether it is its own.
