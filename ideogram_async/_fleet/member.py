@@ -30,7 +30,8 @@ leaves room for those of changes. A member shows at least every 2 s that it is a
 LEAD_SECONDS = 0.25
 """Seconds between two reports of the member that leads, where the limit is to be found."""
 LOOK_SECONDS = 0.05
-"""Seconds between two looks whether far more ids are due than were reported, or far fewer."""
+"""Seconds between two looks whether far more ids are due than were reported, or far fewer, while
+the member has work: one that begins reports at once."""
 DUE_CHANGE, DUE_CHANGE_SECONDS = 1.5, 0.7
 """Times as many due ids as were reported, or as few, that are reported at once, if the difference
 is more than the member asks in so many seconds."""
@@ -240,7 +241,8 @@ class FleetMember:
                 self._take(reply, (began + loop.time()) / 2)
                 until = loop.time() + self._pause(loop.time())
                 while not look.is_set() and loop.time() < until and not self._has_changed():
-                    with anyio.move_on_after(min(until - loop.time(), LOOK_SECONDS)):
+                    longest = math.inf if self._is_idle else LOOK_SECONDS
+                    with anyio.move_on_after(min(until - loop.time(), longest)):
                         await look.wait()
                 await anyio.sleep(max(began + REPORT_GAP_SECONDS - loop.time(), 0.0))
 
