@@ -133,15 +133,17 @@ class KeyEvidence:
         else:
             self._new_answered += 1
 
-    def disputed(self) -> None:
-        """Record that a known id's refusal holds the key once more: it may have turned sick.
+    def disputed(self, *, is_repeat: bool) -> None:
+        """Record that a known id's refusal holds the key: it may have turned sick.
 
-        Known ids are asked next, so many that the next query for each refused one tells.
+        It goes first once its next answer tells whose fault that was. From its second refusal in a
+        row, known ids are asked next, so many that the next query for each refused one tells.
         """
         if not self.disputes:
             self._counted_before = self.counted
-        self.doubt = GOOD_PER_COUNTED_FAULT * max(self.counted - self._counted_before, 0)
         self.disputes += 1
+        if is_repeat:
+            self.doubt = GOOD_PER_COUNTED_FAULT * max(self.counted - self._counted_before, 0)
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""

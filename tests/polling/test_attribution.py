@@ -218,22 +218,31 @@ def test_a_known_id_that_is_refused_ends_the_doubt(case: Case) -> None:
 
 
 def test_known_ids_are_asked_where_others_may_have_turned_sick(case: Case) -> None:
-    """Three known ids are asked for each refusal that was counted since the first in dispute."""
+    """Three known ids are asked for each refusal that was counted since the first in dispute.
+
+    A first refusal in a row is in dispute, but none is asked for it: it may be a limit's.
+    """
     of_key = case.evidence.of(0)
+    of_key.disputed(is_repeat=False)
+    of_key.counted += 1
+    of_key.disputed(is_repeat=False)
+    assert (of_key.disputes, of_key.doubt) == (2, 0)
+    of_key.confirmed()
+    of_key.counted = 0
     for others in range(3):
         case.fault(FaultKind.THROTTLED, is_known=True)
         of_key.counted += 1
-        of_key.disputed()
+        of_key.disputed(is_repeat=True)
         assert of_key.doubt == GOOD_PER_COUNTED_FAULT * others
     of_key.counted += 1  # by a query that was in flight: it holds nothing
     of_key.acquitted()
     assert (of_key.counted, of_key.disputes) == (3, 2)
     of_key.counted += 1
-    of_key.disputed()
+    of_key.disputed(is_repeat=True)
     assert of_key.doubt == GOOD_PER_COUNTED_FAULT * 3
     of_key.confirmed()
     assert not case.evidence.is_in_doubt
-    of_key.disputed()
+    of_key.disputed(is_repeat=True)
     assert not case.evidence.is_in_doubt
 
 
