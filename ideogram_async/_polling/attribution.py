@@ -90,7 +90,6 @@ class KeyEvidence:
 
     __slots__ = (
         "_certain_until",
-        "_counted_before",
         "_known_in_a_row",
         "_new_answered",
         "_new_refused",
@@ -116,8 +115,6 @@ class KeyEvidence:
         """Known ids that should be asked before others, to learn whether they are refused, too."""
         self.disputes: int = 0
         """Refusals that were charged to the rate, and whose ids were not asked again."""
-        self._counted_before = 0
-        """Counted faults as of the first of them."""
         self._known_in_a_row = self._new_answered = self._new_refused = 0
         self._certain_until = 0
 
@@ -133,17 +130,12 @@ class KeyEvidence:
         else:
             self._new_answered += 1
 
-    def disputed(self, *, is_repeat: bool) -> None:
+    def disputed(self) -> None:
         """Record that a known id's refusal holds the key: it may have turned sick.
 
-        It goes first once its next answer tells whose fault that was. From its second refusal in a
-        row, known ids are asked next, so many that the next query for each refused one tells.
+        It goes first once its next answer tells whose fault that was.
         """
-        if not self.disputes:
-            self._counted_before = self.counted
         self.disputes += 1
-        if is_repeat:
-            self.doubt = GOOD_PER_COUNTED_FAULT * max(self.counted - self._counted_before, 0)
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""

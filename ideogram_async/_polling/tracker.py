@@ -303,8 +303,7 @@ class JobTracker:
             is_known = failure.is_known
             holds = self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
             if holds and is_known:
-                evidence = self.evidence.of(session.index)
-                evidence.disputed(is_repeat=failure.history.faults > 0)
+                self.evidence.of(session.index).disputed()
             self._end_one_shots(now)
         elif scope is Scope.GATEWAY:
             is_first = not failure.is_known and not failure.history.faults

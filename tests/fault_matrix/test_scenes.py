@@ -14,6 +14,7 @@ SHOWN = [
     "beside-later/429/50/waits",
     "hung/50/15/run",
     "service/one-by-one/500/50",
+    "service/one-by-one/429/50",
     "stray/401/first",
     "one-id/302",
     "real/401/run",

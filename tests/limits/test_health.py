@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ from ideogram_async._limits.circuit_breaker import (
     NEWCOMER_SECONDS,
     CircuitBreaker,
 )
+from ideogram_async._limits.session import FIRST_ROOM
 from ideogram_async._limits.shared_limit import ALONE, SharedLimitDetector
 from ideogram_async.testing import Gateway, Query, Reply, TokenBucket
 
@@ -230,11 +232,12 @@ async def test_an_id_that_comes_due_later_is_a_probe_of_its_own() -> None:
         sick.cancel()
 
 
-async def test_known_ids_that_turn_sick_do_not_slow_the_others() -> None:
+@pytest.mark.parametrize("seconds", [1.0, 4.0])
+async def test_known_ids_that_turn_sick_do_not_slow_the_others(seconds: float) -> None:
     """Half of the ids are refused from some moment on: the others are asked as often as before."""
     async with (
         Gateway(latency=0.1) as gateway,
-        IdeogramClient(gateway.url, schedule=FixedInterval(1.0)) as client,
+        IdeogramClient(gateway.url, schedule=FixedInterval(seconds)) as client,
     ):
         ids = [gateway.submit(progress="never") for _ in range(40)]
         sick = set(ids[::2])
@@ -243,7 +246,55 @@ async def test_known_ids_that_turn_sick_do_not_slow_the_others() -> None:
             gateway.on_query = lambda query: Reply(429) if query.request_id in sick else None
             await anyio.sleep(40)
             seen = [one for one in gateway.queries if one.at >= 30.0 and one.status == 200]
-    assert len(seen) >= 0.9 * 20 * 20 / 1.1
+    assert len(seen) >= 0.9 * 20 * 20 / (seconds + 0.1)
+
+
+async def test_a_hold_is_tried_by_the_id_that_was_answered_last() -> None:
+    """Its next query, before its time, shows that the gateway accepts queries again."""
+    async with (
+        Gateway(latency=0.05) as gateway,
+        IdeogramClient(gateway.url, schedule=FixedInterval(5.0)) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(20)]
+        refused: list[str] = []
+
+        def refuse_one(query: Query) -> Reply | None:
+            if query.at < 10 or refused:
+                return None
+            refused.append(str(query.request_id))
+            return Reply(429)
+
+        gateway.on_query = refuse_one
+        async with client.as_completed(ids, deadline=None):
+            await anyio.sleep(12)
+    place = next(place for place, one in enumerate(gateway.queries) if one.status == 429)
+    answered = gateway.queries[place].answered
+    *before, probe = [one for one in gateway.queries if one.status == 200 and one.at < 12][
+        : place + 1
+    ]
+    assert probe.at > answered
+    assert probe.request_id == max(before, key=lambda one: one.answered).request_id
+
+
+@pytest.mark.parametrize("status", [429, 502])
+async def test_the_flight_grows_anew_after_a_fault_of_all(status: int) -> None:
+    """However many were in flight before, the first answer lets few queries go at once."""
+    async with (
+        Gateway(latency=0.1) as gateway,
+        IdeogramClient(
+            gateway.url, max_in_flight=100, max_rate=math.inf, schedule=FixedInterval(0.5)
+        ) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(200)]
+        async with client.as_completed(ids, deadline=None):
+            await anyio.sleep(10)
+            gateway.on_query = lambda _: Reply(status)
+            await anyio.sleep(5)
+            gateway.on_query, seen = None, len(gateway.queries)
+            await anyio.sleep(30)
+    later = gateway.queries[seen:]
+    back = min(one.answered for one in later if one.status == 200)
+    assert sum(back <= one.at < back + 0.1 for one in later) <= FIRST_ROOM + 1
 
 
 async def test_new_ids_are_asked_beside_a_hold_that_new_ids_caused() -> None:

@@ -217,33 +217,17 @@ def test_a_known_id_that_is_refused_ends_the_doubt(case: Case) -> None:
     assert case.evidence.is_in_doubt
 
 
-def test_known_ids_are_asked_where_others_may_have_turned_sick(case: Case) -> None:
-    """Three known ids are asked for each refusal that was counted since the first in dispute.
-
-    A first refusal in a row is in dispute, but none is asked for it: it may be a limit's.
-    """
+def test_refusals_in_dispute(case: Case) -> None:
+    """They are settled one by one as the ids' own, or all at once as a limit's."""
     of_key = case.evidence.of(0)
-    of_key.disputed(is_repeat=False)
-    of_key.counted += 1
-    of_key.disputed(is_repeat=False)
-    assert (of_key.disputes, of_key.doubt) == (2, 0)
-    of_key.confirmed()
-    of_key.counted = 0
-    for others in range(3):
-        case.fault(FaultKind.THROTTLED, is_known=True)
+    for _ in range(3):
         of_key.counted += 1
-        of_key.disputed(is_repeat=True)
-        assert of_key.doubt == GOOD_PER_COUNTED_FAULT * others
-    of_key.counted += 1  # by a query that was in flight: it holds nothing
+        of_key.disputed()
     of_key.acquitted()
-    assert (of_key.counted, of_key.disputes) == (3, 2)
-    of_key.counted += 1
-    of_key.disputed(is_repeat=True)
-    assert of_key.doubt == GOOD_PER_COUNTED_FAULT * 3
+    assert (of_key.counted, of_key.disputes) == (2, 2)
     of_key.confirmed()
-    assert not case.evidence.is_in_doubt
-    of_key.disputed(is_repeat=True)
-    assert not case.evidence.is_in_doubt
+    of_key.acquitted()  # the id was refused by the limit first, and then turned sick
+    assert (of_key.counted, of_key.disputes) == (1, 0)
 
 
 def test_what_may_pass(case: Case) -> None:

@@ -479,7 +479,7 @@ async def test_a_refusal_in_dispute_is_settled_before_others_are_asked() -> None
         history.faults, history.is_charged = 1, True
         queue.add(sound, 0.0)
         queue.add(refused, 0.0)
-        evidence.disputed(is_repeat=True)
+        evidence.disputed()
         assert pop() is sound
         queue.add(sound, 0.0)
         for _ in range(3):
