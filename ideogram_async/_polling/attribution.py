@@ -160,13 +160,9 @@ class KeyEvidence:
 
     def refused_known(self) -> None:
         """Record that an id was refused that was answered before: that is a limit, or chance."""
-        self._count_anew()
+        self._known_in_a_row = self._new_answered = self._new_refused = 0
         self.doubt = 0
         self._certain_until = self.good + GOOD_ANSWERS_WITHOUT_DOUBT
-
-    def _count_anew(self) -> None:
-        """Compare new ids' refusals with known ids' answers from now on, at one rate."""
-        self._known_in_a_row = self._new_answered = self._new_refused = 0
 
     def failed_new(self, asked: float, *, is_refusal: bool, has_known: bool) -> bool:
         """Record the first fault of an id that was never answered; return whether it is its own."""
@@ -179,24 +175,22 @@ class KeyEvidence:
     def _refused_new(self, *, has_known: bool) -> bool:
         """Record the first refusal of an id that was never answered; return whether it is its own.
 
-        1. Known ids were not refused, often enough: it is.
-        2. No known id was refused lately: it is. Once some such were, known ids are asked next,
-           at the same rate: one of them will be refused, if it is the rate's.
-        3. It is forgiven: only so many are. So it is, unless many in a row have it.
+        1. Known ids were asked often enough since one was refused last: it is.
+        2. A known id was refused lately: it is not, for there is a limit.
+        3. There are known ids: it is. They are asked next, at the same rate: one of them will be
+           refused, if it is the rate's.
+        4. It is forgiven: only so many are, and not many in a row. So it is.
         """
         self._new_refused += 1
         self.forgivable = max(self.forgivable - 1, -1)
         if self.spares_known:
             return True
-        if has_known and self.good >= self._certain_until:
+        if self.good < self._certain_until:
+            return False
+        if has_known:
             self.doubt = KNOWN_ASKED_IN_DOUBT
             return True
-        is_certain = self.good < self._certain_until
-        is_row = self.newcomers_in_a_row >= NEWCOMERS_IN_A_ROW
-        is_forgiven = self.forgivable >= 0 and not is_row and not is_certain
-        if not is_forgiven:
-            self._count_anew()  # whether known ids are spared must show at the rate that is left
-        return is_forgiven
+        return self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
 
 
 class Evidence:
