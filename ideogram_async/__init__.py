@@ -38,7 +38,8 @@ this package; a room imports only rooms below it, and `.github/CONTRIBUTING.md` 
 and limits of its own, and without a key.
 
 Around the client, on its public names and few rooms: `cli` is the command, `ray` a run on a Ray
-cluster, `telemetry` reports metrics and spans, `testing` has a loopback gateway and virtual time,
+cluster, `redis` one budget for several processes (what both do to share a rate is in `_fleet`),
+`telemetry` reports metrics and spans, `testing` has a loopback gateway and virtual time,
 and `pytest_plugin` offers both as fixtures.
 """
 
@@ -81,7 +82,7 @@ from ideogram_async._protocol.credentials import Credential
 from ideogram_async._runs.run import Run
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
 from ideogram_async._schedules.base import FixedInterval, Observation, Schedule
-from ideogram_async._schedules.learned import Learned
+from ideogram_async._schedules.learned import CompletionSample, Learned
 from ideogram_async._statistics import RunStatistics, SessionStatistics, Statistics
 from ideogram_async._version import __version__
 
@@ -96,6 +97,7 @@ __all__ = [
     "BaseURLError",
     "ClientClosed",
     "ClientOptions",
+    "CompletionSample",
     "Credential",
     "DeadlineExceeded",
     "DownloadError",

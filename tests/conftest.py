@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from ideogram_async.testing import VirtualTimeLoop
 from tests.support import lanes
@@ -55,6 +57,16 @@ def pytest_collection() -> Iterator[None]:
 def pytest_xdist_auto_num_workers() -> int:
     """Return two more than there are cores: those that have Ray's tests mostly wait."""
     return (os.cpu_count() or 1) + 2
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Run the tests of a file in one process, and Ray's files in one: they share a cluster."""
+    return _Scheduling(config, log)
+
+
+class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # no annotations
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/ray" if nodeid.startswith("tests/ray/") else super()._split_scope(nodeid)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -283,20 +283,24 @@ def outage(seconds: float) -> Run:
 
 
 async def moving(seed: int) -> Figures:
-    """Let a bucket go from 20 a second to 2, for 300 s, and back to 20."""
+    """Let a bucket go from 20 a second to 2, for 300 to 400 s, and back to 20.
+
+    The rate grows faster, the longer it was not cut: the time since the last cut must be any.
+    """
     random.seed(seed)
+    seconds = random.Random(f"moving {seed}").uniform(300, 400)
     gateway = Gateway(seed=seed, limit=TokenBucket(20, 20))
     async with polling(gateway, Load(400), seed):
         await asyncio.sleep(120)
         gateway.limit = TokenBucket(2, 2)
-        await asyncio.sleep(300)
+        await asyncio.sleep(seconds)
         gateway.limit = TokenBucket(20, 20)
         await asyncio.sleep(200)
-    low = span(gateway, 150, 420)
+    low = span(gateway, 150, 120 + seconds)
     return {
         "refused": low.refused,
         "used": 100 * low.rate / 2,
-        "back": _back(gateway, 420, 18, 200, seconds=5),
+        "back": _back(gateway, 120 + seconds, 18, 200, seconds=5),
     }
 
 

@@ -75,7 +75,7 @@ def _id_of(answer: Any) -> str:
     return request_id
 
 
-def _workers(ask: Ask, in_flight: int) -> Drain:
+def workers(ask: Ask, in_flight: int, id_of: Callable[[Any], str] = _id_of) -> Drain:
     """Return a drain with a worker for each query in flight, all on one list: the cheapest way."""
 
     async def drain(ids: Sequence[str]) -> Sequence[str]:
@@ -83,7 +83,7 @@ def _workers(ask: Ask, in_flight: int) -> Drain:
 
         async def work() -> None:
             for request_id in waiting:
-                answered.append(_id_of(await ask(request_id)))  # noqa: PERF401 - shared
+                answered.append(id_of(await ask(request_id)))  # noqa: PERF401 - shared
 
         async with asyncio.TaskGroup() as group:
             for _ in range(in_flight):
@@ -128,7 +128,7 @@ async def bare(target: Target) -> AsyncIterator[Drain]:
             async with session.post(url, data=_body(request_id)) as response:
                 return decode(await response.read())
 
-        yield _workers(ask, target.in_flight)
+        yield workers(ask, target.in_flight)
 
 
 @asynccontextmanager
@@ -142,15 +142,15 @@ async def tutorial(target: Target) -> AsyncIterator[Drain]:
             async with session.post(url, json={"request_id": request_id}) as response:
                 return await response.json()
 
-        yield _workers(ask, target.in_flight)
+        yield workers(ask, target.in_flight)
 
 
 def _ours(target: Target, **settings: Any) -> IdeogramClient:
+    settings = {"max_rate": math.inf, **settings}  # no slow start
     return IdeogramClient(
         target.base_url,
         token=TOKEN,
         max_in_flight=target.in_flight,
-        max_rate=math.inf,  # no slow start
         ssl=target.context(),
         **settings,
     )
@@ -223,11 +223,13 @@ async def polling(target: Target, **settings: Any) -> AsyncIterator[Drain]:
     """Ours, polling ids that stay pending, until as many queries are done as ids were given."""
     schedule = BusySchedule(target.pending * 1e-5)
     async with _ours(target, schedule=schedule, **settings) as client:
+        until = 0
 
         async def drain(ids: Sequence[str]) -> Sequence[str]:
-            until = client.statistics().queries + len(ids)
+            nonlocal until  # what one turn asks too much, the next asks less
+            until += len(ids)
             while client.statistics().queries < until:  # noqa: ASYNC110 - there is no event for it
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.005)
             return ids
 
         pending = make_ids(target.pending, RUNNING)
@@ -263,7 +265,7 @@ async def _httpx(target: Target, **settings: Any) -> AsyncIterator[Drain]:
             response = await client.post(url, content=_body(request_id))
             return read(response.content)
 
-        yield _workers(ask, target.in_flight)
+        yield workers(ask, target.in_flight)
 
 
 @asynccontextmanager
@@ -278,7 +280,7 @@ async def niquests(target: Target) -> AsyncIterator[Drain]:
             response = await session.post(url, data=_body(request_id), verify=verify)
             return decode(response.content)
 
-        yield _workers(ask, target.in_flight)
+        yield workers(ask, target.in_flight)
 
 
 @asynccontextmanager
@@ -294,7 +296,7 @@ async def pyreqwest(target: Target) -> AsyncIterator[Drain]:
             response = await client.post(url).body_bytes(_body(request_id)).build().send()
             return decode(await response.bytes())
 
-        yield _workers(ask, target.in_flight)
+        yield workers(ask, target.in_flight)
 
 
 @asynccontextmanager
@@ -308,7 +310,7 @@ async def primp(target: Target) -> AsyncIterator[Drain]:
         response = await client.post(url, content=_body(request_id))
         return decode(response.content)
 
-    yield _workers(ask, target.in_flight)
+    yield workers(ask, target.in_flight)
 
 
 @asynccontextmanager
@@ -323,7 +325,7 @@ async def aiosonic(target: Target) -> AsyncIterator[Drain]:
             response = await client.post(url, data=_body(request_id), headers=HEADERS, ssl=context)
             return decode(await response.content())
 
-        yield _workers(ask, target.in_flight)
+        yield workers(ask, target.in_flight)
 
 
 @asynccontextmanager
@@ -338,7 +340,7 @@ async def curl_cffi(target: Target) -> AsyncIterator[Drain]:
             response = await session.post(url, data=_body(request_id))
             return decode(response.content)
 
-        yield _workers(ask, target.in_flight)
+        yield workers(ask, target.in_flight)
 
 
 def _read(file: str) -> bytes:
@@ -389,4 +391,3 @@ OBSERVED = {
     "spans": Competitor("ours, OpenTelemetry: metrics and spans", spans),
 }
 """Ours with hooks, which `benchmarks.hooks` compares with ours without."""
-ALL_CLIENTS = {**COMPETITORS, **OBSERVED}

@@ -22,7 +22,8 @@ import msgspec
 
 from benchmarks._report import spread, table
 from benchmarks.speed.child import Child, ChildError, started
-from benchmarks.speed.competitors import ALL_CLIENTS, Target
+from benchmarks.speed.clients import ALL_CLIENTS
+from benchmarks.speed.competitors import Target
 from benchmarks.speed.server import Server
 from benchmarks.speed.turns import Turn, TurnsTask
 
@@ -187,13 +188,13 @@ def _time(child: Child) -> tuple[float, list[float]]:
 
 
 def _count_instructions(task: TurnsTask) -> tuple[float, list[float]]:
-    """Return how many thousand instructions per query two turns take more than one."""
+    """Return how many thousand instructions per query three turns take more than one."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise ChildError("valgrind is not installed")
     command = [valgrind, "--tool=callgrind", f"--callgrind-out-file={os.devnull}"]
-    one, two = (_instructions(task, command, turns) for turns in (1, 2))
-    return (two - one) / task.queries / 1000, []
+    one, three = (_instructions(task, command, turns) for turns in (1, 3))
+    return (three - one) / 2 / task.queries / 1000, []
 
 
 def _instructions(task: TurnsTask, command: Sequence[str], turns: int) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from benchmarks.speed.answers import ID_MARK
+from benchmarks.speed.answers import COMPLETE, ID_MARK
 from ideogram_async import SamplingRequest, User, _runtime
 from ideogram_async._protocol.answers import read_answer
 
@@ -27,18 +27,23 @@ _RUNNING = SamplingRequest(
     user=User(user_id="U0example-000000000001"),
     user_prompt="A teapot on a windowsill, in the morning.",
 )
+_COMPLETE = msgspec.structs.replace(_RUNNING, completion_percentage=100, is_completed=True)
+
+
+def _parts(record: SamplingRequest) -> list[bytes]:
+    """Return the body with a record, without the id."""
+    return msgspec.json.encode({"sampling_requests": [record]}).split(ID_MARK)
 
 
 class StubTransport:
     """Returns each answer a turn of the loop later, and decodes it as the real transport does.
 
-    Every request is half complete, and stays so.
+    A request is complete, or half complete and stays so, as its id says.
     """
 
     def __init__(self, *_arguments: object, **_settings: object) -> None:
         self.queries = self.replays = 0
-        body = msgspec.json.encode({"sampling_requests": [_RUNNING]})
-        self._before, self._after = body.split(ID_MARK)
+        self._running, self._complete = map(_parts, (_RUNNING, _COMPLETE))
         self._headers = {"Date": "Tue, 14 Nov 2023 22:13:40 GMT"}
 
     @property
@@ -50,7 +55,8 @@ class StubTransport:
         """Return the answer for an id."""
         self.queries += 1
         await asyncio.sleep(0)
-        body = b"".join((self._before, request_id.encode(), self._after))
+        before, after = self._complete if request_id[0] == COMPLETE else self._running
+        body = b"".join((before, request_id.encode(), after))
         return read_answer(request_id, 200, self._headers, body)
 
     async def close(self) -> None:

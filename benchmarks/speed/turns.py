@@ -20,7 +20,8 @@ import msgspec
 from benchmarks._machine import pin, raise_mmap_threshold
 from benchmarks.speed.answers import COMPLETE, make_ids
 from benchmarks.speed.child import read_task, write_line
-from benchmarks.speed.competitors import ALL_CLIENTS, Drain, Target
+from benchmarks.speed.clients import ALL_CLIENTS
+from benchmarks.speed.competitors import Drain, Target
 
 
 class TurnsTask(msgspec.Struct, frozen=True):

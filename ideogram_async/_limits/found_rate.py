@@ -49,8 +49,9 @@ CHANGED_SHARE, STEADY_GROWTH_SECONDS = 0.15, 6.0
 many seconds, is tried."""
 STALE_QUERIES = 30
 """Queries' time after which a measurement of too few is begun anew."""
-GIVEN_BACK, GIVEN_BACK_AT_LIMIT = 1.6, 1.3
-"""The rate, by the safe one, up to which a cut is taken back; less where a limit has shown."""
+GIVEN_BACK, GIVEN_BACK_AT_LIMIT = 1 / (CUT * TRIAL_RATE), 1 / TRIAL_RATE
+"""The rate, by the safe one, up to which a cut is taken back: by what one cut and the trial have
+taken; by what the trial has, where a limit has shown."""
 CHANCE_SECONDS = 5.0
 """Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
 GROWTH, CHANCE_GROWTH, GROWTH_SECONDS = 0.004, 0.02, 3.0
@@ -80,7 +81,8 @@ class FoundRate:
     That query's acceptance tells the rate:
 
     a. Closed for long, where the rate had been accepted for long: an outage. It is kept, once.
-    b. The pace had been used: what was accepted since the last such moment, the hold included.
+    b. The pace had been used: what was accepted since the last such moment, until that query was
+       sent: the hold included, and not the time in which nothing but its answer was awaited.
     c. It had not: the rate is cut by 0.7, and may be wrong. No limit is known by that.
     """
 
@@ -195,11 +197,11 @@ class FoundRate:
         if self._alarm_at == -math.inf:  # nothing was ever refused
             return
         self._cut_accepted += 1
-        is_safe = self._trial > 0 or self._rate <= self._safe
+        is_safe = self._is_safe
         if is_safe or self.chance.is_in_question:
             self.chance.accepted(is_safe=is_safe)
         if self.is_probing and asked >= self._alarm_at:
-            self._reopen(now)
+            self._reopen(asked, now)
         elif self._trial and asked >= self._alarm_at:
             self._trial -= 1
             if not self._trial:
@@ -213,31 +215,34 @@ class FoundRate:
         """Record a refusal; return whether it holds the session. See the cases above."""
         self._refused += 1
         self._cut_refused += 1
-        if asked < self._alarm_at:
+        if asked < self._alarm_at:  # 1
             self._hold_for(retry_after or 0.0, now)
             return False
-        if self.is_probing:
+        if self.is_probing:  # 2
             self._closed += 1
             self._failed_trials = max(self._failed_trials - 1, 0.0)
             return self._alarm(retry_after, now)
         is_alarm = self.chance.refused(is_safe=self._is_safe)
         if self._trial and not self.chance.is_known and not self._is_shared and self._fails_often():
-            self.chance.learn()
-            self.is_certain = False
-            is_alarm = False
-        if not is_alarm:
-            if self._trial or (self.chance.is_known and self._is_safe):
-                self._take_cut_back()
-            if now - self._since > CHANCE_SECONDS:
-                self._measure(now)
-            return (
-                bool(retry_after)
-                and self._full_holds < FULL_HOLDS
-                and self._alarm(retry_after, now)
-            )
-        if self.chance.is_refuted():
+            self.chance.learn()  # 3
+            self.is_certain = is_alarm = False
+        if not is_alarm:  # 3, 4
+            return self._put_down_to_chance(retry_after, now)
+        if self.chance.is_refuted():  # 5
             self._safe = 0.0
         return self._alarm(retry_after, now)
+
+    def _put_down_to_chance(self, retry_after: float | None, now: float) -> bool:
+        """Take cuts back that chance has caused; return whether its `Retry-After` is kept."""
+        if self._trial or (self.chance.is_known and self._is_safe):
+            self._source, self._trial = self._source_before, 0
+            most = (GIVEN_BACK_AT_LIMIT if self._limit_shown else GIVEN_BACK) * self._safe
+            self._rate = max(self._rate, min(self._rate_before, most))
+            self._rate_before = 0.0
+        if now - self._since > CHANCE_SECONDS:
+            self._measure(now)
+        is_heeded = bool(retry_after) and self._full_holds < FULL_HOLDS
+        return is_heeded and self._alarm(retry_after, now)
 
     def announced(self, remaining: float, seconds: float, now: float) -> None:
         """Record that, by an answer's headers, so many more queries are allowed within a time."""
@@ -250,7 +255,7 @@ class FoundRate:
         """Hold, and cut, for a refusal that another user of the same limit has had."""
         self._is_shared = True
         if not self.is_probing and now > self._since:
-            self._cut(now)
+            self._cut(now, now)
         self._source = "found"
         self.held_until = max(self.held_until, until)
 
@@ -294,13 +299,8 @@ class FoundRate:
         self._failed_trials = 0.0
         return True
 
-    def _take_cut_back(self) -> None:
-        self._source, self._trial = self._source_before, 0
-        most = (GIVEN_BACK_AT_LIMIT if self._limit_shown else GIVEN_BACK) * self._safe
-        self._rate = max(self._rate, min(self._rate_before, most))
-        self._rate_before = 0.0
-
     def _alarm(self, retry_after: float | None, now: float) -> bool:
+        """Hold until one query may find out if more are accepted; return that it holds."""
         if not self.is_probing:
             self._open_until = now
         self._alarm_at, self.is_probing, self._is_told = now, True, bool(retry_after)
@@ -312,28 +312,29 @@ class FoundRate:
         return True
 
     def _hold_for(self, seconds: float, now: float) -> None:
-        # Jittered, so that the clients of one gateway do not wake as a herd.
+        """Hold, for a little longer at random: the clients of one gateway do not wake as a herd."""
         jitter = random.uniform(1.0, 1.1)  # noqa: S311 - no secret
         self.held_until = max(self.held_until, now + seconds * jitter)
 
-    def _reopen(self, now: float) -> None:
+    def _reopen(self, asked: float, now: float) -> None:
         """Go on after a hold whose query was accepted: see the cases a to c."""
         self.is_probing = False
         self._full_holds += self._is_told and not self._closed
         seconds = self._open_until - self._since
         is_used = self._source == "none" or self._accepted >= CUT * self._rate * seconds
         is_outage = self._closed > 1 and seconds >= STEADY_SECONDS and is_used
-        if is_outage and not self._is_forgiven:
+        if is_outage and not self._is_forgiven:  # a
             self._is_forgiven = True
             self._rate *= KEPT
             self._grown = 0.0
         else:
             self._is_forgiven = False
-            self._cut(now)
+            self._cut(now, asked)
         self._closed = 0
-        self._next = now + 1 / self._rate
+        self._next = max(asked + 1 / self._rate, now)
 
-    def _cut(self, now: float) -> None:
+    def _cut(self, now: float, until: float) -> None:
+        """Cut the rate, by what was accepted from the last such moment until then."""
         before = self._rate
         if self._closed >= LIMIT_REFUSALS and (
             not self.chance.is_known or self.chance.is_refuted()
@@ -342,12 +343,12 @@ class FoundRate:
         if not self._rate_before:
             self._rate_before, self._source_before = before, self._source
             self._cut_accepted = self._cut_refused = 0
-        until = self._open_until if self.chance.is_known else now - self._untried
+        until = self._open_until if self.chance.is_known else until - self._untried
         elapsed = max(until - self._since, 1e-3)
         rate = CUT ** max(self._closed, 1) * min(before, CEILING)
         is_idle = self._idle > IDLE_SHARE * elapsed
         is_measured = self._accepted >= MEASURED_QUERIES
-        if not is_idle:
+        if not is_idle:  # b, else c
             self._source = "found"
             rate = min(max(KEPT * self._accepted / elapsed, rate), before)
             if is_measured:

@@ -168,8 +168,10 @@ class SessionPool:
         self, session: KeySession, error: RequestError, asked: float, now: float, *, is_known: bool
     ) -> bool:
         """Record a refusal that was charged to the rate of a key; return whether it holds it."""
+        is_first = session.limiter.source == "none"
         holds = session.throttled(error, asked, now, is_known=is_known)
-        if holds and len(self._limiters) > 1:
+        # All keys have begun at once: that they were first refused together tells nothing.
+        if holds and not is_first and len(self._limiters) > 1:
             self._spread(session, now)
         return holds
 

@@ -74,6 +74,8 @@ class KeySession:
         self.refused_at: float = -math.inf
         self.suspicion: Suspicion | None = None
         self.limiter: Limiter = limiter
+        self._found = limiter if isinstance(limiter, FoundRate) else None
+        """The limiter, where it can take a cut back, and knows how sure its rate is."""
         self.breaker: CircuitBreaker = CircuitBreaker()
         self.fault: RequestError | None = None
         """The last fault that was charged to the key or the gateway."""
@@ -204,8 +206,8 @@ class KeySession:
             self._unproven_until = max(self._unproven_until, until)
             self._unproven_accepted, wait = 0, None
         is_unlimited = self.limiter.source == "none"
-        if isinstance(self.limiter, FoundRate):
-            self.limiter.doubt()
+        if self._found is not None:
+            self._found.doubt()
         holds = self.limiter.refused(asked, wait, now)
         if holds and is_unlimited:
             self.room = FIRST_ROOM  # what was accepted so far may be what the limit allows at once
@@ -214,13 +216,13 @@ class KeySession:
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
-        if isinstance(self.limiter, FoundRate):
-            self.limiter.confirm()
+        if self._found is not None:
+            self._found.confirm()
 
     def acquitted(self, now: float) -> None:
         """Record that an id's own refusals were charged to the rate."""
-        if isinstance(self.limiter, FoundRate):
-            self.limiter.withdraw(now)
+        if self._found is not None:
+            self._found.withdraw(now)
 
     def refused_key(
         self, request_id: str, error: RequestError, asked: float, now: float, *, alone: bool

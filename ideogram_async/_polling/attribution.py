@@ -32,6 +32,9 @@ REFUSALS_MISSED = 3
 refused as often as new ones: then those of new ids are their own."""
 KNOWN_ASKED_IN_DOUBT = 12
 """Known ids that are asked next, at the pace, where a new id's refusal may be the rate's."""
+HOLDS_IN_DISPUTE = 6
+"""Holds for refusals of known ids, of which none is answered yet, after which known ids that were
+answered last are asked: the others may have turned sick."""
 GOOD_ANSWERS_WITHOUT_DOUBT = 100
 """Good answers after a known id's refusal in which a new id's needs no check: it is a limit's."""
 ADDRESS_TRIES = 3
@@ -114,7 +117,7 @@ class KeyEvidence:
         self.doubt: int = 0
         """Known ids that should be asked before others, to learn whether they are refused, too."""
         self.disputes: int = 0
-        """Refusals that were charged to the rate, and whose ids were not asked again."""
+        """Holds for refusals of known ids since such an id was answered."""
         self._known_in_a_row = self._new_answered = self._new_refused = 0
         self._certain_until = 0
 
@@ -133,9 +136,11 @@ class KeyEvidence:
     def disputed(self) -> None:
         """Record that a known id's refusal holds the key: it may have turned sick.
 
-        It goes first once its next answer tells whose fault that was.
+        Where several did, known ids are asked next, so that the next query for it tells.
         """
         self.disputes += 1
+        if self.disputes >= HOLDS_IN_DISPUTE:
+            self.doubt = GOOD_ANSWERS_OF_OTHERS
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
@@ -170,16 +175,16 @@ class KeyEvidence:
             self.newcomers_in_a_row += 1
         if is_refusal:
             return self._refused_new(has_known=has_known)
-        return self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW and self.forgivable >= 0
+        return self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
 
     def _refused_new(self, *, has_known: bool) -> bool:
         """Record the first refusal of an id that was never answered; return whether it is its own.
 
-        1. Known ids were asked often enough since one was refused last: it is.
-        2. A known id was refused lately: it is not, for there is a limit.
-        3. There are known ids: it is. They are asked next, at the same rate: one of them will be
+        1. Known ids were not refused, often enough: it is.
+        2. A known id was refused lately: it is the rate's.
+        3. Known ids are pending: it is. They are asked next, at the same rate: one of them will be
            refused, if it is the rate's.
-        4. It is forgiven: only so many are, and not many in a row. So it is.
+        4. None is: it is forgiven, unless many were, or many in a row have it.
         """
         self._new_refused += 1
         self.forgivable = max(self.forgivable - 1, -1)

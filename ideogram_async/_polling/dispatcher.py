@@ -21,8 +21,8 @@ import anyio
 from ideogram_async._errors import APITimeoutError, ClientClosed
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._limits.session import KeySession
-from ideogram_async._polling.attribution import KeyEvidence
-from ideogram_async._polling.job import Job
+from ideogram_async._polling.attribution import FaultHistory, KeyEvidence
+from ideogram_async._polling.job import IMMEDIATE, Job
 from ideogram_async._polling.task_group import TaskGroup, start_later
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
@@ -234,7 +234,8 @@ class Dispatcher:
                     asked = asked_at[task] = now
                     owner = job.owner
                     context = None if owner is None else owner.context
-                    if session.probing or len(asked_at) == self._max_in_flight:
+                    is_full = len(asked_at) == self._max_in_flight
+                    if self._slow_timer is None and (is_full or session.probing):
                         self._watch_slow(now)
                     try:
                         outcome = await self._query(session.index, job.request_id, context)
@@ -286,8 +287,9 @@ class Dispatcher:
         if is_newcomer:
             pool.sent_newcomer(session, now)
         else:
-            session = self._another_key(job, session, now)
-            pool.sent(session, now, immediate=job.is_immediate)
+            if job.fault_history is not None:
+                session = self._another_key(job.fault_history, session, now)
+            pool.sent(session, now, immediate=job.precedence == IMMEDIATE)
         self._registry.mark_sent(job, now)
         if self._idle or self._workers < self._max_in_flight:  # else each looks when it is done
             when = queue.next_time(now)
@@ -308,12 +310,14 @@ class Dispatcher:
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
         evidence, job = self._evidence[session.index], None
         if evidence.doubt:
-            job = self._registry.pop_answered_last() or queue.pop_known(now)
+            job = queue.pop_known(now)
         elif evidence.disputes:  # its next query tells whose fault it was
             job = queue.pop_failed(now, partial(_is_told_apart, evidence, session.index))
         if job is None and evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
             job = queue.pop_newcomer(now)
-        return job or queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
+        if job is not None:
+            return job
+        return queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
 
     def _may_go_now(self, evidence: KeyEvidence, key: int, job: Job) -> bool:
         """Return whether a job with faults may be asked while sound ones are due.
@@ -326,10 +330,9 @@ class Dispatcher:
         history = job.fault_history
         return history is None or history.key != key or evidence.tells_apart(history)
 
-    def _another_key(self, job: Job, session: KeySession, now: float) -> KeySession:
+    def _another_key(self, history: FaultHistory, session: KeySession, now: float) -> KeySession:
         """Return the session for an id that some keys have refused: another one where it can be."""
-        history = job.fault_history
-        if history is None or history.refusals is None:
+        if history.refusals is None:
             return session
         return self._pool.choose_other(history.refusals, now) or session
 
@@ -355,11 +358,10 @@ class Dispatcher:
     # Slow queries
 
     def _watch_slow(self, now: float) -> None:
-        """Set the timer for when more queries will be slow than may be, if it is not set."""
-        if self._slow_timer is None:
-            first = islice(self._asked_at.values(), self._slow_allowed(), None)
-            when = max(next(first, now) + self._slow_seconds(), now + SLOW_LOOK_SECONDS)
-            self._slow_timer = self._loop.call_at(when, self._cut_slow, context=self._context)
+        """Set the timer for when more queries will be slow than may be."""
+        first = islice(self._asked_at.values(), self._slow_allowed(), None)
+        when = max(next(first, now) + self._slow_seconds(), now + SLOW_LOOK_SECONDS)
+        self._slow_timer = self._loop.call_at(when, self._cut_slow, context=self._context)
 
     def _slow_allowed(self) -> int:
         """Return how many queries may be slow: none where a probe needs the place."""

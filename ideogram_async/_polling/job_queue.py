@@ -40,6 +40,10 @@ class JobQueue:
         """Remove the lanes of a run; return their jobs, removed ones among them."""
         return self._sound.remove(subscriber) + self._troubled.remove(subscriber)
 
+    def add_new(self, job: Job, lane: Lane, now: float) -> None:
+        """Add a job that was never asked to the lane of its owner."""
+        self._sound.add_to(lane, job, now)
+
     def add(self, job: Job, now: float) -> None:
         """Add a job."""
         self._set_of(job).add(job, now)
@@ -53,6 +57,8 @@ class JobQueue:
         self._set_of(job).mark_removed(job)
 
     def _set_of(self, job: Job) -> LaneSet:
+        if job.fault_history is None:  # of most: without the call
+            return self._sound
         return self._troubled if job.is_troubled else self._sound
 
     def pop(
@@ -70,7 +76,7 @@ class JobQueue:
         """
         job = None
         is_turn = self._sound_in_a_row >= SOUND_IN_A_ROW and not immediate
-        if is_turn:
+        if is_turn and not self._troubled.is_empty:
             job = self._troubled.pop(now)
             if job is not None and not may_go(job):
                 job.order = now  # behind the others of its lane

@@ -43,6 +43,7 @@ class Lane:
         "immediate",
         "in_immediate_turn",
         "in_turn",
+        "is_ready",
         "queues",
         "ready",
         "soonest",
@@ -63,6 +64,8 @@ class Lane:
         self.immediate: ReadyQueue = ReadyQueue()
         self.queues: tuple[ReadyQueue, ...] = (self.ready, self.expected, self.immediate)
         """The jobs that may be asked now, by precedence."""
+        self.is_ready: bool = False
+        """Whether there is any of them."""
         self._asleep = CalendarQueue()
         self._removed, self._rebuild_at = 0, REMOVED_KEPT
 
@@ -74,15 +77,6 @@ class Lane:
     def wakes_at(self) -> float:
         """When the first sleeping job is released, inf where there is none."""
         return self._asleep.first
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a job may be asked now."""
-        return (
-            self.ready.first < math.inf
-            or self.immediate.first < math.inf
-            or self.expected.first < math.inf
-        )
 
     def in_line(self, release: float) -> float:
         """Return the rank of a new job: those of one release are asked in the order they came."""
@@ -125,8 +119,20 @@ class Lane:
             if queue.first == math.inf:
                 return None
             job = queue.pop()
+            if queue.first == math.inf:
+                self._look()
             if job.owner is not None:
                 return job
+
+    def pop_at(self, queue: ReadyQueue, place: int) -> Job:
+        """Remove and return the job at a place of one of its queues."""
+        job = queue.pop_at(place)
+        self._look()
+        return job
+
+    def _look(self) -> None:
+        """See whether a job may be asked now."""
+        self.is_ready = any(one.first < math.inf for one in self.queues)
 
     def pop_asleep(self) -> Job | None:
         """Remove and return the sleeping job that is released first."""
@@ -211,5 +217,6 @@ class Lane:
 
     def _admit(self, job: Job) -> None:
         self.queues[job.precedence].add(job)
+        self.is_ready = True
         if job.expires < self.soonest or job.shared_with:
             self.expect(job)

@@ -37,6 +37,11 @@ class LaneSet:
         self._tie = count()
         self._urgent_in_a_row = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no job waits here. Removed ones may count."""
+        return not (self._turns or self._alarms or self.urgent.is_ready)
+
     def lane_of(self, subscriber: Subscriber) -> Lane:
         """Return the lane of a subscriber."""
         if subscriber.urgent:
@@ -58,9 +63,11 @@ class LaneSet:
 
     def add(self, job: Job, now: float) -> None:
         """Add a job to its owner's lane."""
-        if job.owner is None:
-            return
-        lane = self.lane_of(job.owner)
+        if job.owner is not None:
+            self.add_to(self.lane_of(job.owner), job, now)
+
+    def add_to(self, lane: Lane, job: Job, now: float) -> None:
+        """Add a job to a lane, its owner's."""
         lane.add(job, now)
         self._attend(lane)
 
@@ -98,7 +105,7 @@ class LaneSet:
         while turns:
             lane = turns[0]
             job = lane.pop(now, immediate=immediate)
-            if lane.immediate.first < math.inf or (lane.is_ready and not immediate):
+            if lane.immediate.first < math.inf or (not immediate and lane.is_ready):
                 turns.rotate(-1)
             else:
                 turns.popleft()
@@ -134,7 +141,7 @@ class LaneSet:
         if best is None:
             return None
         lane, queue, place = best
-        job = queue.pop_at(place)
+        job = lane.pop_at(queue, place)
         if lane.in_turn and not lane.is_ready:
             lane.in_turn = False
             self._turns.remove(lane)

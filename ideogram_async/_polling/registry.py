@@ -79,16 +79,17 @@ class JobRegistry:
             return
         else:
             state, delay = self._schedule.start(now, just_submitted=just_submitted)
-            release, sweep = now, self.sweep_seconds()
-            if delay != 0:
-                release = self._first_release(now, checked_delay(delay, self._schedule))
-            order = lane.in_line(self._first_order(now, release, sweep))
+            release = now if delay == 0 else now + checked_delay(delay, self._schedule)
+            order, rate = release, self._pool.rate
+            if rate < math.inf:
+                release, order = self._first_turn(now, delay, rate)
+            order = lane.in_line(order)
             precedence = ORDINARY if just_submitted else IMMEDIATE
             job = Job(order, request_id, tie_breaker, subscriber, state, release, precedence)
             self._jobs[request_id] = job
         self.pending += 1
         self._unasked += 1
-        self.queue.add(job, now)
+        self.queue.add_new(job, lane, now)
 
     def leave(self, subscriber: Subscriber, now: float) -> list[str]:
         """Remove a subscriber, and return its open ids.
@@ -159,10 +160,9 @@ class JobRegistry:
             job.stop_clock()
 
     def mark_answered(self, job: Job) -> None:
-        """Record a good answer for a job that somebody awaits."""
-        if job.stage != ANSWERED:
-            job.stage = ANSWERED
-            self.known += 1
+        """Record the first good answer for a job that somebody awaits."""
+        job.stage = ANSWERED
+        self.known += 1
 
     def pop_answered_last(self) -> Job | None:
         """Remove and return, from where it waits, the job that was answered well last."""
@@ -223,7 +223,8 @@ class JobRegistry:
         if job.owner is not None:
             if job.owner.urgent:
                 self._singles.pop(job.owner, None)
-            self._mark_removed(job)
+            if id(job) not in self._flying:
+                self.queue.mark_removed(job)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
         for one in job.shared_with or ():
@@ -322,33 +323,20 @@ class JobRegistry:
 
     def _take_out(self, job: Job) -> Job:
         """Mark a job as removed from the lane that it waits in, and return its successor."""
-        self._mark_removed(job)
+        self.queue.mark_removed(job)
         successor = self._jobs[job.request_id] = job.replace(next(self._tie_breakers))
         return successor
 
-    def _mark_removed(self, job: Job) -> None:
-        """Record that a job is about to be removed from the lane that it waits in."""
-        if not self.is_flying(job):
-            self.queue.mark_removed(job)
+    def _first_turn(self, now: float, delay: float, rate: float) -> tuple[float, float]:
+        """Return when a new id may be asked first, and by when it should be, at a limited rate.
 
-    def _first_order(self, now: float, release: float, sweep: float) -> float:
-        """Return by when a new id should be asked first.
-
-        1. Nothing limits the rate: at its release.
+        1. It is fresh, and many wait for a share of the rate: it may be sooner than the delay.
         2. Beside ids that were asked before, which are in line a sweep after theirs: so is it.
         3. In a batch of which none was asked: a sweep from now, however late its release.
         """
-        if self._pool.rate == math.inf:
-            return release
+        wait = max(SOONEST_SHARE * delay, delay - self._unasked / rate) if delay else 0.0
         asked_share = 1 - (self._unasked + 1) / (self.pending + 1)
-        return now + sweep + (release - now) * asked_share
-
-    def _first_release(self, now: float, delay: float) -> float:
-        """Return when a fresh id is asked first: sooner where many wait for a share of the rate."""
-        rate = self._pool.rate
-        if rate == math.inf:
-            return now + delay
-        return now + max(SOONEST_SHARE * delay, delay - self._unasked / rate)
+        return now + wait, now + self.pending / rate + wait * asked_share
 
 
 def checked_delay(delay: float, schedule: object) -> float:

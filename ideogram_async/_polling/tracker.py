@@ -198,7 +198,8 @@ class JobTracker:
         self, job: Job, owner: Subscriber, answer: Answer, asked: float, now: float
     ) -> None:
         record = answer.record
-        self.registry.mark_answered(job)
+        if job.stage != ANSWERED:
+            self.registry.mark_answered(job)
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:

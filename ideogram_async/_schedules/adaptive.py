@@ -111,7 +111,8 @@ class AdaptiveSchedule:
         self.price = price
         self._random = random.Random(0)  # noqa: S311 - a sample, not a secret
         self.on_sample: Callable[[CompletionSample], None] | None = None
-        """Called with what each completion has taught: others may learn it, too."""
+        """Called with what each completion has taught, so that schedules of other processes can
+        `learn` it. A `RedisLimiter` of the client uses it, unless it is set."""
         self._pools = Pools(learned)
 
     def __repr__(self) -> str:
@@ -190,7 +191,7 @@ class AdaptiveSchedule:
             self.on_sample(sample)
 
     def learn(self, sample: CompletionSample) -> None:
-        """Learn from a completion that another client may have seen."""
+        """Learn from a completion that a schedule of another client has seen: see `on_sample`."""
         for pool in self._pools.taught_by(sample.kind):
             pool.teach_band(0, sample.duration)
             if sample.band:
@@ -351,7 +352,7 @@ def _log(x: float) -> float:
 
 
 def _add_point(job: RequestState, pool: BandPool, p: float, asked: float) -> None:
-    """Add a point to the request's line; 99 is none, where there is another."""
+    """Add a point to the request's line; 99, which often stays, is none where two are known."""
     at, line = within(-EVER, asked, EVER), job.line
     if line is None:
         band, begun = pool.bands[0], pool.begun
@@ -361,7 +362,7 @@ def _add_point(job: RequestState, pool: BandPool, p: float, asked: float) -> Non
             share = LARGEST_SHARE
         prior = LinePrior(duration, pool.deviations[0], share, variance)
         job.line = ProgressLine.through(at, p, prior)
-    elif p < EDGES[-1] and line.pace:
+    elif line.pace and (p < EDGES[-1] or line.points < POINTS_OF_A_LINE):
         line.observe(at, p)
 
 

@@ -20,8 +20,9 @@ def explained(job: RequestState) -> str:
     if job.basis == NOTHING:
         return "not queried yet: the first query is due at once"
     if job.basis == LINE:
-        deviation = median * job.sg
-        words = f"linear, {job.p:g} %, end expected in {left:.1f} ± {deviation:.1f} s"
+        seconds = f"{abs(left):.1f} ± {median * job.sg:.1f} s"
+        end = f"end expected in {seconds}" if left >= 0 else f"end was expected {seconds} ago"
+        words = f"linear, {job.p:g} %, {end}"
     elif job.basis in {PROGRESS, CROOKED}:
         sooner, later = left - median * (1 - 1 / spread), left + median * (spread - 1)
         words = (

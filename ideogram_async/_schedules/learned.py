@@ -126,7 +126,10 @@ class LineSample(NamedTuple):
 
 
 class CompletionSample(msgspec.Struct, frozen=True, array_like=True):
-    """What one completion teaches, by the clock of whoever has seen it."""
+    """What one completion has taught an `AdaptiveSchedule`; it tells of no clock, and of no id.
+
+    It can be sent to another process: `msgspec.json.encode(sample)`.
+    """
 
     kind: Kind
     duration: float

@@ -13,6 +13,9 @@ class Share(NamedTuple):
     """Its keys, by their places."""
     max_in_flight: int
     max_rate: float | None
+    """Its part of the told rate. Shards that share a key have the sum of theirs in common."""
+    is_shared: bool
+    """Whether other shards use its key, too."""
 
 
 def divide(shards: int, keys: int, max_in_flight: int, max_rate: float | None) -> list[Share]:
@@ -29,7 +32,12 @@ def divide(shards: int, keys: int, max_in_flight: int, max_rate: float | None) -
     weights = [sum(1 / using[key] for key in used) / keys for used in users]
     flights = _whole(weights, max_in_flight)
     return [
-        Share(used, flight, None if max_rate is None else max_rate * weight)
+        Share(
+            used,
+            flight,
+            None if max_rate is None else max_rate * weight,
+            is_shared=using[used[0]] > 1,
+        )
         for used, flight, weight in zip(users, flights, weights, strict=True)
     ]
 

@@ -19,11 +19,13 @@ from ideogram_async import (
 from ideogram_async.ray import _cluster
 from ideogram_async.ray._budget import divide
 from ideogram_async.ray._completion_samples import learn
+from ideogram_async.ray._coordinator import Coordinator
 from ideogram_async.ray._errors import ShardLost
 from ideogram_async.ray._shard_proxy import ActorLost, ShardProxy
 from ideogram_async.ray._shard_report import ShardReport
 
 if TYPE_CHECKING:
+    from ideogram_async._fleet.messages import Report
     from ideogram_async._runs.run_state import RunState, TakeIn
     from ideogram_async.ray._run_options import RunOptions
     from ideogram_async.ray._shard_proxy import ActorEnd
@@ -45,6 +47,8 @@ class ClusterRun:
         shares = divide(options.shards, config.keys, config.max_in_flight, config.max_rate)
         self._shards = [ShardProxy(share) for share in shares]
         self._refused_keys: set[int] = set()
+        self._coordinators: dict[tuple[int, ...], Coordinator] = {}
+        """For each key that several shards use: what they may send together."""
         self._stopped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -189,9 +193,8 @@ class ClusterRun:
     def _record(self, shard: ShardProxy, report: ShardReport) -> None:
         """Record the results of a report, and let the other shards know what concerns them."""
         others = [other for other in self._shards if other is not shard]
-        for place, seconds in report.holds.items():
-            for other in others:
-                other.hold(shard.share.keys[place], seconds)
+        if report.activity is not None:
+            self._coordinate(shard, report.activity)
         if report.samples:
             learn(self._options.schedule, report.samples)
             for other in others:
@@ -206,6 +209,22 @@ class ClusterRun:
             else:
                 results.completed(request_id, result)
 
+    def _coordinate(self, shard: ShardProxy, activity: Report) -> None:
+        """Answer what a limiter has reported; let the other shards of its key know."""
+        keys, now = shard.share.keys, self._run.loop.time()
+        fellows = [other for other in self._shards if other.share.keys == keys]
+        coordinator = self._coordinators.get(keys)
+        if coordinator is None:
+            told = self._options.config.max_rate
+            if told is not None:
+                told = sum(fellow.share.max_rate or 0.0 for fellow in fellows)
+            coordinator = self._coordinators[keys] = Coordinator(told, now)
+        reply, news = coordinator.report(activity, now)
+        shard.answer(reply)
+        for fellow in fellows if news else ():
+            if fellow is not shard:
+                fellow.publish(news)
+
     async def _share_samples(self) -> None:
         while True:
             await anyio.sleep(SAMPLES_EVERY_SECONDS)
@@ -217,9 +236,16 @@ class ClusterRun:
         self._refused_keys.update(shard.share.keys)
         for other in self._shards:
             if self._refused_keys.isdisjoint(other.share.keys):
-                shard.use(shard.share._replace(keys=other.share.keys))
+                self._join(shard, other)
                 return True
         return False
+
+    def _join(self, shard: ShardProxy, other: ShardProxy) -> None:
+        """Let a shard use another one's keys, and its own part of the limits."""
+        part, keys = shard.share, other.share.keys
+        shard.use(part._replace(keys=keys, is_shared=other.share.is_shared))
+        if keys in self._coordinators and part.max_rate is not None:
+            self._coordinators[keys].add_rate(part.max_rate)
 
 
 def _count_open(shard: ShardProxy) -> int:

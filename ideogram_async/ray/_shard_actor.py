@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator
 
 import anyio
 
-from ideogram_async import IdeogramClient, IdeogramError, Schedule
-from ideogram_async.ray._completion_samples import CompletionSample, RecordingSchedule, learn
+from ideogram_async import CompletionSample, IdeogramClient, IdeogramError, Schedule
+from ideogram_async._fleet.messages import Announcement, Reply
+from ideogram_async.ray._completion_samples import learn, recorded
 from ideogram_async.ray._id_queue import IdQueue
+from ideogram_async.ray._link import ShardLink
 from ideogram_async.ray._shard_config import ShardConfig
 from ideogram_async.ray._shard_report import Result, ShardReport, packed_errors, packed_records
 
@@ -24,8 +26,6 @@ RESULTS_AHEAD = 8 * RESULTS_PER_REPORT
 """Results that are taken from the client before they are reported."""
 REPORT_GAP_SECONDS = 0.05
 """Time between two reports that are not full: each costs its reader 1 ms or more."""
-HOLD_CHECK_SECONDS = 0.05
-"""Time between two checks whether the gateway has refused anything."""
 HEARTBEAT_SECONDS = 1.0
 """Time after which there is a report without results."""
 
@@ -38,16 +38,16 @@ class ShardActor:
         self._results: deque[Result] = deque()
         self._queues: dict[bool, IdQueue] = {}
         self._polling: set[asyncio.Task[None]] = set()
-        self._holds: dict[int, float] = {}
-        self._refusals_reported: dict[int, int] = {}
         self._reported_at = -REPORT_GAP_SECONDS
         self._ended: IdeogramError | None = None
 
     async def open(self, config: ShardConfig, schedule: Schedule[object]) -> None:
         """Start the client."""
-        self._schedule = RecordingSchedule(schedule)
-        self._client: IdeogramClient = config.client(self._schedule)
+        self._schedule = schedule
+        self._samples = recorded(schedule)
         self._report_is_due = asyncio.Event()
+        self._link = ShardLink(self._report_is_due.set)
+        self._client: IdeogramClient = config.client(self._schedule, self._link)
         self._report_is_full = asyncio.Event()
         self._has_room = asyncio.Event()
         await self._client.__aenter__()
@@ -61,13 +61,17 @@ class ShardActor:
             self._polling.add(task)
         queue.put(ids)
 
-    async def hold(self, session: int, seconds: float) -> None:
-        """Hold a session, since another shard was refused with the same key."""
-        self._client.hold(seconds, session=session)
+    async def answer(self, reply: Reply) -> None:
+        """Pass the run's reply to the limiter."""
+        self._link.answer(reply)
+
+    async def publish(self, news: list[Announcement]) -> None:
+        """Pass to the limiter what all shards of its key should hear."""
+        self._link.publish(news)
 
     async def learn(self, samples: list[CompletionSample]) -> None:
         """Pass the samples of other shards to the schedule."""
-        learn(self._schedule.own, samples)
+        learn(self._schedule, samples)
 
     async def reports(self) -> AsyncIterator[ShardReport]:
         """Yield a report when there is something to report, until the client's run has ended."""
@@ -98,24 +102,12 @@ class ShardActor:
             self._report_is_full.set()
 
     async def _wait_until_due(self) -> None:
-        """Wait for results, a refusal or the heartbeat, and keep reports apart."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + HEARTBEAT_SECONDS
-        while not self._report_is_due.is_set() and loop.time() < until:
-            with anyio.move_on_after(HOLD_CHECK_SECONDS):
-                await self._report_is_due.wait()
-            self._check_holds()
+        """Wait for results, the limiter's report or the heartbeat, and keep reports apart."""
+        with anyio.move_on_after(HEARTBEAT_SECONDS):
+            await self._report_is_due.wait()
         with anyio.CancelScope(deadline=self._reported_at + REPORT_GAP_SECONDS):
             await self._report_is_full.wait()
-        self._reported_at = loop.time()
-
-    def _check_holds(self) -> None:
-        """Record the sessions that were refused since the last check, and hold."""
-        for place, session in enumerate(self._client.statistics().sessions):
-            if session.refused > self._refusals_reported.get(place, 0) and session.held > 0:
-                self._refusals_reported[place] = session.refused
-                self._holds[place] = session.held
-                self._report_is_due.set()
+        self._reported_at = anyio.current_time()
 
     def _next_report(self) -> ShardReport:
         count = min(RESULTS_PER_REPORT, len(self._results))
@@ -123,14 +115,15 @@ class ShardActor:
         self._has_room.set()
         if len(self._results) < RESULTS_PER_REPORT:
             self._report_is_full.clear()
-        holds, self._holds = self._holds, {}
         if not self._results and self._ended is None:
             self._report_is_due.clear()
+        samples = list(self._samples)
+        self._samples.clear()
         return ShardReport(
             packed_records(results),
             packed_errors(results),
             self._client.statistics(),
-            holds,
-            self._schedule.take_samples(),
+            self._link.take_report(),
+            samples,
             None if self._results else self._ended,
         )

@@ -10,6 +10,8 @@ from typing import Any
 
 from ideogram_async import Credential, IdeogramClient, Schedule
 from ideogram_async._config import SharedOptions
+from ideogram_async._fleet.link import Link
+from ideogram_async._fleet.member import FleetMember
 from ideogram_async._protocol.credentials import STYLES, take_credentials
 from ideogram_async._validation import BASE_URL_VARIABLE
 from ideogram_async.ray._budget import Share
@@ -29,19 +31,25 @@ class ClientOptions(SharedOptions, total=False):
 class ShardConfig:
     """What one shard is told. It travels as an argument of a call, from process to process."""
 
-    __slots__ = ("_keys", "_settings")
+    __slots__ = ("_is_shared", "_keys", "_settings")
 
-    def __init__(self, settings: dict[str, Any], keys: list[Key]) -> None:
+    def __init__(self, settings: dict[str, Any], keys: list[Key], *, is_shared: bool) -> None:
         self._settings = settings
         self._keys = keys
+        self._is_shared = is_shared
 
     def __repr__(self) -> str:
         return f"<ShardConfig: {len(self._keys)} keys>"
 
-    def client(self, schedule: Schedule[Any]) -> IdeogramClient:
+    def client(self, schedule: Schedule[Any], link: Link) -> IdeogramClient:
         """Return a client with these keys alone, whatever the environment of the worker holds."""
         credentials = [Credential(**dict(zip(STYLES, key, strict=True))) for key in self._keys]
-        return IdeogramClient(**self._settings, credentials=credentials, schedule=schedule)
+        limiter = None
+        if self._is_shared:
+            limiter = FleetMember(lambda _: link, "the run", self._settings["max_rate"])
+        return IdeogramClient(
+            **self._settings, credentials=credentials, schedule=schedule, limiter=limiter
+        )
 
 
 class ClusterConfig:
@@ -80,5 +88,7 @@ class ClusterConfig:
 
     def for_share(self, share: Share) -> ShardConfig:
         """Return what the shard with this share is told."""
-        limits = {"max_in_flight": share.max_in_flight, "max_rate": share.max_rate}
-        return ShardConfig({**self._settings, **limits}, [self._keys[key] for key in share.keys])
+        rate = self.max_rate if share.is_shared else share.max_rate
+        settings = {**self._settings, "max_in_flight": share.max_in_flight, "max_rate": rate}
+        keys = [self._keys[key] for key in share.keys]
+        return ShardConfig(settings, keys, is_shared=share.is_shared)

@@ -14,9 +14,9 @@ from ideogram_async.ray._completion_samples import SAMPLES_KEPT, copied
 from ideogram_async.ray._shard_report import ShardReport
 
 if TYPE_CHECKING:
-    from ideogram_async import IdeogramError
+    from ideogram_async import CompletionSample, IdeogramError
+    from ideogram_async._fleet.messages import Announcement, Reply
     from ideogram_async.ray._budget import Share
-    from ideogram_async.ray._completion_samples import CompletionSample
     from ideogram_async.ray._run_options import RunOptions
 
 IDS_PER_CALL = 1_000
@@ -94,12 +94,17 @@ class ShardProxy:
                 self.kill()  # then the next event tells that it is lost
                 return
 
-    # What other shards have seen
+    # What other shards have seen, and may send
 
-    def hold(self, key: int, seconds: float) -> None:
-        """Hold the session of a key, if this shard uses that key."""
-        if self._ready and key in self.share.keys:
-            self._actor.hold.remote(self.share.keys.index(key), seconds)
+    def answer(self, reply: Reply) -> None:
+        """Answer the last report of its limiter."""
+        if self._ready:
+            self._actor.answer.remote(reply)
+
+    def publish(self, news: list[Announcement]) -> None:
+        """Send its limiter what all shards of its key should hear."""
+        if self._ready:
+            self._actor.publish.remote(news)
 
     def add_samples(self, samples: list[CompletionSample]) -> None:
         """Keep the latest samples of other shards until they are sent."""

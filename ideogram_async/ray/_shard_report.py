@@ -6,8 +6,14 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from ideogram_async import IdeogramError, RequestError, SamplingRequest, Statistics
-from ideogram_async.ray._completion_samples import CompletionSample
+from ideogram_async import (
+    CompletionSample,
+    IdeogramError,
+    RequestError,
+    SamplingRequest,
+    Statistics,
+)
+from ideogram_async._fleet.messages import Report
 
 Result: TypeAlias = SamplingRequest | RequestError
 
@@ -23,8 +29,8 @@ class ShardReport(NamedTuple):
     errors: list[tuple[RequestError, IdeogramError | None]]
     """The errors of ids that have failed, each with its cause, which pickling alone would lose."""
     statistics: Statistics
-    holds: dict[int, float]
-    """Seconds for which sessions hold after a new refusal, by their places in the shard."""
+    activity: Report | None
+    """What its limiter reports, where other shards use its key."""
     samples: list[CompletionSample]
     ended: IdeogramError | None
     """What ended the run of the shard's client; then this is the last report."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
-from ideogram_async.redis._messages import Announcement, Reply, Report
+from ideogram_async._fleet.messages import Announcement, Reply, Report
 from ideogram_async.redis._script import SCRIPT
 
 ANSWER_SECONDS = 1.0
@@ -23,8 +25,8 @@ _read_reply = msgspec.json.Decoder(Reply).decode
 _read_announcement = msgspec.json.Decoder(Announcement).decode
 
 
-class Link:
-    """One member's connections, in one event loop. Its errors are Redis's or the system's."""
+class RedisLink:
+    """One member's connections, in one event loop."""
 
     def __init__(self, redis: str | Redis, key: str) -> None:
         self._is_own = isinstance(redis, str)
@@ -50,14 +52,25 @@ class Link:
     async def listen(self, hear: Callable[[Announcement, float], None]) -> None:
         """Pass on what is published, and when it came, until cancelled."""
         time = asyncio.get_running_loop().time
-        async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-            await channel.subscribe(self._key)
-            while True:
-                message = await channel.get_message(timeout=LISTEN_SECONDS)
-                if message is not None:
-                    hear(_read_announcement(message["data"]), time())
+        with _errors_of_redis():
+            async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                await channel.subscribe(self._key)
+                while True:
+                    message = await channel.get_message(timeout=LISTEN_SECONDS)
+                    if message is not None:
+                        hear(_read_announcement(message["data"]), time())
 
     async def _run(self, report: Report) -> str | bytes:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            text: str | bytes = await self._script(keys=[self._key], args=[_encode(report)])
-            return text
+        with _errors_of_redis():
+            async with asyncio.timeout(ANSWER_SECONDS):
+                text: str | bytes = await self._script(keys=[self._key], args=[_encode(report)])
+                return text
+
+
+@contextmanager
+def _errors_of_redis() -> Iterator[None]:
+    """Raise Redis's errors as the system's are: a `ConnectionError`, with the same words."""
+    try:
+        yield
+    except RedisError as error:
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error

@@ -4,8 +4,8 @@ SCRIPT = """
 -- KEYS[1]: the budget, a JSON text, and the channel of its news.  ARGV[1]: a member's report.
 local DEAD, LEASE, ANSWER, BINDING, GRACE, PROBE = 5, 3, 0.5, 2.5, 5, 5   -- seconds
 local FRESH, HEARD, KEPT = 10, 10, 600
-local IDLE, EVEN, DUE, HEADROOM, CHANGE, SPARE = 0.02, 0.1, 0.7, 1.2, 0.05, 0.05
-local CHANGED, WITHIN, EVENTS = 0.02, 2, 100
+local IDLE, EVEN, DUE, HEADROOM, CHANGE, SPARE = 0.02, 0.1, 0.95, 1.2, 0.05, 0.05
+local CHANGED, WITHIN, EVENTS, OWED, REPAID, FORGOTTEN, LEAST = 0.02, 2, 100, 3, 5, 60, 0.1
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local report = cjson.decode(ARGV[1])
@@ -13,7 +13,7 @@ local text = redis.call('GET', KEYS[1])
 local fleet = text and cjson.decode(text) or {
   born = now, joined = 0, members = {}, sent = 0, accepted = 0, newest = 0, heard = 0,
   events = {}, rate = 0, source = 'none', held = 0,
-  probing = false, prober = '', probed = 0, called = 0,
+  probing = false, prober = '', probed = 0, called = 0, reported = now,
   pushed = math.floor(100 * now)}  -- later than all of a budget that was lost
 
 local function save()
@@ -39,7 +39,7 @@ end
 if not me then
   fleet.joined = fleet.joined + 1
   me = {number = fleet.joined, began = now, seen = now, share = report.share,
-    used = 0, pending = 0, due = 0, waited = 0}
+    used = 0, pending = 0, due = 0, waited = 0, owed = 0}
   -- It had a share: it was cut off, or Redis was restarted, and others may come, too.
   me.most = report.share > 0 and report.share or nil
   fleet.members[report.id] = me
@@ -74,6 +74,15 @@ for id, one in pairs(fleet.members) do
   if one.number < lowest and answers(one) then leader, lowest = id, one.number end
 end
 
+-- What each is owed of the queries that were sent while the pace bound: its part, less its own.
+local kept = math.exp((fleet.reported - now) / FORGOTTEN)
+fleet.reported = now
+for id, one in pairs(fleet.members) do
+  one.owed = one.owed * kept
+  if me.binds and one.binds then one.owed = one.owed + report.sent * one.pending / pending end
+end
+if me.binds then me.owed = me.owed - report.sent end
+
 -- 3. Its decision: the rate, and whether all stop.
 local decision = report.decision
 if decision and leader == report.id then
@@ -100,7 +109,7 @@ if fleet.probing and now >= fleet.held and report.pending > 0 and is_free then
 end
 
 -- 5. Shares: whose pace does not bind keeps what it uses; the others divide the rest by their due
--- and their pending ids, a tenth of it evenly.
+-- and their pending ids, a tenth of it evenly. Who had too little, or too much, has it repaid.
 local free, active, binding, fresh = 1, 0, 0, 0
 local function claim(one)
   local used = fleet.rate > 0 and HEADROOM * one.used / fleet.rate or 1
@@ -112,12 +121,23 @@ for id, one in pairs(fleet.members) do
   if one.used > 0.1 then active = active + 1 end
 end
 local weight = fleet.rate > 0 and math.min(DUE, due / (fleet.rate * WITHIN)) or DUE
-local function part(one)
-  local share = claim(one)
+local weights, total = {}, 0
+for id, one in pairs(fleet.members) do
   if one.binds then
     local of_pending = one.pending / pending
     local of_due = due > 0 and one.due / due or of_pending
-    share = free * (EVEN / binding + (1 - EVEN) * (weight * of_due + (1 - weight) * of_pending))
+    local tolerated = OWED * one.used
+    local owed = one.owed - math.max(-tolerated, math.min(one.owed, tolerated))
+    local repaid = fleet.rate > 0 and owed / (fleet.rate * REPAID) or 0
+    local wanted = weight * of_due + (1 - weight) * of_pending
+    weights[one] = math.max(wanted + repaid, LEAST * of_pending)
+    total = total + weights[one]
+  end
+end
+local function part(one)
+  local share = claim(one)
+  if one.binds then
+    share = free * (EVEN / binding + (1 - EVEN) * weights[one] / total)
   elseif binding == 0 and one.used > 0.1 then
     share = share + free / active
   end
@@ -181,6 +201,9 @@ return cjson.encode(reply)
 - EVEN: the part that is divided evenly: one id beside ten thousand of another process is asked.
 - DUE: the most of the rest that is divided by the due ids, and not by the pending ones; less where
   fewer are due than may be asked within the seconds WITHIN.
+- OWED: what a member may have sent too few, or too many, for its part of the pending ids: so many
+  seconds of what it uses now. What is beyond is repaid within about REPAID seconds, but a member
+  keeps LEAST of its part; it is forgotten in FORGOTTEN seconds.
 - HEADROOM: what a member may use more than it did, before its pace binds again.
 - CHANGE, CHANGED: by how much of itself a share, and the rate, must differ for a message.
 - SPARE: the part of the rate that nobody has, for a message.

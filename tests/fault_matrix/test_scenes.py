@@ -14,7 +14,6 @@ SHOWN = [
     "beside-later/429/50/waits",
     "hung/50/15/run",
     "service/one-by-one/500/50",
-    "service/one-by-one/429/50",
     "stray/401/first",
     "one-id/302",
     "real/401/run",
@@ -29,8 +28,14 @@ SHOWN = [
 ]
 
 
-@pytest.mark.parametrize("name", SHOWN)
-def test_scene(name: str) -> None:
+OTHER_SEEDS = [
+    ("beside-later/429/50/run", 200),  # many known ids are refused for the first time in a row
+    ("service/one-by-one/429/50", 1),  # a cut is taken back as known ids are seen to be spared
+]
+
+
+@pytest.mark.parametrize(("name", "seed"), [*((name, 1) for name in SHOWN), *OTHER_SEEDS], ids=str)
+def test_scene(name: str, seed: int) -> None:
     """Every figure of the scene is within its goal."""
-    missed = [f"{goal.head}: {goal.figure:g}" for goal in SCENES[name](1) if not goal.holds]
+    missed = [f"{goal.head}: {goal.figure:g}" for goal in SCENES[name](seed) if not goal.holds]
     assert not missed

@@ -324,6 +324,23 @@ def test_a_long_hold_does_not_sink_the_rate() -> None:
     assert limiter.rate > 10
 
 
+def test_a_slow_answer_after_a_hold_does_not_sink_the_rate() -> None:
+    """What was accepted in 10 s is the rate, though the query after the hold is answered late."""
+    limiter = FoundRate()
+    for query in range(200):
+        limiter.wait(100)
+        limiter.sent(1000.0 + query / 20)
+        limiter.accepted(1000.0 + query / 20, 1000.0 + query / 20)
+        if not query:
+            limiter.refused(1000.0, None, 1000.0)
+            limiter.accepted(1000.0, 1000.0)
+    limiter.refused(1010.0, None, 1010.0)
+    asked = limiter.opens_at(1010.0)
+    limiter.sent(asked)
+    limiter.accepted(asked, asked + 4.0)
+    assert limiter.rate >= 16
+
+
 @pytest.mark.parametrize("clients", [2, 4])
 def test_clients_at_one_limit_are_no_chance(clients: int) -> None:
     """Clients that know nothing of each other slow down, and refuse each other few queries."""

@@ -12,6 +12,7 @@ from ideogram_async._polling.attribution import (
     GOOD_ANSWERS_OF_OTHERS,
     GOOD_ANSWERS_WITHOUT_DOUBT,
     GOOD_PER_COUNTED_FAULT,
+    HOLDS_IN_DISPUTE,
     KNOWN_ASKED_IN_DOUBT,
     NAME_SECONDS,
     NEWCOMERS_IN_A_ROW,
@@ -179,13 +180,13 @@ def test_refusals_of_new_ids_that_known_ones_are_spared(case: Case) -> None:
     """Where new ids are refused and known ones are not, often enough, it is the new ids' own."""
     assert case.fault(FaultKind.THROTTLED, is_known=True) is Scope.LIMIT
     case.good(2 * REFUSALS_MISSED, is_known=True)
-    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT, "one tells little"
+    assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.LIMIT, "one tells little"
     case.good(2 * REFUSALS_MISSED, is_known=True)
     for _ in range(2 * REFUSALS_FORGIVEN):
         assert case.fault(FaultKind.THROTTLED) is Scope.ID
     assert case.evidence.of(0).spares_known
     assert case.fault(FaultKind.THROTTLED, is_known=True) is Scope.LIMIT
-    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT, "it is counted anew"
+    assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
 
 
 def test_known_ids_are_asked_in_doubt(case: Case) -> None:
@@ -213,17 +214,20 @@ def test_a_known_id_that_is_refused_ends_the_doubt(case: Case) -> None:
     assert case.evidence.is_in_doubt
 
 
-def test_refusals_in_dispute(case: Case) -> None:
-    """They are settled one by one as the ids' own, or all at once as a limit's."""
+def test_known_ids_are_asked_where_others_may_have_turned_sick(case: Case) -> None:
+    """Several holds for refusals of known ids, none of which is answered since, are in doubt."""
     of_key = case.evidence.of(0)
-    for _ in range(3):
-        of_key.counted += 1
+    for _ in range(2):
+        for _ in range(HOLDS_IN_DISPUTE - 1):
+            of_key.disputed()
+            assert not case.evidence.is_in_doubt
+        of_key.acquitted()
         of_key.disputed()
-    of_key.acquitted()
-    assert (of_key.counted, of_key.disputes) == (2, 2)
-    of_key.confirmed()
-    of_key.acquitted()  # the id was refused by the limit first, and then turned sick
-    assert (of_key.counted, of_key.disputes) == (1, 0)
+        assert not case.evidence.is_in_doubt
+        of_key.disputed()
+        assert of_key.doubt == GOOD_ANSWERS_OF_OTHERS
+        of_key.confirmed()
+        assert not case.evidence.is_in_doubt
 
 
 def test_what_may_pass(case: Case) -> None:

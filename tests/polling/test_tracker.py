@@ -19,7 +19,6 @@ from ideogram_async import (
     APIConnectionError,
     APITimeoutError,
     AuthenticationError,
-    Credential,
     FixedInterval,
     IdeogramError,
     InternalServerError,
@@ -262,26 +261,6 @@ def test_what_is_asked_during_a_sweep_is_not_failed_by_it(monkeypatch: pytest.Mo
     done = SamplingRequest(request_id=last.request_id, is_completed=True)
     tracker.handle_outcome(last, sessions.sessions[0], Answer(done, None), 100.0, 100.1)
     assert tracker.completed == 1
-
-
-def test_a_refusal_is_settled_at_the_key_that_made_it() -> None:
-    """An id that one key has refused is answered with the other: it was the first one's rate."""
-    keys = [Credential(token="a"), Credential(token="b")]
-    sessions = SessionPool(settled(credentials=keys))
-    tracker = JobTracker(sessions, FixedInterval(1.0))
-    run = _Caller(tracker, wait=None, is_one_shot=False, deadline=None)
-    tracker.subscribe(run, IDS[0], 0.0)
-    running = Answer(SamplingRequest(request_id=IDS[0], completion_percentage=50), None)
-    for now, key, outcome, disputes in (
-        (0.0, 1, running, 0),
-        (2.0, 0, _FAULTS["throttled"], 1),
-        (4.0, 1, running, 0),
-    ):
-        job = tracker.registry.queue.pop(now)
-        assert job is not None
-        tracker.registry.mark_sent(job, now)
-        tracker.handle_outcome(job, sessions.sessions[key], outcome, now, now + 0.1)
-        assert tracker.evidence.of(0).disputes == disputes
 
 
 @pytest.mark.parametrize("deadlines", [(5.0, 50.0), (50.0, 5.0)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from importlib.util import find_spec
@@ -18,10 +19,15 @@ from benchmarks.schedule import gather
 from benchmarks.schedule.informed import poll_informed
 from benchmarks.schedule.optimistic import plan
 from benchmarks.schedule.workloads import workload
-from benchmarks.speed import hooks, processes, profile, scale, throughput
-from benchmarks.speed.rounds import Rounds
+from benchmarks.speed import engine, hooks, processes, profile, scale, throughput
+from benchmarks.speed.answers import COMPLETE, make_ids
+from benchmarks.speed.competitors import Target
+from benchmarks.speed.rounds import Rounds, Row
 from benchmarks.speed.server import Server, serving
 from benchmarks.speed.stalls import Heartbeat
+from benchmarks.speed.stubbed import STUBBED
+from benchmarks.speed.ticking_loop import TickingLoop
+from ideogram_async._transport.transport import Transport
 from ideogram_async.testing import run_in_virtual_time
 
 
@@ -68,6 +74,32 @@ def test_hooks() -> None:
     lines = list(hooks.result_lines(rows))
     assert sum(line.startswith("ours, ") for line in lines) == 2
     assert "1.00" in next(line for line in lines if line.startswith("ours, as_completed"))
+
+
+@pytest.mark.parametrize("name", STUBBED)
+def test_an_engine_without_http(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each client over the transport without HTTP answers each id, by the clock that ticks."""
+    monkeypatch.setattr("ideogram_async._runtime.Transport", Transport)  # it is replaced
+
+    async def drain() -> None:
+        target = Target(engine.NO_SERVER.base_url, None, 8, 60)
+        async with STUBBED[name].opened(target) as drain:
+            ids = make_ids(60, COMPLETE)
+            assert sorted(await drain(ids)) == sorted(ids)
+
+    with asyncio.Runner(loop_factory=TickingLoop) as runner:
+        runner.run(drain())
+
+
+def test_the_engines_own_instructions_are_what_bare_workers_do_not_take() -> None:
+    """The engine is judged by the difference, and a shared limiter by the ratio of the whole."""
+    costs = {"stub_workers": 40.0, "stub_as_completed": 100.0}
+    costs |= {"stub_found": 100.0, "stub_told": 104.0, "stub_shared": 104.0}
+    rows = [Row(name, engine.LOOP, False, [cost], [], []) for name, cost in costs.items()]
+    lines = "\n".join(engine.result_lines(rows))
+    assert "holds    60.000 ≤ 70 " in lines
+    assert "FAILS     1.040 ≤ 1.03" in lines
+    assert "holds     1.000 ≤ 1.03" in lines
 
 
 def test_a_client_that_fails_is_skipped_wholly() -> None:

@@ -37,7 +37,7 @@ FLOORS = [
     {"_downloads"},
     {"_config"},
     {"_limits", "_transport"},
-    {"_polling"},
+    {"_fleet", "_polling"},
     {"_runs", "_runtime"},
     {"_client"},
     {"__init__"},
@@ -46,8 +46,8 @@ EDGES: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"_protocol", "_validation", "_logging", "ray", "testing"},
     "pytest_plugin": {"testing"},
-    "redis": {"_limiter", "_limits", "_schedules", "_validation"},
-    "ray": {"_config", "_errors", "_protocol", "_runs", "_validation"},
+    "redis": {"_fleet"},
+    "ray": {"_config", "_errors", "_fleet", "_protocol", "_runs", "_validation"},
     "telemetry": set(),
     "testing": set(),
 }
@@ -63,7 +63,7 @@ OUTSIDE_OF = {
     "cli": {"anyio", "msgspec", "rich", "typer"},
     "pytest_plugin": {"pytest", "pytest_asyncio"},
     "ray": {"anyio", "msgspec", "ray"},
-    "redis": {"anyio", "msgspec", "redis"},
+    "redis": {"msgspec", "redis"},
     "telemetry": {"opentelemetry"},
 }
 TOP_LEVEL = {

@@ -11,9 +11,9 @@ from tests.support.commands import Served
 from tests.support.ray_nodes import KEY, nodes  # sets it on import
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
-    """Start Ray once for all tests of a file; two files run side by side."""
+    """Start Ray once: its start takes more CPU time than any of its tests."""
     with nodes() as started:
         yield started
 

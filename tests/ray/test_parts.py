@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import traceback
+from collections import deque
 from collections.abc import AsyncIterator
 from math import inf
 from typing import Any
@@ -33,7 +34,8 @@ pytest.importorskip("ray", reason="Ray is not installed")
 
 from ideogram_async.ray import _cluster, ray_as_completed
 from ideogram_async.ray._budget import divide
-from ideogram_async.ray._completion_samples import RecordingSchedule, copied, learn
+from ideogram_async.ray._completion_samples import copied, learn, recorded
+from ideogram_async.ray._link import ShardLink
 from ideogram_async.ray._shard_config import ClusterConfig, ShardConfig
 from ideogram_async.ray._shard_report import ShardReport, packed_errors, packed_records
 
@@ -80,21 +82,19 @@ def _taught(schedule: Any, start: float, kind: str, duration: float) -> None:
 
 def test_samples_teach_what_was_seen() -> None:
     """A schedule that gets another one's samples knows what it would have seen itself."""
-    one, shared, other = (
-        AdaptiveSchedule(),
-        RecordingSchedule(AdaptiveSchedule()),
-        AdaptiveSchedule(),
-    )
+    one, shared, other = AdaptiveSchedule(), AdaptiveSchedule(), AdaptiveSchedule()
+    kept = recorded(shared)
     for n in range(20):
         _taught(one, 100.0 * n, f"V_{n % 2}", 5 + n)
         _taught(shared, 7e5 + 100.0 * n, f"V_{n % 2}", 5 + n)  # another machine's clock
-    samples = pickle.loads(pickle.dumps(shared.take_samples()))  # noqa: S301 - as Ray does
+    samples = pickle.loads(pickle.dumps(list(kept)))  # noqa: S301 - as Ray does
     learn(other, samples)
     told, seen = other.save(), one.save()
     assert [kind.model_version for kind in told.kinds] == ["V_0", "V_1"]
     assert [band.n for band in told.bands] == [band.n for band in seen.bands]
     assert [band.mean for band in told.bands] == pytest.approx([b.mean for b in seen.bands])
-    assert shared.take_samples() == []
+    assert shared.save() == seen
+    assert recorded(FixedInterval()) == deque()
 
 
 def test_a_shard_starts_with_what_is_known() -> None:
@@ -120,7 +120,7 @@ async def test_a_config_makes_the_client(monkeypatch: pytest.MonkeyPatch) -> Non
             monkeypatch.delenv("IDEOGRAM_BASE_URL")
             sent = pickle.dumps(config.for_share(share))
             received: ShardConfig = pickle.loads(sent)  # noqa: S301 - as Ray does
-            async with received.client(FixedInterval()) as client:
+            async with received.client(FixedInterval(), ShardLink(lambda: None)) as client:
                 await client.wait(gateway.submit(duration=1))
             assert gateway.queries[0].token == expected
 
@@ -158,7 +158,9 @@ def test_records_travel_as_they_are(odd: Any) -> None:
     failed = RequestFailed("no", request_id="b")
     failed.__cause__ = APIError("before")
     results: list[Any] = [record, failed]
-    sent = ShardReport(packed_records(results), packed_errors(results), Statistics(), {}, [], None)
+    sent = ShardReport(
+        packed_records(results), packed_errors(results), Statistics(), None, [], None
+    )
     received, error = pickle.loads(pickle.dumps(sent)).results()  # noqa: S301 - as Ray does
     assert received == record
     assert (type(error), error.request_id) == (RequestFailed, "b")

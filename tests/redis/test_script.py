@@ -13,7 +13,7 @@ pytest.importorskip("redis", reason="the extra is not installed")
 
 from redis.asyncio import Redis
 
-from ideogram_async.redis._messages import Announcement, Decision, Event, Reply, Report
+from ideogram_async._fleet.messages import Announcement, Decision, Event, Reply, Report
 from ideogram_async.redis._script import SCRIPT
 from tests.support.redis_server import RedisServer
 
@@ -35,8 +35,8 @@ class Budget:
         before = {"share": last.share, "heard": last.heard} if last else {}
         report = {"id": member, "share": 0.0, "pending": 0.0, "due": 0, "sent": 0, "accepted": 0}
         report |= {"newest": 0.0, "events": [], "heard": 0, "urgent": False, **before, **what}
-        encoded = msgspec.json.encode(msgspec.convert(report, Report))
-        text = await self._script(keys=[self.key], args=[encoded])
+        self.last = msgspec.convert(report, Report)
+        text = await self._script(keys=[self.key], args=[msgspec.json.encode(self.last)])
         reply = msgspec.json.decode(text, type=Reply)
         self.replies[member] = reply
         return reply
@@ -63,6 +63,7 @@ class Budget:
                 fleet["members"][member][moment] -= seconds
         if not members:
             fleet["born"] -= seconds
+            fleet["reported"] -= seconds
         await self.redis.set(self.key, msgspec.json.encode(fleet))
 
 
@@ -213,3 +214,27 @@ async def test_a_budget_that_begins_anew_hands_out_nothing_twice(budget: Budget)
     assert (await budget.report("a", pending=50.0)).share == 0.5
     await budget.age(6)
     assert (await budget.report("a", pending=50.0)).share == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_run_on_ray_shares_as_redis_does(budget: Budget, seed: int) -> None:
+    """The script and the coordinator of Ray's shards divide alike: the rule is written twice."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from ideogram_async.ray._coordinator import Coordinator  # noqa: PLC0415 - an extra
+
+    draws, coordinator = random.Random(seed), Coordinator(20.0, 0.0)
+    needs = {
+        member: {"pending": draws.choice([0.0, 5.0, 50.0]), "sent": draws.randrange(1, 9)}
+        for member in "abcd"
+    }
+    for what in needs.values():
+        what["due"] = draws.random() * what["pending"]
+    await budget.decide("a", rate=19.6)
+    for step in range(3):
+        for member, what in needs.items():
+            await budget.age(0.5)
+            await budget.report(member, **what)
+            coordinator.report(budget.last, 0.5 * (4 * step + "abcd".index(member) + 1))
+    there = {name: one["share"] for name, one in (await budget.fleet())["members"].items()}
+    here = {name: one.share for name, one in coordinator._members.items()}
+    assert here == pytest.approx(there, rel=0.1)

@@ -343,6 +343,17 @@ def test_curiosity_is_for_straight_kinds() -> None:
     assert first[0] < 0.95 * first[1]
 
 
+def test_99_is_the_second_point_of_a_line() -> None:
+    """A line with one early percentage is wide: 99 % shows where its end is."""
+    schedule = straight()
+    state = begin(schedule)
+    for asked, percentage in ((1.2, 9), (13.3, 99)):
+        schedule.next_delay(state, see(asked, completion_percentage=percentage))
+    end = schedule.expected_end(state)
+    assert end is not None
+    assert 13.3 < end < 14.5
+
+
 def test_99_is_no_promise_where_progress_is_crooked() -> None:
     """Only where lines are believed does 99 % name an end."""
     bands = (*Pools(None).all.bands[:-1], Band(64, 0.0, 0.1))
@@ -667,6 +678,10 @@ def test_a_delay_is_explained(caplog: pytest.LogCaptureFixture) -> None:
         rf"linear, 50 %, end expected in [45]\.\d ± 0\.\d s, next query in {delay:.1f} s", words
     )
     assert caplog.messages[-1] == f"one: {words}"
+    schedule.next_delay(state, see(114.0, completion_percentage=99))
+    assert re.match(
+        r"linear, 99 %, end was expected 1\.\d ± 0\.\d s ago, ", schedule.explain(state)
+    )
     crooked = straight(stray=Band(32, 5.0, 9.0))
     state = begin(crooked)
     crooked.next_delay(state, see(10.0, completion_percentage=50))

@@ -10,8 +10,13 @@ import math
 
 import msgspec
 
+from ideogram_async._fleet.messages import NO_LIMIT, Decision, Reply
 from ideogram_async._limits.found_rate import FoundRate
-from ideogram_async.redis._messages import NO_LIMIT, Decision, Reply
+from ideogram_async._validation import check_rate
+
+TOLD_SHARE = 0.98
+"""The part of the told rate that is used: each member's even pace has its own beat, and in a window
+some queries more than on the average fall together."""
 
 _read_refusal = msgspec.json.Decoder(float | None).decode
 _read_bound = msgspec.json.Decoder(tuple[float, float]).decode
@@ -20,9 +25,12 @@ _read_bound = msgspec.json.Decoder(tuple[float, float]).decode
 class FleetRate:
     """The rate limiter of all members together, as this one sees it."""
 
-    def __init__(self, told: float | None) -> None:
-        self._limiter = FoundRate(is_gentle=told is None)
-        self._told = math.inf if told is None else told
+    def __init__(self, max_rate: float | None) -> None:
+        self.told: float = (
+            math.inf if max_rate is None else TOLD_SHARE * check_rate("max_rate", max_rate)
+        )
+        """Queries per second that are allowed at most; inf where that is to be found."""
+        self._limiter = FoundRate(is_gentle=max_rate is None)
         self._last: Reply | None = None
         self._heard_at = 0.0
         # What headers allow
@@ -48,7 +56,7 @@ class FleetRate:
         last, since, limiter = self._last, self._heard_at, self._limiter
         self._last, self._heard_at = reply, now
         if last is None:
-            if reply.rate > 0 and (reply.source != "none" or self._told == math.inf):
+            if reply.rate > 0 and (reply.source != "none" or self.told == math.inf):
                 limiter.adopt(reply.rate, reply.source)
             return
         count = reply.sent - last.sent
@@ -57,10 +65,12 @@ class FleetRate:
                 limiter.wait(reply.pending)
             limiter.sent(since + (now - since) * (place + 1) / count)
         behind = now - reply.now
+        # One that was sent before its member heard of a hold is not the probe after it.
+        probes_from = reply.held + behind if reply.probing else -math.inf
         count = reply.accepted - last.accepted
         for place in range(count):
-            asked = last.newest + (reply.newest - last.newest) * (place + 1) / count
-            limiter.accepted(asked + behind, now)
+            asked = last.newest + (reply.newest - last.newest) * (place + 1) / count + behind
+            limiter.accepted(asked if asked >= probes_from else -math.inf, now)
         for event in reply.events:
             if event.what == "refused":
                 limiter.refused(event.at + behind, _read_refusal(event.data), now)
@@ -72,8 +82,8 @@ class FleetRate:
     def decision(self, now: float) -> Decision:
         """Return what follows from it for all."""
         limiter = self._limiter
-        rate, source = min(limiter.pace, self._told), limiter.source
-        if now < self._bound_until and self._bound < rate and self._told == math.inf:
+        rate, source = min(limiter.pace, self.told), limiter.source
+        if now < self._bound_until and self._bound < rate and self.told == math.inf:
             rate, source = self._bound, "header"
         return Decision(
             rate=NO_LIMIT if rate == math.inf else rate,

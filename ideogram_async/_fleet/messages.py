@@ -1,4 +1,8 @@
-"""What members and Redis send each other. Times are Unix seconds on the server's clock."""
+"""What a member and the coordinator send each other.
+
+The coordinator is Redis, or the process that started the members. Times are on its clock: Unix
+seconds, or the loop's.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,10 @@ from ideogram_async._limiter import LimitSource
 
 NO_LIMIT = -1.0
 """A rate without a limit: JSON has no infinity."""
+RATE_CHANGE = 0.02
+"""By how much of itself a rate must differ to be news: the script's number, too."""
+HELD_LATER_SECONDS = 0.05
+"""Seconds by which a hold must end later to be news: the script's number."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -23,6 +31,14 @@ class Decision(msgspec.Struct, frozen=True):
     """Seconds for which all stop from now on; 0 for no hold."""
     probing: bool
     """Whether one query alone may be sent, after the hold."""
+
+    def is_news(self, state: State, now: float) -> bool:
+        """Return whether all should hear of it, who know of this state."""
+        return (
+            self.probing != state.probing
+            or self.held > max(state.held - now, 0.0) + HELD_LATER_SECONDS
+            or abs(self.rate - state.rate) > RATE_CHANGE * abs(state.rate)
+        )
 
 
 class Event(msgspec.Struct, array_like=True):
@@ -81,21 +97,21 @@ class Reply(State, kw_only=True):
     share: float
     prospect: float
     """The share that it has on the average, or will have once its queries wait for the rate."""
-    probe: bool
-    """Whether this member may send the one query."""
-    leads: bool
-    """Whether this member decides about the rate."""
     pending: float
     """The pending ids of those that wait."""
-    sent: int
-    accepted: int
-    newest: float
-    """When the youngest query was sent of those that were accepted."""
     pushed: int
     """The number of the last message of the channel."""
     members: int
     """How many share the budget."""
-    heard: int
+    probe: bool = False
+    """Whether this member may send the one query."""
+    leads: bool = False
+    """Whether this member decides about the rate."""
+    sent: int = 0
+    accepted: int = 0
+    newest: float = 0.0
+    """When the youngest query was sent of those that were accepted."""
+    heard: int = 0
     """The number of the last event."""
     events: list[Event] = []
     """Those that it has not heard of; samples of others alone."""

@@ -1,34 +1,36 @@
-"""What one member makes of Redis's replies: decisions, without Redis."""
+"""What one member makes of the replies it gets: decisions, without I/O."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-pytest.importorskip("redis", reason="the extra is not installed")
-
-from ideogram_async.redis import RedisLimiter
-from ideogram_async.redis._fleet_rate import FleetRate
-from ideogram_async.redis._messages import Announcement, Event, Reply
+from ideogram_async._fleet.fleet_rate import FleetRate
+from ideogram_async._fleet.member import FleetMember
+from ideogram_async._fleet.messages import Announcement, Event, Reply
 
 SERVER = 1.7e9
 """The server's time at 0 of the loop's clock."""
 
 
+def member(max_rate: float | None = None) -> FleetMember:
+    """Make a member that is not started."""
+    return FleetMember(Mock(), "nobody", max_rate)
+
+
 def reply(now: float = 0.0, **what: Any) -> Reply:
     """Make a reply to the only member of a fleet."""
     usual = {"rate": 20.0, "source": "found", "held": 0.0, "probing": False, "share": 1.0}
-    usual |= {"prospect": 1.0, "pushed": 0, "members": 1, "probe": False, "leads": False}
-    usual |= {"pending": 0.0, "sent": 0, "accepted": 0, "newest": 0.0, "heard": 0}
-    usual |= {"now": SERVER + now}
+    usual |= {"prospect": 1.0, "pushed": 0, "members": 1, "pending": 0.0, "now": SERVER + now}
     return Reply(**{**usual, **what})
 
 
 def test_a_probe_is_one_query() -> None:
     """While all stop nobody sends; then who may probe sends one query, and no second one."""
-    limiter = RedisLimiter("redis://127.0.0.1:1")
+    limiter = member()
     limiter._take(reply(held=SERVER + 5, probing=True), 0.0)
     assert limiter.held_until == 5
     assert limiter.opens_at(6.0) == math.inf
@@ -44,7 +46,7 @@ def test_a_probe_is_one_query() -> None:
 
 def test_a_hold_of_its_own_outlasts_a_reply() -> None:
     """A member that was asked to wait does so, while the others go on."""
-    limiter = RedisLimiter("redis://127.0.0.1:1")
+    limiter = member()
     limiter._take(reply(), 0.0)
     limiter.hold(9.0, 1.0)
     limiter._take(reply(1), 1.0)
@@ -53,7 +55,7 @@ def test_a_hold_of_its_own_outlasts_a_reply() -> None:
 
 def test_a_rate_is_reckoned_with_what_a_member_will_have() -> None:
     """An idle member has a small share, but places its ids by the rate that it will have."""
-    limiter = RedisLimiter("redis://127.0.0.1:1", max_rate=100)
+    limiter = member(100)
     limiter._take(reply(rate=50.0, share=0.01, prospect=0.5), 0.0)
     assert limiter.rate == 25
     assert limiter.source == "told"
@@ -77,6 +79,21 @@ def test_who_leads_next_knows_what_was_known() -> None:
         assert one.heard == 1
 
 
+def test_what_was_sent_before_a_hold_was_heard_of_is_no_probe() -> None:
+    """A query that is accepted during a hold ends it for nobody; the one after it does."""
+    one = FleetRate(None)
+    one.feed(reply(), 0.0)
+    done: dict[str, Any] = {"sent": 1, "accepted": 0, "newest": SERVER}
+    one.feed(reply(10.1, **done, events=[Event(SERVER + 10, "refused", "30.0")]), 10.1)
+    held: dict[str, Any] = {"held": SERVER + 40.1, "probing": True}
+    one.feed(reply(10.5, sent=2, accepted=1, newest=SERVER + 10.2, **held), 10.5)
+    assert one.decision(10.5).probing
+    late = [Event(SERVER + 9, "refused", "null")]  # its answer took long; it holds nobody longer
+    one.feed(reply(40.5, sent=3, accepted=1, newest=SERVER + 10.2, events=late, **held), 40.5)
+    one.feed(reply(40.6, sent=3, accepted=2, newest=SERVER + 40.2, **held), 40.6)
+    assert not one.decision(40.6).probing
+
+
 def test_who_joins_late_takes_over_what_was_found() -> None:
     """Whoever leads at once goes on at the rate that Redis keeps; a told one is not raised."""
     late = FleetRate(None)
@@ -84,13 +101,13 @@ def test_who_joins_late_takes_over_what_was_found() -> None:
     assert (late.decision(0.0).rate, late.decision(0.0).source) == (7.0, "found")
     told = FleetRate(5.0)
     told.feed(reply(rate=5.0, source="none"), 0.0)
-    assert (told.decision(0.0).rate, told.decision(0.0).source) == (5.0, "none")
+    assert (told.decision(0.0).rate, told.decision(0.0).source) == (0.98 * 5, "none")
     assert told._limiter.rate == math.inf  # nothing was found: a cut begins at what is measured
 
 
 def test_a_refusal_while_redis_is_away_changes_the_pace_alone() -> None:
     """A member that is cut off sends less after each refusal, but places its ids as before."""
-    limiter = RedisLimiter("redis://127.0.0.1:1", max_rate=100)
+    limiter = member(100)
     limiter._take(reply(rate=98.0, source="none", share=0.5, prospect=0.5), 0.0)
     limiter._is_away = True
     for now in (1.0, 3.0, 5.0):
@@ -105,7 +122,7 @@ def test_a_refusal_while_redis_is_away_changes_the_pace_alone() -> None:
 
 def test_a_later_message_outlasts_an_earlier_reply() -> None:
     """Replies and messages come by two connections: the share that was given last counts."""
-    limiter = RedisLimiter("redis://127.0.0.1:1", max_rate=100)
+    limiter = member(100)
     limiter._take(reply(rate=100.0, source="none", share=0.5, prospect=0.5), 0.0)
     limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4)}, pushed=2), 0.0)
     limiter._take(reply(rate=100.0, source="none", share=0.5, pushed=1), 0.1)
@@ -131,7 +148,7 @@ def test_an_announced_limit_binds_all() -> None:
 
 def test_a_header_that_does_not_count_its_queries_is_not_reported() -> None:
     """A relay's header, of another limit, is dropped after three queries that it did not count."""
-    limiter = RedisLimiter("redis://127.0.0.1:1")
+    limiter = member()
     limiter._take(reply(), 0.0)
     reported = []
     for now in range(4):
@@ -139,3 +156,17 @@ def test_a_header_that_does_not_count_its_queries_is_not_reported() -> None:
         limiter.accepted(now, now)
         reported += [event.data for event in limiter._report(now).events]
     assert reported == ["[0.8333333333333334,60]"] * 3
+
+
+def test_a_rate_without_a_limit_can_be_shared() -> None:
+    """Where nothing limits the fleet, a share of it limits nothing; a refusal brings a pace."""
+    limiter = member(math.inf)
+    limiter._take(reply(rate=-1.0, source="none", share=0.0, prospect=0.02), 0.0)
+    limiter._take(reply(1, rate=-1.0, source="none", share=0.5, prospect=0.5), 1.0)
+    assert limiter.source == "none"
+    for _ in range(100):
+        limiter.sent(1.0)
+    assert limiter.opens_at(1.0) <= 1.001
+    limiter._take(reply(2, rate=20.0, share=0.5, prospect=0.5), 2.0)
+    limiter.sent(2.0)
+    assert limiter.opens_at(2.0) == pytest.approx(2.1)

@@ -1,0 +1,1 @@
+"""One rate for several clients: what each member does, whoever coordinates them."""
