@@ -32,9 +32,6 @@ REFUSALS_MISSED = 3
 refused as often as new ones: then those of new ids are their own."""
 KNOWN_ASKED_IN_DOUBT = 12
 """Known ids that are asked next, at the pace, where a new id's refusal may be the rate's."""
-HOLDS_IN_DISPUTE = 6
-"""Holds for refusals of known ids, of which none is answered yet, after which known ids that were
-answered last are asked: the others may have turned sick."""
 GOOD_ANSWERS_WITHOUT_DOUBT = 100
 """Good answers after a known id's refusal in which a new id's needs no check: it is a limit's."""
 ADDRESS_TRIES = 3
@@ -136,11 +133,9 @@ class KeyEvidence:
     def disputed(self) -> None:
         """Record that a known id's refusal holds the key: it may have turned sick.
 
-        Where several did, known ids are asked next, so that the next query for it tells.
+        It goes first once its next answer tells whose fault that was.
         """
         self.disputes += 1
-        if self.disputes >= HOLDS_IN_DISPUTE:
-            self.doubt = GOOD_ANSWERS_OF_OTHERS
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""

@@ -12,7 +12,6 @@ from ideogram_async._polling.attribution import (
     GOOD_ANSWERS_OF_OTHERS,
     GOOD_ANSWERS_WITHOUT_DOUBT,
     GOOD_PER_COUNTED_FAULT,
-    HOLDS_IN_DISPUTE,
     KNOWN_ASKED_IN_DOUBT,
     NAME_SECONDS,
     NEWCOMERS_IN_A_ROW,
@@ -214,20 +213,17 @@ def test_a_known_id_that_is_refused_ends_the_doubt(case: Case) -> None:
     assert case.evidence.is_in_doubt
 
 
-def test_known_ids_are_asked_where_others_may_have_turned_sick(case: Case) -> None:
-    """Several holds for refusals of known ids, none of which is answered since, are in doubt."""
+def test_refusals_in_dispute(case: Case) -> None:
+    """They are settled one by one as the ids' own, or all at once as a limit's."""
     of_key = case.evidence.of(0)
-    for _ in range(2):
-        for _ in range(HOLDS_IN_DISPUTE - 1):
-            of_key.disputed()
-            assert not case.evidence.is_in_doubt
-        of_key.acquitted()
+    for _ in range(3):
+        of_key.counted += 1
         of_key.disputed()
-        assert not case.evidence.is_in_doubt
-        of_key.disputed()
-        assert of_key.doubt == GOOD_ANSWERS_OF_OTHERS
-        of_key.confirmed()
-        assert not case.evidence.is_in_doubt
+    of_key.acquitted()
+    assert (of_key.counted, of_key.disputes) == (2, 2)
+    of_key.confirmed()
+    of_key.acquitted()  # the id was refused by the limit first, and then turned sick
+    assert (of_key.counted, of_key.disputes) == (1, 0)
 
 
 def test_what_may_pass(case: Case) -> None:

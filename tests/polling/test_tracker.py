@@ -263,6 +263,25 @@ def test_what_is_asked_during_a_sweep_is_not_failed_by_it(monkeypatch: pytest.Mo
     assert tracker.completed == 1
 
 
+def test_a_known_ids_refusal_is_in_dispute_until_it_is_answered() -> None:
+    """From the first one on: it may have turned sick, or there is a limit."""
+    sessions = pool()
+    tracker = JobTracker(sessions, FixedInterval(1.0))
+    run = _Caller(tracker, wait=None, is_one_shot=False, deadline=None)
+    tracker.subscribe(run, IDS[0], 0.0)
+    running = Answer(SamplingRequest(request_id=IDS[0], completion_percentage=50), None)
+    for now, outcome, disputes in (
+        (0.0, running, 0),
+        (2.0, _FAULTS["throttled"], 1),
+        (4.0, running, 0),
+    ):
+        job = tracker.registry.queue.pop(now)
+        assert job is not None
+        tracker.registry.mark_sent(job, now)
+        tracker.handle_outcome(job, sessions.sessions[0], outcome, now, now + 0.1)
+        assert tracker.evidence.of(0).disputes == disputes
+
+
 @pytest.mark.parametrize("deadlines", [(5.0, 50.0), (50.0, 5.0)])
 def test_who_shares_an_overdue_id_is_swept_at_his_own_time(deadlines: tuple[float, float]) -> None:
     """When one caller's time is up, the sweep still knows the other's."""
