@@ -21,7 +21,8 @@ NEWCOMER_PROBES = 60
 many: where all ids fail that were asked, a sound one among the others shows that it is not the
 gateway."""
 LATER_NEWCOMER_SECONDS = 5.0
-"""Seconds between two such probes after that: an id that was just handed in is tried at once."""
+"""Seconds between two such probes after that: an id that was just handed in is tried at once. One
+for which no connection was made was never asked: a gateway that is back is seen as soon."""
 PROBES_OF_AN_OUTAGE = 3
 OUTAGE_SECONDS = 15.0
 """Failed probes in a row, over so many seconds, after which a call that asks once is told."""

@@ -165,13 +165,9 @@ class KeyEvidence:
 
     def refused_known(self) -> None:
         """Record that an id was refused that was answered before: that is a limit, or chance."""
-        self._count_anew()
+        self._known_in_a_row = self._new_answered = self._new_refused = 0
         self.doubt = 0
         self._certain_until = self.good + GOOD_ANSWERS_WITHOUT_DOUBT
-
-    def _count_anew(self) -> None:
-        """Compare new ids' refusals with known ids' answers from now on, at one rate."""
-        self._known_in_a_row = self._new_answered = self._new_refused = 0
 
     def failed_new(self, asked: float, *, is_refusal: bool, has_known: bool) -> bool:
         """Record the first fault of an id that was never answered; return whether it is its own."""
@@ -179,7 +175,7 @@ class KeyEvidence:
             self.newcomers_in_a_row += 1
         if is_refusal:
             return self._refused_new(has_known=has_known)
-        return self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW and self.forgivable >= 0
+        return self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
 
     def _refused_new(self, *, has_known: bool) -> bool:
         """Record the first refusal of an id that was never answered; return whether it is its own.
@@ -195,14 +191,11 @@ class KeyEvidence:
         if self.spares_known:
             return True
         if self.good < self._certain_until:
-            is_own = False
-        elif has_known:
-            self.doubt, is_own = KNOWN_ASKED_IN_DOUBT, True
-        else:
-            is_own = self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
-        if not is_own:
-            self._count_anew()  # whether known ids are spared must show at the rate that is left
-        return is_own
+            return False
+        if has_known:
+            self.doubt = KNOWN_ASKED_IN_DOUBT
+            return True
+        return self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
 
 
 class Evidence:

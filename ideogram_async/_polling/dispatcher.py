@@ -310,30 +310,14 @@ class Dispatcher:
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
         evidence, job = self._evidence[session.index], None
         if evidence.doubt:
-            job = self._registry.pop_answered_last() or queue.pop_known(now)
+            job = queue.pop_known(now)
         elif evidence.disputes:  # its next query tells whose fault it was
             job = queue.pop_failed(now, partial(_is_told_apart, evidence, session.index))
         if job is None and evidence.newcomers_in_a_row >= RANDOM_AFTER_NEWCOMERS:
             job = queue.pop_newcomer(now)
         if job is not None:
             return job
-        job = queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
-        if job is None or job.fault_history is None:
-            return job
-        if self._is_unclear(job, evidence, session.index):
-            known = self._registry.pop_answered_last() or queue.pop_known(now)
-            if known is not None:
-                queue.add(job, now)
-                return known
-        return job
-
-    def _is_unclear(self, job: Job, evidence: KeyEvidence, key: int) -> bool:
-        """Return whether a job's refusal was charged to the rate, and the next would tell nothing.
-
-        Known ids are asked first, even before their time: then it tells whose fault it was.
-        """
-        history = _charged(job, key)
-        return history is not None and history.faults > 1 and not evidence.tells_apart(history)
+        return queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
 
     def _may_go_now(self, evidence: KeyEvidence, key: int, job: Job) -> bool:
         """Return whether a job with faults may be asked while sound ones are due.
@@ -427,11 +411,7 @@ class Dispatcher:
 
 def _is_told_apart(evidence: KeyEvidence, key: int, job: Job) -> bool:
     """Return whether a job's refusal was charged to the rate, and its next will be its own."""
-    history = _charged(job, key)
-    return history is not None and evidence.tells_apart(history)
-
-
-def _charged(job: Job, key: int) -> FaultHistory | None:
-    """Return a job's fault history where its refusal with a key was charged to the rate."""
     history = job.fault_history
-    return None if history is None or history.key != key or not history.is_charged else history
+    if history is None or history.key != key or not history.is_charged:
+        return False
+    return evidence.tells_apart(history)

@@ -26,6 +26,7 @@ from ideogram_async._limits.circuit_breaker import (
     NEWCOMER_SECONDS,
     CircuitBreaker,
 )
+from ideogram_async._limits.session import FIRST_ROOM
 from ideogram_async._limits.shared_limit import ALONE, SharedLimitDetector
 from ideogram_async.testing import Gateway, Query, Reply, TokenBucket
 
@@ -245,6 +246,25 @@ async def test_known_ids_that_turn_sick_do_not_slow_the_others(seconds: float) -
             await anyio.sleep(40)
             seen = [one for one in gateway.queries if one.at >= 30.0 and one.status == 200]
     assert len(seen) >= 0.9 * 20 * 20 / (seconds + 0.1)
+
+
+@pytest.mark.parametrize("status", [429, 502])
+async def test_few_queries_go_out_at_once_to_a_gateway_that_is_back(status: int) -> None:
+    """Many ids are due by then: in the first round trip they have the room of a new key."""
+    async with (
+        Gateway(latency=0.5) as gateway,
+        IdeogramClient(gateway.url, schedule=FixedInterval(2.0)) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(200)]
+        async with client.as_completed(ids, deadline=None):
+            await anyio.sleep(30)
+            gateway.on_query = lambda _: Reply(status)
+            await anyio.sleep(60)
+            gateway.on_query = None
+            await anyio.sleep(80)
+    times = [query.at for query in gateway.queries if query.at > 90.0]
+    back = next(query.answered for query in gateway.queries if query.at > 90.0)
+    assert sum(back <= at < back + 0.45 for at in times) <= FIRST_ROOM + 1
 
 
 async def test_new_ids_are_asked_beside_a_hold_that_new_ids_caused() -> None:

@@ -485,3 +485,38 @@ async def test_a_refusal_in_dispute_is_settled_before_others_are_asked() -> None
         for _ in range(3):
             evidence.answered(is_known=True)
         assert pop() is refused
+
+
+@pytest.mark.anyio
+async def test_the_id_that_was_answered_last_tells_whether_a_hold_is_over() -> None:
+    """Others that were answered well, but longer ago, may have turned sick."""
+    async with (
+        Gateway(latency=0.1) as gateway,
+        IdeogramClient(gateway.url, schedule=FixedInterval(10.0)) as client,
+    ):
+        ids = [gateway.submit(progress="never") for _ in range(20)]
+        async with client.as_completed(ids, deadline=None):
+            await asyncio.sleep(5)
+            gateway.on_query = lambda query: Reply(429) if query.request_id == ids[15] else None
+            await asyncio.sleep(10)
+    refused = next(query for query in gateway.queries if query.status == 429)
+    probe = next(query for query in gateway.queries if query.at > refused.answered)
+    answered = [one for one in gateway.queries if one.answered <= probe.at and one.status == 200]
+    last = max(answered, key=lambda one: one.answered)
+    assert probe.request_id == last.request_id
+
+
+@pytest.mark.anyio
+async def test_an_answer_settles_the_refusals_of_the_key_that_refused() -> None:
+    """An id that one key has refused is answered with another: it was the first one's rate."""
+    async with IdeogramClient("http://127.0.0.1:9", credentials=KEYS) as client:
+        runtime = client._started()
+        tracker, evidence = runtime.tracker, runtime.tracker.evidence
+        job = Job(0.0, "id", 0, None, None, 0.0, ORDINARY, stage=ANSWERED)
+        job.history().is_charged = True
+        for key in range(2):
+            evidence.of(key).disputed()
+        tracker.registry.mark_sent(job, 0.0)
+        answer = Answer(SamplingRequest(request_id="id", completion_percentage=50), None)
+        tracker.handle_outcome(job, runtime._pool.sessions[1], answer, 0.0, 0.0)
+        assert [evidence.of(key).disputes for key in range(2)] == [0, 1]
