@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -34,6 +35,7 @@ class Twin:
     def __init__(self) -> None:
         self._lua: Any = lua51.LuaRuntime(unpack_returned_tuples=False)
         self._stored: dict[str, str] = {}
+        self._under_way: deque[tuple[str, Announcement]] = deque()
         self._listeners: dict[str, list[Callable[[Announcement, float], None]]] = {}
         make = self._lua.eval("""
             function(call, encode, decode)
@@ -66,12 +68,15 @@ class Twin:
         if command == "SET":
             self._stored[key] = rest[0]
         else:
-            announcement = msgspec.json.decode(rest[0], type=Announcement)
-            loop, at = asyncio.get_running_loop(), asyncio.get_running_loop().time()
-            at += ROUND_TRIP_SECONDS / 2
-            for hear in self._listeners.get(key, ()):
-                loop.call_at(at, hear, announcement, at)
+            self._under_way.append((key, msgspec.json.decode(rest[0], type=Announcement)))
+            asyncio.get_running_loop().call_later(ROUND_TRIP_SECONDS / 2, self._publish)
         return None
+
+    def _publish(self) -> None:
+        """Pass on the eldest message: the loop's timers keep no order among equal times."""
+        key, announcement = self._under_way.popleft()
+        for hear in self._listeners.get(key, ()):
+            hear(announcement, asyncio.get_running_loop().time())
 
     def _encode(self, table: Any) -> str:
         return msgspec.json.encode(self._from_lua(table)).decode()

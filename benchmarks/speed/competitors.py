@@ -146,12 +146,13 @@ async def tutorial(target: Target) -> AsyncIterator[Drain]:
 
 
 def _ours(target: Target, **settings: Any) -> IdeogramClient:
+    settings = {"max_rate": math.inf, **settings}  # no slow start
     return IdeogramClient(
         target.base_url,
         token=TOKEN,
         max_in_flight=target.in_flight,
         ssl=target.context(),
-        **{"max_rate": math.inf, **settings},  # no slow start
+        **settings,
     )
 
 

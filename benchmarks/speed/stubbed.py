@@ -99,7 +99,7 @@ class _Link:
     async def leave(self, report: object) -> None:
         """Do nothing."""
 
-    async def listen(self, _: object) -> None:
+    async def listen(self, hear: object) -> None:  # noqa: ARG002 - the protocol's
         """Hear nothing, until cancelled."""
         await asyncio.Event().wait()
 

@@ -65,11 +65,12 @@ class FleetRate:
                 limiter.wait(reply.pending)
             limiter.sent(since + (now - since) * (place + 1) / count)
         behind = now - reply.now
+        # One that was sent before its member heard of a hold is not the probe after it.
+        probes_from = reply.held + behind if reply.probing else -math.inf
         count = reply.accepted - last.accepted
         for place in range(count):
             asked = last.newest + (reply.newest - last.newest) * (place + 1) / count + behind
-            # One that was sent before its member heard of the hold is not the probe after it.
-            limiter.accepted(asked if asked >= limiter.held_until else -math.inf, now)
+            limiter.accepted(asked if asked >= probes_from else -math.inf, now)
         for event in reply.events:
             if event.what == "refused":
                 limiter.refused(event.at + behind, _read_refusal(event.data), now)

@@ -27,8 +27,11 @@ _log = logging.getLogger("ideogram_async")
 REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.26, 2.0
 """Seconds between two reports of all members together: at 98 queries per second one for 25, which
 leaves room for those of changes. A member shows at least every 2 s that it is alive."""
+LEAD_SECONDS = 0.25
+"""Seconds between two reports of the member that leads, where the limit is to be found."""
 LOOK_SECONDS = 0.05
-"""Seconds between two looks whether far more ids are due than were reported, or far fewer."""
+"""Seconds between two looks whether far more ids are due than were reported, or far fewer, while
+the member has work: one that begins reports at once."""
 DUE_CHANGE, DUE_CHANGE_SECONDS = 1.5, 0.7
 """Times as many due ids as were reported, or as few, that are reported at once, if the difference
 is more than the member asks in so many seconds."""
@@ -125,8 +128,8 @@ class FleetMember:
         self._pending = pending
         self._waits = True
         self._pace.wait(pending)
-        is_other = self.is_probing and not self._may_probe and self._sought != self.held_until
-        if self._is_idle or is_other:
+        could_probe = not self._may_probe and self._sought != self.held_until
+        if could_probe if self.is_probing else self._is_idle:
             self._report_soon(is_urgent=False)
 
     def sent(self, now: float, *, paced: bool = True) -> None:
@@ -238,7 +241,8 @@ class FleetMember:
                 self._take(reply, (began + loop.time()) / 2)
                 until = loop.time() + self._pause(loop.time())
                 while not look.is_set() and loop.time() < until and not self._has_changed():
-                    with anyio.move_on_after(min(until - loop.time(), LOOK_SECONDS)):
+                    longest = math.inf if self._is_idle else LOOK_SECONDS
+                    with anyio.move_on_after(min(until - loop.time(), longest)):
                         await look.wait()
                 await anyio.sleep(max(began + REPORT_GAP_SECONDS - loop.time(), 0.0))
 
@@ -276,6 +280,8 @@ class FleetMember:
     def _pause(self, now: float) -> float:
         """Return the seconds until the next report, if nothing happens."""
         seconds = min(REPORT_SECONDS * max(self._members, 1), LONGEST_REPORT_SECONDS)
+        if self._leads and self._found.told == math.inf and not self.is_probing:
+            seconds = min(seconds, LEAD_SECONDS)
         if self.is_probing and now < self.held_until:
             seconds = min(seconds, self.held_until - now)
         return seconds
@@ -308,7 +314,9 @@ class FleetMember:
             self._pushed = reply.pushed
             self._use_share(reply.share, reply.prospect, now)
             self._set(reply, now)
-        self._may_probe = self._may_probe or reply.probe
+        if reply.probe:
+            self._may_probe = True
+            self._changed()
 
     def _hear(self, heard: Announcement, now: float) -> None:
         """Use what was published, unless a reply that was made later came sooner."""

@@ -85,10 +85,13 @@ def test_what_was_sent_before_a_hold_was_heard_of_is_no_probe() -> None:
     one.feed(reply(), 0.0)
     done: dict[str, Any] = {"sent": 1, "accepted": 0, "newest": SERVER}
     one.feed(reply(10.1, **done, events=[Event(SERVER + 10, "refused", "30.0")]), 10.1)
-    one.feed(reply(10.5, sent=2, accepted=1, newest=SERVER + 10.2), 10.5)
+    held: dict[str, Any] = {"held": SERVER + 40.1, "probing": True}
+    one.feed(reply(10.5, sent=2, accepted=1, newest=SERVER + 10.2, **held), 10.5)
     assert one.decision(10.5).probing
-    one.feed(reply(60, sent=3, accepted=2, newest=SERVER + 59), 60.0)
-    assert not one.decision(60.0).probing
+    late = [Event(SERVER + 9, "refused", "null")]  # its answer took long; it holds nobody longer
+    one.feed(reply(40.5, sent=3, accepted=1, newest=SERVER + 10.2, events=late, **held), 40.5)
+    one.feed(reply(40.6, sent=3, accepted=2, newest=SERVER + 40.2, **held), 40.6)
+    assert not one.decision(40.6).probing
 
 
 def test_who_joins_late_takes_over_what_was_found() -> None:
