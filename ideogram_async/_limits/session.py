@@ -262,11 +262,6 @@ class KeySession:
         """Whether the key is out of use."""
         return self.refusal is not None
 
-    @property
-    def is_held(self) -> bool:
-        """Whether it probes for no other reason than that its rate may be too high."""
-        return self.limiter.is_probing and self.refusal is None and self.suspicion is None
-
     def follow(self, until: float, now: float) -> None:
         """Hold for another session's refusal, which holds that one so long, and for its probe."""
         self.limiter.hold(until + FOLLOW_SECONDS, now)

@@ -303,10 +303,9 @@ class Dispatcher:
         queue = self._registry.queue
         if session.probing:
             suspicion = session.suspicion
-            if session.is_held:
-                job = self._registry.pop_answered_last()
-                if job is not None:
-                    return job
+            job = self._registry.pop_answered_last() if suspicion is None else None
+            if job is not None:
+                return job
             return queue.pop_probe(now, None if suspicion is None else suspicion.request_id)
         evidence, job = self._evidence[session.index], None
         if evidence.doubt:

@@ -30,6 +30,7 @@ SHOWN = [
 
 OTHER_SEEDS = [
     ("beside-later/429/50/run", 200),  # many known ids are refused for the first time in a row
+    ("beside-later/500/50/run", 200),  # probes go to the id that was answered last
     ("service/one-by-one/429/50", 1),  # a cut is taken back as known ids are seen to be spared
 ]
 
