@@ -26,6 +26,8 @@ pytestmark = pytest.mark.anyio
 KEY = "a-key-of-this-test"
 PATIENCE_SECONDS = 30.0
 """Seconds after which an event that must come is missed."""
+UNREAD = 10
+"""Queries that the gateway may not have read yet, as this process stood still, when it counts."""
 
 
 @asynccontextmanager
@@ -112,9 +114,9 @@ async def test_without_redis_each_goes_on(
         rates = [limiter.rate for limiter in limiters]
         assert all(25 < rate < 35 for rate in rates)
         begun, before = time.monotonic(), len(gateway.queries)
-        await happened(lambda: len(gateway.queries) >= before + 30)
+        await happened(lambda: len(gateway.queries) >= before + 60)
         most = 60 * (time.monotonic() - begun + 2 * MADE_UP_SECONDS) + 2
-        assert len(gateway.queries) - before <= most
+        assert len(gateway.queries) - before <= most + UNREAD
         assert [limiter.rate for limiter in limiters] == rates
         own_server.start()
         await happened(lambda: caplog.text.count("Redis is back") == 2)
