@@ -25,7 +25,15 @@ Write = Callable[[bytearray], Awaitable[object]]
 
 
 class PrivateAddressError(OSError):
-    """A host name has an address that is not public."""
+    """A host name has an address that is not public.
+
+    Its text is the same for each address: of errors with different texts the connector makes one
+    that is of no type any more.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__("no public address")
+        self.address = address
 
 
 class Fetcher:
@@ -111,7 +119,7 @@ class Fetcher:
         """
         family, kind, protocol, _, (address, port, *_rest) = info
         if not may_connect(address, port, self._loopback_port):
-            raise PrivateAddressError(f"its host is at {address}, which is no public address")
+            raise PrivateAddressError(address)
         return socket.socket(family, kind, protocol)
 
 
@@ -126,7 +134,7 @@ def _translated(error: Exception) -> FetchError:
     """Return our own error for one of aiohttp's, whose text may hold an address or header."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, PrivateAddressError):
-        return FetchError(str(cause))
+        return FetchError(f"its host is at {cause.address}, which is no public address")
     if isinstance(cause, ssl.SSLCertVerificationError):
         return FetchError(f"the certificate is not trusted, {cause.verify_message!r}")
     if isinstance(error, aiohttp.InvalidURL):

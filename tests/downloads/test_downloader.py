@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import pickle
+import socket
 import ssl
 import subprocess
 import tracemalloc
@@ -383,6 +384,24 @@ async def test_addresses_of_records_that_are_not_asked(url: str, why: str, tmp_p
         assert not caught.value.retryable
         assert elsewhere.connections == []
     assert listing(tmp_path) == set()
+
+
+async def test_a_name_with_several_private_addresses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is refused at once, by its first address, as one that has a single address is."""
+    both = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 443, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 443)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    async with IdeogramClient("https://127.0.0.1", token=CANARY) as client:
+        image = SamplingResponse(image_url="https://inside.example/x")
+        with pytest.raises(
+            DownloadError, match=r"at [:\d.]+1, which is no public address"
+        ) as caught:
+            await client.download(image, tmp_path, quality="balanced")
+    assert not caught.value.retryable
 
 
 @pytest.mark.parametrize(("url", "why"), _ELSEWHERE)
