@@ -415,7 +415,7 @@ async def test_first_refusals_together_make_no_common_limit() -> None:
 
 
 def test_sharing_is_learned_and_unlearned() -> None:
-    """Refusals together make a limit a common one, one session's alone its own; once is chance."""
+    """Refusals together make a limit a common one, one session's alone its own; two are chance."""
     sharing = SharedLimitDetector()
     for event in range(4):
         sharing.refused(0, 10.0 * event)
@@ -424,10 +424,12 @@ def test_sharing_is_learned_and_unlearned() -> None:
     for event in range(ALONE):
         sharing.refused(1, 100.0 + 10 * event)
     assert not sharing.shared
-    once = SharedLimitDetector()
-    once.refused(0, 10.0)
-    once.refused(1, 10.2)
-    assert not once.shared
+    for events, apart in ((2, 0.2), (50, 0.5)):
+        chance = SharedLimitDetector()
+        for event in range(events):
+            chance.refused(0, 10.0 * event)
+            chance.refused(1, 10.0 * event + apart)
+        assert not chance.shared
     alone = SharedLimitDetector()
     for event in range(50):
         alone.refused(event % 2, 10.0 * event)
