@@ -15,10 +15,9 @@ class RedisLimiter(FleetMember):
     """A limiter for all clients with the same keys, in any number of processes and hosts.
 
     Together they keep one rate, told or found, and stop together where one is refused. Each has a
-    share of the rate, by its due and its pending ids. Redis is asked in the background, some five
-    times a second by all together: no query waits for it. While Redis is away, each client goes on
-    with its last share. Keys are not sent to Redis: a keyed hash of them names
-    the budget.
+    share of the rate, by its due and its pending ids. A background task of each client reports to
+    Redis: no query waits for it. While Redis is away, each client goes on with its last share. Keys
+    are not sent to Redis: a keyed hash of them names the budget.
 
     It is for one client at a time.
 
