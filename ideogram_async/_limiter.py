@@ -7,6 +7,7 @@ own; it answers `opens_at` from what it has at hand, and calls back when it has 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -113,3 +114,10 @@ def check_limiter(limiter: Limiter | None) -> Limiter | None:
                 f"limiter is a {type(limiter).__name__} without {name}: expected a Limiter"
             )
     return limiter
+
+
+def check_cancelled() -> None:
+    """Raise the cancellation of this task, if the code that was called has kept it to itself."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

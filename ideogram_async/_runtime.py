@@ -13,7 +13,7 @@ import anyio
 from ideogram_async._config import CLOSE_SECONDS, Settings
 from ideogram_async._downloads.downloader import Downloader
 from ideogram_async._errors import ClientClosed
-from ideogram_async._limiter import BackgroundLimiter
+from ideogram_async._limiter import BackgroundLimiter, check_cancelled
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._polling.dispatcher import Dispatcher
 from ideogram_async._polling.tracker import JobTracker
@@ -97,15 +97,13 @@ class Runtime:
     async def _run_limiter(self) -> None:
         """Run the limiter's own task until the dispatcher ends."""
         limiter = cast("BackgroundLimiter", self._settings.limiter)
-        task = asyncio.current_task()
         while True:
             try:
                 await limiter.run(self._settings.budget)
                 _log.error("the limiter's task has ended")
             except Exception:  # noqa: BLE001 - of a user, be it what it may
                 _log.exception("the limiter's task has failed")
-            if task is not None and task.cancelling():  # as it failed, which hid it
-                raise asyncio.CancelledError
+            check_cancelled()  # as it failed, which hid it
             await anyio.sleep(LIMITER_PAUSE_SECONDS)
 
     @property

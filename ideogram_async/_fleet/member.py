@@ -16,7 +16,7 @@ from ideogram_async._fleet.activity import Activity
 from ideogram_async._fleet.fleet_rate import FleetRate
 from ideogram_async._fleet.link import Link
 from ideogram_async._fleet.messages import Announcement, Reply, Report, State
-from ideogram_async._limiter import LimitSource
+from ideogram_async._limiter import LimitSource, check_cancelled
 from ideogram_async._limits.told_rate import ToldRate
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
 from ideogram_async._schedules.learned import CompletionSample
@@ -205,7 +205,7 @@ class FleetMember:
                     await self._stay(link)
                 except* OSError as errors:
                     self._lose(errors.exceptions[0])
-                _check_cancelled()  # as the link failed, which hid it
+                check_cancelled()  # as the link failed, which hid it
                 await anyio.sleep(RETRY_SECONDS)
         finally:
             try:
@@ -236,7 +236,7 @@ class FleetMember:
                 look.clear()
                 began = loop.time()
                 reply = await link.send(self._report(began))
-                _check_cancelled()  # redis-py has been seen to drop it while it connects
+                check_cancelled()  # redis-py has been seen to drop it while it connects
                 # It was made somewhere between.
                 self._take(reply, (began + loop.time()) / 2)
                 until = loop.time() + self._pause(loop.time())
@@ -376,10 +376,3 @@ class FleetMember:
     def _report_soon(self, *, is_urgent: bool = True) -> None:
         self._is_urgent = self._is_urgent or is_urgent
         self._look.set()
-
-
-def _check_cancelled() -> None:
-    """Raise the cancellation of this task, if the code that was called has kept it to itself."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
