@@ -12,8 +12,7 @@ os.environ |= {
     # … and without this pair it keeps a token in the home directory.
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    # By default a worker waits wherever another process has something to do: 20 s for its start
-    # beside three busy ones.
+    # By default a worker waits wherever another process has something to do.
     "RAY_worker_niceness": "0",
     # A node that is gone is noticed after 1 s instead of 15 s.
     "RAY_health_check_period_ms": "200",
