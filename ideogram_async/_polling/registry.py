@@ -74,7 +74,7 @@ class JobRegistry:
             job = Job(order, request_id, tie_breaker, subscriber, None, now, IMMEDIATE)
             if subscriber.urgent:
                 self._singles[subscriber] = job
-        elif (shared := self._job_of(request_id, now)) is not None:
+        elif request_id in self._jobs and (shared := self._job_of(request_id, now)) is not None:
             self._share(shared, subscriber, now)
             return
         else:
@@ -89,7 +89,7 @@ class JobRegistry:
             self._jobs[request_id] = job
         self.pending += 1
         self._unasked += 1
-        self.queue.add_new(job, lane, now)
+        self.queue.add_new(lane, job, now)
 
     def leave(self, subscriber: Subscriber, now: float) -> list[str]:
         """Remove a subscriber, and return its open ids.
@@ -227,9 +227,11 @@ class JobRegistry:
                 self.queue.mark_removed(job)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
-        for one in job.shared_with or ():
-            one.shared_ids.discard(job.request_id)
-        job.owner = job.shared_with = None
+        job.owner = None
+        if job.shared_with:
+            for one in job.shared_with:
+                one.shared_ids.discard(job.request_id)
+            job.shared_with = None
         self.pending -= 1
         if job.stage == NEW:
             self._unasked -= 1

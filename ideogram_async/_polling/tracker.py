@@ -198,8 +198,6 @@ class JobTracker:
         self, job: Job, owner: Subscriber, answer: Answer, asked: float, now: float
     ) -> None:
         record = answer.record
-        if job.stage != ANSWERED:
-            self.registry.mark_answered(job)
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:
@@ -218,6 +216,8 @@ class JobTracker:
 
     def _running(self, job: Job, owner: Subscriber, seen: Observation, answer: Answer) -> None:
         record, is_watched = seen.record, owner.wants_changes or bool(job.shared_with)
+        if job.stage != ANSWERED:
+            self.registry.mark_answered(job)
         if is_watched and job.differs(answer):
             for subscriber in job.subscribers():
                 if subscriber.wants_changes:
