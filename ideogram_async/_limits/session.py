@@ -206,14 +206,14 @@ class KeySession:
                 self._ended(asked, now)  # sent beside the probes: the hold has its own time
                 return False
         wait = error.retry_after
-        if wait is not None and not is_known:
-            until = now + min(wait, UNPROVEN_HOLD_SECONDS) * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
-            self._unproven_until = max(self._unproven_until, until)
-            self._unproven_accepted, wait = 0, None
         is_unlimited = self.limiter.source == "none"
         if self._found is not None:
             self._found.doubt()
-        holds = self.limiter.refused(asked, wait, now)
+        holds = self.limiter.refused(asked, wait if is_known else None, now)
+        if holds and wait is not None and not is_known:
+            until = now + min(wait, UNPROVEN_HOLD_SECONDS) * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
+            self._unproven_until = max(self._unproven_until, until)
+            self._unproven_accepted = 0
         if holds and is_unlimited:
             self.room = FIRST_ROOM  # what was accepted so far may be what the limit allows at once
         self._ended(asked, now)
