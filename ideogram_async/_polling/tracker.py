@@ -339,7 +339,7 @@ class JobTracker:
     def _acquit(self, failure: _Failure) -> None:
         """Let the rate be what it was where an id's own refusals were charged to it."""
         history, evidence = failure.history, self.evidence.of(failure.session.index)
-        if not (history.is_charged or evidence.spares_known):
+        if not (history.is_charged or evidence.refuses_only_new):
             return
         if history.is_charged:
             history.is_charged = False
