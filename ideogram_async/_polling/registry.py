@@ -31,6 +31,8 @@ REMOVED_AT_ONCE = 500
 SOONEST_SHARE = 1 / 8
 """Of its first delay, that a fresh id is left alone where many wait for a share of the rate."""
 
+REFUSED_TO_THE_END = 3
+"""Refusals in a row of an id that left without a good answer, from which they may be its own."""
 ANSWERED_LAST = 16
 """Ids that were answered well last: the first of them shows best whether a hold is over."""
 
@@ -48,6 +50,8 @@ class JobRegistry:
         """The ids that were answered well last, and go on."""
         self.failing: int = 0
         """Ids with faults in a row."""
+        self.keys_in_question: set[int] = set()
+        """Keys whose rate was charged with the refusals of an id that left without an answer."""
         self.subscribers: set[Subscriber] = set()
         self._pool = pool
         self._schedule = schedule
@@ -237,9 +241,13 @@ class JobRegistry:
             self._unasked -= 1
         elif job.stage == ANSWERED:
             self.known -= 1
-        if job.fault_history is not None and job.fault_history.faults:
+        history = job.fault_history
+        if history is not None and history.faults:
             self.failing -= 1
             job.fault_history = None
+            is_spent = history.is_charged and history.faults >= REFUSED_TO_THE_END
+            if is_spent and job.stage == ASKED:
+                self.keys_in_question.add(history.key)
 
     def sweep_seconds(self) -> float:
         """Return the seconds in which each pending id can be asked once; 0 without a rate limit."""
