@@ -60,13 +60,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
-    """Run the tests of a file in one process, and Ray's files in one: they share a cluster."""
+    """Run the tests of a file in one process, and those of a Ray cluster, which they share."""
     return _Scheduling(config, log)
 
 
 class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # no annotations
     def _split_scope(self, nodeid: str) -> str:
-        return "tests/ray" if nodeid.startswith("tests/ray/") else super()._split_scope(nodeid)
+        on_cluster = nodeid.startswith(("tests/ray/test_run.py", "tests/ray/test_shard_loss.py"))
+        return "tests/ray" if on_cluster else super()._split_scope(nodeid)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -400,10 +400,9 @@ def test_ids_that_were_never_asked_are_probes_of_their_own() -> None:
     assert breaker.is_outage(sent[-1] + 15)
 
 
-@pytest.mark.parametrize("seed", [1, 3])
-async def test_first_refusals_together_make_no_common_limit(seed: int) -> None:
+async def test_first_refusals_together_make_no_common_limit() -> None:
     """Five keys begin at once and are refused at once; each has a limit of its own all the same."""
-    random.seed(seed)  # where many refusals follow together by chance
+    random.seed(1)  # where many refusals follow together by chance
     credentials = [Credential(token=f"key-{number}") for number in range(5)]
     async with (
         Gateway(limit=TokenBucket(10, 10, by="key")) as gateway,
@@ -411,9 +410,9 @@ async def test_first_refusals_together_make_no_common_limit(seed: int) -> None:
     ):
         ids = [gateway.submit(progress="never") for _ in range(200)]
         async with client.as_completed(ids):
-            await anyio.sleep(150)
+            await anyio.sleep(120)
     accepted = [query for query in gateway.queries if query.at > 60 and query.status == 200]
-    assert len(accepted) >= 0.9 * 5 * 10 * 90
+    assert len(accepted) >= 0.9 * 5 * 10 * 60
 
 
 def test_sharing_is_learned_and_unlearned() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -19,16 +22,33 @@ from benchmarks.schedule import gather
 from benchmarks.schedule.informed import poll_informed
 from benchmarks.schedule.optimistic import plan
 from benchmarks.schedule.workloads import workload
-from benchmarks.speed import engine, hooks, processes, profile, scale, throughput
+from benchmarks.speed import (
+    engine,
+    hooks,
+    pending_ids,
+    processes,
+    profile,
+    rounds,
+    scale,
+    throughput,
+)
 from benchmarks.speed.answers import COMPLETE, make_ids
+from benchmarks.speed.child import started
 from benchmarks.speed.competitors import Target
 from benchmarks.speed.rounds import Rounds, Row
 from benchmarks.speed.server import Server, serving
 from benchmarks.speed.stalls import Heartbeat
+from benchmarks.speed.stub_transport import replace_transport
 from benchmarks.speed.stubbed import STUBBED
 from benchmarks.speed.ticking_loop import TickingLoop
 from ideogram_async._transport.transport import Transport
 from ideogram_async.testing import run_in_virtual_time
+
+
+@pytest.fixture(autouse=True)
+def _briefly_warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin after a query per connection: no test looks at how fast a client is."""
+    monkeypatch.setattr(rounds, "WARM_UP_QUERIES_PER_CONNECTION", 1)
 
 
 @pytest.mark.parametrize("file", ["README.md", "benchmarks/README.md"])
@@ -68,9 +88,9 @@ def test_the_optimistic_reference_is_cheaper_than_who_knows_the_laws() -> None:
 
 def test_hooks() -> None:
     """A client with hooks is measured as a ratio to one without."""
-    rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
-    rows = hooks.measure(rounds, 1, ["as_completed", "spans"])
-    assert rounds.skipped == {}
+    turns = Rounds(queries=70, pending=0, core=None, callgrind=False)
+    rows = hooks.measure(turns, 1, ["as_completed", "spans"])
+    assert turns.skipped == {}
     lines = list(hooks.result_lines(rows))
     assert sum(line.startswith("ours, ") for line in lines) == 2
     assert "1.00" in next(line for line in lines if line.startswith("ours, as_completed"))
@@ -107,29 +127,42 @@ def test_a_client_that_fails_is_skipped_wholly() -> None:
 
     Before that it has them, over TLS, from the server in Python, which needs no compiler.
     """
-    rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
+    turns = Rounds(queries=70, pending=0, core=None, callgrind=False)
     with serving(tls=True) as server:
         assert server.what.startswith("Python")
-        rounds.run(["floor"], ["asyncio"], server, rounds=1)
-    assert rounds.skipped == {}
-    assert len(rounds.rows()[0].costs) == 1
-    rounds.run(["floor"], ["asyncio"], server, rounds=1)
-    (reason,) = rounds.skipped.values()
+        turns.run(["floor"], ["asyncio"], server, rounds=1)
+    assert turns.skipped == {}
+    assert len(turns.rows()[0].costs) == 1
+    turns.run(["floor"], ["asyncio"], server, rounds=1)
+    (reason,) = turns.skipped.values()
     assert "FileNotFoundError" in reason  # its certificate, which left with the server
-    assert rounds.rows() == []
+    assert turns.rows() == []
 
 
 def test_what_is_not_installed_is_skipped_with_a_reason() -> None:
     """A client or loop that is missing costs its own rows, and no others."""
-    rounds = Rounds(queries=70, pending=0, core=None, callgrind=False)
+    turns = Rounds(queries=70, pending=0, core=None, callgrind=False)
     server = Server("http://127.0.0.1:9", "none", None)
-    rounds.run(["bare"], ["no_such_loop"], server, rounds=1)
-    assert rounds.notes() == ["skipped: bare (no_such_loop), no_such_loop is not installed"]
-    assert rounds.rows() == []
+    turns.run(["bare"], ["no_such_loop"], server, rounds=1)
+    assert turns.notes() == ["skipped: bare (no_such_loop), no_such_loop is not installed"]
+    assert turns.rows() == []
 
 
-def test_scale(tmp_path: Path) -> None:
+@contextmanager
+def _started_or_played(module: str, task: pending_ids.PendingTask) -> Iterator[Any]:
+    """Start a process for the last task, and measure the others here, which costs less."""
+    if task.who == "tasks":
+        with started(module, task) as child:
+            yield child
+    else:
+        yield SimpleNamespace(receive=lambda _: asyncio.run(pending_ids.measure(task)))
+
+
+def test_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every source of ids, and a task per id, go through all phases."""
+    monkeypatch.setattr("ideogram_async._runtime.Transport", Transport)  # it is replaced
+    replace_transport()
+    monkeypatch.setattr(scale, "started", _started_or_played)
     sizes = ["--rounds", "1", "--sizes", "1200", "--polls", "500"]
     scale.main([*sizes, "--output", str(tmp_path)])
     rows = _written(tmp_path, "scale")["rows"]

@@ -28,22 +28,23 @@ async def test_a_fifth_of_the_queries_of_a_fixed_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("row", "seeds"),
     [
-        "max_rate=20",
-        "no max_rate",
-        "max_rate=20, trained on such a batch",
-        "max_rate=20, progress absent",
-        "max_rate=20, stuck at 99",
+        ("max_rate=20", 5),
+        ("no max_rate", 5),
+        ("max_rate=20, trained on such a batch", 2),
+        ("max_rate=20, progress absent", 1),
+        ("max_rate=20, stuck at 99", 1),
     ],
 )
-async def test_200_requests_on_200_queries_in_10_s(row: str) -> None:
+async def test_200_requests_on_200_queries_in_10_s(row: str, seeds: int) -> None:
     """Under the peers' budget every request is found, within the figures asked for.
 
-    The seeds are the benchmark's. A small change of timing scatters their mean by a twentieth.
+    The seeds are the benchmark's first: five where a seed's figures scatter by a quarter. A small
+    change of timing scatters their mean by a twentieth.
     """
     run, asked = peers_budget.ROWS[row]
-    outcomes = [(await run(seed)).figures for seed in range(1, 6)]
+    outcomes = [(await run(seed)).figures for seed in range(1, seeds + 1)]
     assert all(outcome["done"] == 200 for outcome in outcomes)
     for figure, limit in asked.items():
         assert statistics.fmean(outcome[figure] for outcome in outcomes) <= 1.05 * limit, figure
