@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import anyio
 import pytest
@@ -238,5 +239,6 @@ async def test_a_closed_connection_is_forgotten(lane: str) -> None:
             await client.retrieve("id")
         assert len(server.connections) == 20
         if lane == "plain":
-            (session,) = client._runtime._transport._sessions  # type: ignore[union-attr]
-            assert len(session._request_class.renewals) <= 2  # type: ignore[attr-defined]
+            runtime: Any = client._runtime
+            (session,) = runtime._transport._sessions
+            assert len(session._request_class.renewals) <= 2
