@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ import aiohttp
 
 from ideogram_async._protocol.outcome import Answer, Fault
 
-Post = Callable[..., Any]
+Post = Callable[..., Coroutine[Any, Any, aiohttp.ClientResponse]]
 """`ClientSession.post` to the gateway's address with one key's headers."""
 Outcome = Answer | Fault
 Read = Callable[[str, int, Mapping[str, str], bytes], Outcome]
@@ -24,8 +23,13 @@ The body is decoded, and whole unless it is larger than `max_body`.
 class Lane(Protocol):
     """Sends queries."""
 
-    def send(self, index: int, request_id: str) -> asyncio.Future[Outcome] | None:
-        """Send a query with the key of that index, if that can be done at once."""
+    def send(
+        self, index: int, request_id: str, context: Context | None
+    ) -> Awaitable[Outcome] | None:
+        """Send a query with the key of that index, if that can be done without a new connection.
+
+        In the context, if any, is run what traces queries.
+        """
         ...
 
     def close_cancelled(self) -> None:
@@ -37,7 +41,7 @@ class Lane(Protocol):
     ) -> Outcome:
         """Send a query with the key of that index, and return what it comes to.
 
-        It is over by that time of the loop. In the context, if any, is run what traces queries.
+        It is over by that time of the loop.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -30,9 +30,12 @@ class PlainLane:
         posts: Sequence[Post],
         read: Read,
         *,
+        attempt_timeout: float,
         max_body: int,
         watcher: Callable[[], str | None],
     ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._attempt_timeout = attempt_timeout
         self._posts = posts
         self._read = read
         self._max_body = max_body
@@ -41,8 +44,12 @@ class PlainLane:
         self._look_again_at = -math.inf
         self._attempts = SharedTimeout()
 
-    def send(self, index: int, request_id: str) -> None:
-        """Return None: aiohttp sends each query in the task that waits for it."""
+    def send(
+        self, index: int, request_id: str, context: Context | None
+    ) -> Coroutine[Any, Any, Outcome]:
+        """Return what sends a query, and what it comes to."""
+        until = self._loop.time() + self._attempt_timeout
+        return self.post(index, request_id, context, until)
 
     async def post(
         self, index: int, request_id: str, context: Context | None, until: float
@@ -50,41 +57,45 @@ class PlainLane:
         """Send a query with the key of that index, and return what it comes to."""
         task = self._attempts.begin(until)
         try:
-            if until >= self._look_again_at:
-                self._look_again_at = until + LOOK_FOR_WATCHERS_SECONDS
-                self._is_watched = self._watcher() is not None
-            query = self._post(index, request_id, until)
-            if context is None or not self._is_watched:
-                return await query
-            # A copy for each: traces of concurrent queries would nest.
-            return await InContext(context.copy(), query)
+            body = encode_query(request_id)
+            while True:
+                try:
+                    response = await self._request(index, body, context, until)
+                    break
+                except _StaleConnectionError:
+                    continue  # nothing was sent, and that connection is gone
+                except _DeadConnectionError:
+                    raise DeadConnectionError(until) from None
+            content = response.content
+            # As a rule it has all come with the head.
+            answer = content.read_nowait() if content.is_eof() else await self._rest(response)
         except asyncio.CancelledError:
             if not self._attempts.expired(task):
                 raise
             raise TimeoutError from None
         finally:
             self._attempts.end(task)
+        outcome = self._read(request_id, response.status, response.headers, answer)
+        foreign = isinstance(outcome, Fault) and outcome.foreign
+        if foreign or len(answer) > self._max_body:
+            _discard_connection(response)
+        return outcome
+
+    def _request(
+        self, index: int, body: bytes, context: Context | None, until: float
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        """Return aiohttp's request, which runs in the context where somebody watches it."""
+        if until >= self._look_again_at:
+            self._look_again_at = until + LOOK_FOR_WATCHERS_SECONDS
+            self._is_watched = self._watcher() is not None
+        post = self._posts[index]
+        if context is None or not self._is_watched:
+            return post(data=body)
+        context = context.copy()  # one for each: traces of concurrent queries would nest
+        return InContext(context, context.run(post, data=body))
 
     def close_cancelled(self) -> None:
         """Do nothing: aiohttp closes the connection of a query whose task is cancelled."""
-
-    async def _post(self, index: int, request_id: str, until: float) -> Outcome:
-        body = encode_query(request_id)
-        while True:
-            try:
-                response = await self._posts[index](data=body)
-            except _StaleConnectionError:
-                continue  # nothing was sent, and that connection is gone
-            except _DeadConnectionError:
-                raise DeadConnectionError(until) from None
-            content = response.content
-            # As a rule it has all come with the head.
-            answer = content.read_nowait() if content.is_eof() else await self._rest(response)
-            outcome = self._read(request_id, response.status, response.headers, answer)
-            foreign = isinstance(outcome, Fault) and outcome.foreign
-            if foreign or len(answer) > self._max_body:
-                _discard_connection(response)
-            return outcome
 
     def close(self) -> None:
         """Stop the timer: aiohttp keeps the connections."""

@@ -67,15 +67,15 @@ class Transport:
     async def query(self, index: int, request_id: str, context: Context | None = None) -> Outcome:
         """Ask for one id with the key of that index; raise nothing but cancellation.
 
-        1. It is sent at once, as a rule, and its outcome comes through a future.
-        2. A connection must be opened first, or it takes the plain lane: see `_query`.
+        1. It is sent at once, as a rule, or aiohttp sends it.
+        2. A connection must be opened first: see `_query`.
         3. A reused connection died before the answer: the query, a read, is sent again at once.
         4. It is cancelled: its connection is closed.
         5. Anything else: no answer came.
         """
         lane = self._lane
         try:
-            answer = lane.send(index, request_id)
+            answer = lane.send(index, request_id, context)
             if answer is not None:
                 return await answer
         except DeadConnectionError as error:
@@ -147,6 +147,7 @@ class Transport:
             lane = PlainLane(
                 self._posts,
                 self._read,
+                attempt_timeout=self._settings.attempt_timeout,
                 max_body=max_body,
                 watcher=lambda: watcher(self._sessions),
             )

@@ -60,7 +60,11 @@ class Wires:
         self._timer: asyncio.TimerHandle | None = None
 
     def send(
-        self, index: int, request_id: str, until: float | None = None
+        self,
+        index: int,
+        request_id: str,
+        context: Context | None,  # noqa: ARG002 - nothing traces queries here
+        until: float | None = None,
     ) -> asyncio.Future[Outcome] | None:
         """Send a query with the key of that index on an idle connection, if there is one."""
         body = encode_query(request_id)  # before a connection is taken, for it may fail
@@ -80,11 +84,11 @@ class Wires:
         self,
         index: int,
         request_id: str,
-        context: Context | None,  # noqa: ARG002 - nothing traces queries here
+        context: Context | None,
         until: float,
     ) -> Outcome:
         """Send a query with the key of that index, on a new connection if need be."""
-        answer = self.send(index, request_id, until)
+        answer = self.send(index, request_id, context, until)
         if answer is None:
             async with asyncio.timeout_at(until):
                 wire, head = await self._open(index)
