@@ -19,6 +19,7 @@ from ideogram_async import (
     APIConnectionError,
     APITimeoutError,
     AuthenticationError,
+    Credential,
     FixedInterval,
     IdeogramError,
     InternalServerError,
@@ -30,7 +31,7 @@ from ideogram_async import (
 )
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._polling import lane, registry
-from ideogram_async._polling.job import Job
+from ideogram_async._polling.job import ANSWERED, ASKED, Job
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from tests.support.settings import settled
@@ -280,6 +281,42 @@ def test_a_known_ids_refusal_is_in_dispute_until_it_is_answered() -> None:
         tracker.registry.mark_sent(job, now)
         tracker.handle_outcome(job, sessions.sessions[0], outcome, now, now + 0.1)
         assert tracker.evidence.of(0).disputes == disputes
+
+
+@pytest.mark.parametrize(
+    ("stage", "faults", "is_charged", "is_in_question"),
+    [
+        (ASKED, 3, True, True),
+        (ANSWERED, 3, True, False),
+        (ASKED, 2, True, False),
+        (ASKED, 3, False, False),
+    ],
+)
+def test_an_id_that_was_refused_until_it_left(
+    stage: int, faults: int, is_charged: bool, is_in_question: bool
+) -> None:
+    """Its refusals may be its own, if it was never answered: the next answer of that key tells."""
+    sessions = SessionPool(settled(credentials=[Credential(token=f"key-{n}") for n in range(2)]))
+    tracker = JobTracker(sessions, FixedInterval(1.0))
+    callers = [
+        _Caller(tracker, wait=name, is_one_shot=False, deadline=None) for name in ("sick", "sound")
+    ]
+    for caller in callers:
+        tracker.subscribe(caller, caller.request_id, 0.0)
+    sick, sound = (tracker.registry.queue.pop(0.0) for _ in callers)
+    assert sick is not None
+    assert sound is not None
+    history = sick.history()
+    sick.stage, history.faults, history.is_charged, history.key = stage, faults, is_charged, 1
+    tracker.leave(callers[0], 30.0)
+    assert tracker.registry.keys_in_question == ({1} if is_in_question else set())
+    answer = Answer(SamplingRequest(request_id="sound", completion_percentage=50), None)
+    for key, settled_one in ((0, False), (1, True)):
+        tracker.registry.mark_sent(sound, 31.0)
+        tracker.handle_outcome(sound, sessions.sessions[key], answer, 31.0, 31.1)
+        assert tracker.registry.keys_in_question == (
+            {1} if is_in_question and not settled_one else set()
+        )
 
 
 @pytest.mark.parametrize("deadlines", [(5.0, 50.0), (50.0, 5.0)])
