@@ -111,9 +111,14 @@ class KeySession:
         """When an id that was never asked may be sent before the next probe; inf for never."""
         if self.refusal or self.suspicion:
             return math.inf
-        if self.limiter.is_probing:
+        if self._needs_probes:
             return self._newcomers.next_at
         return max(self.breaker.newcomers.next_at, self.held_until)
+
+    @property
+    def _needs_probes(self) -> bool:
+        """Whether the limiter waits for a probe, or an unproven hold that a probe has not ended."""
+        return self.limiter.is_probing or self._newcomers.next_at < math.inf
 
     @property
     def held_until(self) -> float:
@@ -136,7 +141,7 @@ class KeySession:
         self.sent_at = now
         self.queries += 1
         self.limiter.sent(now, paced=False)
-        (self._newcomers if self.limiter.is_probing else self.breaker.newcomers).sent(now)
+        (self._newcomers if self._needs_probes else self.breaker.newcomers).sent(now)
 
     def returned(self) -> None:
         """Record that a query is not in flight any more."""
@@ -193,7 +198,7 @@ class KeySession:
         self._blame(error, now)
         self.refused += 1
         self.breaker.succeeded(asked)
-        is_probe, was_held = self._probe_asked == asked, self.limiter.is_probing
+        is_probe, was_held = self._probe_asked == asked, self._needs_probes
         if was_held and not is_known:
             if is_probe and self._newcomers.next_at == math.inf:
                 self._newcomers.begin(now)
@@ -201,14 +206,14 @@ class KeySession:
                 self._ended(asked, now)  # sent beside the probes: the hold has its own time
                 return False
         wait = error.retry_after
-        if wait is not None and not is_known:
-            until = now + min(wait, UNPROVEN_HOLD_SECONDS) * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
-            self._unproven_until = max(self._unproven_until, until)
-            self._unproven_accepted, wait = 0, None
         is_unlimited = self.limiter.source == "none"
         if self._found is not None:
             self._found.doubt()
-        holds = self.limiter.refused(asked, wait, now)
+        holds = self.limiter.refused(asked, wait if is_known else None, now)
+        if holds and wait is not None and not is_known:
+            until = now + min(wait, UNPROVEN_HOLD_SECONDS) * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
+            self._unproven_until = max(self._unproven_until, until)
+            self._unproven_accepted = 0
         if holds and is_unlimited:
             self.room = FIRST_ROOM  # what was accepted so far may be what the limit allows at once
         self._ended(asked, now)
@@ -332,20 +337,20 @@ class KeySession:
 
     def update(self, now: float) -> None:
         """Look at its health anew: a good answer changes nothing of it, most of the time."""
-        self._close()
+        self._close(now)
         former, self.state = self.state, self._state(now)
         if self.state != former:
             self._changed(self, former, now)
 
-    def _close(self) -> None:
+    def _close(self, now: float) -> None:
+        if not self.limiter.is_probing and self._unproven_until <= now:
+            self._newcomers.end()
         self.probing = (
             self.refusal is not None
             or self.suspicion is not None
-            or self.limiter.is_probing
+            or self._needs_probes
             or self.breaker.probing
         )
-        if not self.limiter.is_probing:
-            self._newcomers.end()
         if not self.probing:  # another query than the probe has shown it
             self._probe_asked = None
         is_checked = self.suspicion is not None and self.in_flight > 0  # by what is under way

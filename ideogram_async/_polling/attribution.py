@@ -1,8 +1,11 @@
-"""Whose fault is a fault? An id's, a key's, the gateway's, the address's, or this process's.
+"""What a fault is charged to: an id, a key, the gateway, the address, or this process.
 
 Evidence comes first, then the verdict: every fault is charged to the narrowest scope that explains
-it. Nothing here logs, reads a clock or does I/O. `now` and `asked` are seconds on the event loop's
-clock.
+it. A known id is one that was answered well before, a new id one that was not. A refusal is a 429
+or a 503. `attribute` lists the cases; breaker, limiter, keys and errors see only its result.
+
+Nothing here logs, reads a clock or does I/O. `now` and `asked` are seconds on the event loop's
+clock; `asked` is when the query was sent.
 """
 
 from __future__ import annotations
@@ -20,25 +23,27 @@ GOOD_ANSWERS_OF_OTHERS = 3
 GOOD_PER_COUNTED_FAULT = 3
 """… and so many of them for each fault that was charged to the key or the gateway since then."""
 NEWCOMERS_IN_A_ROW = 12
-"""First faults of ids that were never answered, with no good answer in between:
-so many are no coincidence, even where most ids of a batch are sick."""
+"""First faults of new ids in a row, with no good answer in between, from which they are the
+gateway's or the rate's: so many are no coincidence, even where most ids of a batch are sick."""
 REFUSALS_FORGIVEN = 12
-"""Refusals (429, 503) of ids that were never answered that are held against nobody. Each good
-answer for a known id allows one more: a batch may hold some sick ids, but a limit refuses on."""
+"""First refusals of new ids that are taken for their own where no known id is pending. Each good
+answer for a known id allows one more: a batch may hold some sick ids, but a limit goes on."""
 SHARE_WEIGHT = 4
-"""Answers for new ids that the share of refusals among them begins with: one tells little."""
+"""Added to the answers for new ids when the share of refusals among them is computed: a single
+refusal tells little."""
 REFUSALS_MISSED = 3
-"""So many refusals would be expected among the answers for known ids in a row, were known ids
-refused as often as new ones: then those of new ids are their own."""
+"""Were known ids refused as often as new ones, so many refusals would be expected among the good
+answers for known ids in a row: from then on, refusals of new ids are their own."""
 KNOWN_ASKED_IN_DOUBT = 12
-"""Known ids that are asked next, at the pace, where a new id's refusal may be the rate's."""
+"""Known ids that are asked before all others, at the pace, where a new id's refusal may be the
+rate's."""
 GOOD_ANSWERS_WITHOUT_DOUBT = 100
-"""Good answers after a known id's refusal in which a new id's needs no check: it is a limit's."""
+"""Good answers after a known id's refusal in which a new id's refusal is the rate's, unchecked."""
 ADDRESS_TRIES = 3
 ADDRESS_SECONDS = 10.0
-"""Tries, and seconds from the first to the last, after which web pages and the like end the run."""
+"""Web pages and the like, and seconds from the first to the last, from which the run ends."""
 NAME_SECONDS = 30.0
-"""Seconds from the first to the last of as many look-ups of a name that does not exist."""
+"""The same for look-ups of a name that does not exist: as many, over so many seconds."""
 PASSING_SECONDS = 60.0
 """Seconds in which an id that was answered well before may be called unknown or answered badly."""
 ALL_UNKNOWN_SECONDS = 30.0
@@ -61,7 +66,7 @@ class FaultHistory(msgspec.Struct, gc=False):
     """The faults of an id in a row; a good answer for it ends the row."""
 
     faults: int = 0
-    """Faults that were charged to the id, or may be its own: not those of a connection."""
+    """Faults in a row, except those without a connection: the gateway has not seen the id then."""
     tries: int = 0
     """Queries without a good answer, whoever's fault that was."""
     since: float = math.inf
@@ -77,7 +82,7 @@ class FaultHistory(msgspec.Struct, gc=False):
     unknown_at: float = -math.inf
     malformed: int = 0
     is_charged: bool = False
-    """Whether a refusal was charged to the rate."""
+    """Whether one of its refusals was charged to the rate."""
     refusals: dict[int, int] | None = None
     """By key: how often it refused the id, far enough apart, while others were answered."""
     refused_at: float = -math.inf
@@ -104,17 +109,20 @@ class KeyEvidence:
 
     def __init__(self) -> None:
         self.forgivable: int = REFUSALS_FORGIVEN
-        """Refusals of ids that were never answered that will be forgiven."""
+        """First refusals of new ids that will be taken for their own; negative: none."""
         self.good: int = 0
         """Good answers."""
         self.counted: int = 0
         """First faults in a row of ids that were charged to the key or the gateway."""
         self.last_good_asked: float = -math.inf
+        """When the latest query that was answered well was sent."""
         self.newcomers_in_a_row: int = 0
+        """First faults of new ids since a good answer."""
         self.doubt: int = 0
         """Known ids that should be asked before others, to learn whether they are refused, too."""
         self.disputes: int = 0
-        """Holds for refusals of known ids since such an id was answered."""
+        """Holds that known ids' refusals caused and that no answer has settled: their next answers
+        tell whether it was the rate, or they have turned sick."""
         self._known_in_a_row = self._new_answered = self._new_refused = 0
         self._certain_until = 0
 
@@ -131,10 +139,7 @@ class KeyEvidence:
             self._new_answered += 1
 
     def disputed(self) -> None:
-        """Record that a known id's refusal holds the key: it may have turned sick.
-
-        It goes first once its next answer tells whose fault that was.
-        """
+        """Record that a known id's refusal holds the key, which may be the id's own fault."""
         self.disputes += 1
 
     def confirmed(self) -> None:
@@ -147,25 +152,28 @@ class KeyEvidence:
         self.disputes = max(self.disputes - 1, 0)
 
     def tells_apart(self, history: FaultHistory) -> bool:
-        """Return whether the next fault of an id that failed with this key will be its own."""
+        """Return whether the next fault of an id that failed with this key will be its own.
+
+        Enough other ids must have been answered well since its last fault.
+        """
         good, counted = self.good - history.good_then, self.counted - history.counted_then
         return good >= max(GOOD_ANSWERS_OF_OTHERS, GOOD_PER_COUNTED_FAULT * counted)
 
     @property
-    def spares_known(self) -> bool:
+    def refuses_only_new(self) -> bool:
         """Whether known ids were answered so often that refusals of new ones are their own."""
         refused, answered = self._new_refused, self._new_answered
         share = refused / (refused + answered + SHARE_WEIGHT)
         return self._known_in_a_row * share >= REFUSALS_MISSED
 
     def refused_known(self) -> None:
-        """Record that an id was refused that was answered before: that is a limit, or chance."""
+        """Record the first refusal of a known id: that is a limit, or chance."""
         self._known_in_a_row = self._new_answered = self._new_refused = 0
         self.doubt = 0
         self._certain_until = self.good + GOOD_ANSWERS_WITHOUT_DOUBT
 
     def failed_new(self, asked: float, *, is_refusal: bool, has_known: bool) -> bool:
-        """Record the first fault of an id that was never answered; return whether it is its own."""
+        """Record the first fault of a new id; return whether it is its own."""
         if asked >= self.last_good_asked:
             self.newcomers_in_a_row += 1
         if is_refusal:
@@ -173,24 +181,24 @@ class KeyEvidence:
         return self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
 
     def _refused_new(self, *, has_known: bool) -> bool:
-        """Record the first refusal of an id that was never answered; return whether it is its own.
+        """Record the first refusal of a new id; return whether it is its own.
 
-        1. Known ids were not refused, often enough: it is.
+        1. Known ids were answered and new ones refused, often enough: it is.
         2. A known id was refused lately: it is the rate's.
-        3. Known ids are pending: it is. They are asked next, at the same rate: one of them will be
-           refused, if it is the rate's.
-        4. None is: it is forgiven, unless many were, or many in a row have it.
+        3. Known ids are pending: it is, for now. They are asked next, at the same rate, and one of
+           them will be refused if it is the rate's.
+        4. None is: it is, for the first few.
         """
         self._new_refused += 1
         self.forgivable = max(self.forgivable - 1, -1)
-        if self.spares_known:
+        if self.refuses_only_new:
             return True
         if self.good < self._certain_until:
             return False
         if has_known:
             self.doubt = KNOWN_ASKED_IN_DOUBT
             return True
-        return self.forgivable >= 0 and self.newcomers_in_a_row < NEWCOMERS_IN_A_ROW
+        return self.forgivable >= 0
 
 
 class Evidence:
@@ -220,7 +228,7 @@ class Evidence:
         self.misled_id: str | None = None
         """The id of the first query that was redirected, or the like."""
         self.is_address_checked: bool = False
-        """Whether the query for another id was, too."""
+        """Whether a query for another id was, too."""
         self._keys = [KeyEvidence() for _ in range(keys)]
 
     @property
@@ -292,8 +300,8 @@ def attribute(
     """Return what a fault is charged to.
 
     `key` is the place of the key that was used, `is_known` whether the id was ever answered well,
-    `is_alone` whether no other id is pending, `has_known` whether any is that was answered well.
-    The cases, in this order:
+    `is_alone` whether no other id is pending, `has_known` whether any known one is. The cases, in
+    this order:
 
     1. Our own error: the id fails. Exhaustion of this process: nobody's.
     2. No connection: the gateway's. A name that does not exist, where nothing was ever answered
@@ -304,10 +312,10 @@ def attribute(
     5. "Unknown" and "malformed": the id's.
     6. A timeout, while a query that was sent later was answered: the id's.
     7. Everything else is ambiguous:
-       a. of an id that failed before, and others were answered well since: the id's;
-       b. the first fault of an id that was never answered: the id's, unless many in a row have it;
-          a refusal of such an id: its own while known ids are spared, see `_refused_new`;
-       c. else the key's rate (429, 503) or the gateway's.
+       a. The id failed before with this key, and others were answered well since: the id's.
+       b. It is the first fault of a new id: the id's, unless many in a row have one. For a
+          refusal, see `_refused_new`.
+       c. Else the rate's, if it is a refusal, or the gateway's.
     """
     kind = fault.kind
     certain = _CERTAIN.get(kind)
@@ -356,10 +364,9 @@ def is_passing(
 ) -> bool:
     """Return whether "unknown" or "malformed" may still pass, however often it came.
 
-    1. Nothing was ever answered well: for a while, all ids may be called unknown.
-    2. The id was answered well before: for a minute, and then as long as others are pending of
-       which none is answered well either.
-    3. No other id was answered well since it began: for a while.
+    1. The id is known: for 60 s, and then while others are pending and none is answered well.
+    2. Nothing was ever answered well: for 30 s, in which all ids may be called unknown.
+    3. No other id was answered well since it began: for 30 s.
     4. Others are answered well: no.
     """
     lasting = now - history.since

@@ -234,8 +234,9 @@ class Dispatcher:
                     asked = asked_at[task] = now
                     owner = job.owner
                     context = None if owner is None else owner.context
-                    is_full = len(asked_at) == self._max_in_flight
-                    if self._slow_timer is None and (is_full or session.probing):
+                    if self._slow_timer is None and (
+                        len(asked_at) == self._max_in_flight or session.probing
+                    ):
                         self._watch_slow(now)
                     try:
                         outcome = await self._query(session.index, job.request_id, context)

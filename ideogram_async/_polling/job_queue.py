@@ -27,10 +27,10 @@ class JobQueue:
         self._sound = LaneSet()
         self._troubled = LaneSet()
         self._sound_in_a_row = 0
-
-    def lane_of(self, subscriber: Subscriber) -> Lane:
-        """Return the lane where the sound jobs of a subscriber wait."""
-        return self._sound.lane_of(subscriber)
+        self._has_troubled = False
+        # A new job is sound.
+        self.lane_of = self._sound.lane_of
+        self.add_new = self._sound.add_to
 
     def jobs_of(self, subscriber: Subscriber) -> list[Job]:
         """Return the waiting jobs of a run."""
@@ -39,10 +39,6 @@ class JobQueue:
     def remove(self, subscriber: Subscriber) -> list[Jobs]:
         """Remove the lanes of a run; return their jobs, removed ones among them."""
         return self._sound.remove(subscriber) + self._troubled.remove(subscriber)
-
-    def add_new(self, job: Job, lane: Lane, now: float) -> None:
-        """Add a job that was never asked to the lane of its owner."""
-        self._sound.add_to(lane, job, now)
 
     def add(self, job: Job, now: float) -> None:
         """Add a job."""
@@ -59,7 +55,10 @@ class JobQueue:
     def _set_of(self, job: Job) -> LaneSet:
         if job.fault_history is None:  # of most: without the call
             return self._sound
-        return self._troubled if job.is_troubled else self._sound
+        if not job.is_troubled:
+            return self._sound
+        self._has_troubled = True
+        return self._troubled
 
     def pop(
         self,
@@ -75,8 +74,9 @@ class JobQueue:
         3. A job with faults, where no sound one is due.
         """
         job = None
-        is_turn = self._sound_in_a_row >= SOUND_IN_A_ROW and not immediate
-        if is_turn and not self._troubled.is_empty:
+        is_turn = self._has_troubled and self._sound_in_a_row >= SOUND_IN_A_ROW
+        if is_turn and not immediate:
+            self._has_troubled = not self._troubled.is_empty
             job = self._troubled.pop(now)
             if job is not None and not may_go(job):
                 job.order = now  # behind the others of its lane

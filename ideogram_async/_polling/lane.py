@@ -34,11 +34,11 @@ class Lane:
 
     __slots__ = (
         "__weakref__",
-        "_asleep",
         "_last",
         "_rebuild_at",
         "_removed",
         "alarm",
+        "asleep",
         "expected",
         "immediate",
         "in_immediate_turn",
@@ -66,17 +66,13 @@ class Lane:
         """The jobs that may be asked now, by precedence."""
         self.is_ready: bool = False
         """Whether there is any of them."""
-        self._asleep = CalendarQueue()
+        self.asleep: CalendarQueue = CalendarQueue()
+        """Those that are released later."""
         self._removed, self._rebuild_at = 0, REMOVED_KEPT
 
     def __len__(self) -> int:
         """Return how many jobs stand here, removed ones among them."""
-        return sum(map(len, self.queues)) + len(self._asleep)
-
-    @property
-    def wakes_at(self) -> float:
-        """When the first sleeping job is released, inf where there is none."""
-        return self._asleep.first
+        return sum(map(len, self.queues)) + len(self.asleep)
 
     def in_line(self, release: float) -> float:
         """Return the rank of a new job: those of one release are asked in the order they came."""
@@ -90,11 +86,11 @@ class Lane:
         if job.release <= now:
             self._admit(job)
         else:
-            self._asleep.add(job)
+            self.asleep.add(job)
 
     def release_due(self, now: float) -> None:
         """Move released jobs to the ready ones."""
-        asleep = self._asleep
+        asleep = self.asleep
         for _ in range(RELEASED_AT_ONCE):
             if asleep.first > now:
                 return
@@ -136,8 +132,8 @@ class Lane:
 
     def pop_asleep(self) -> Job | None:
         """Remove and return the sleeping job that is released first."""
-        while self._asleep.first < math.inf:
-            job = self._asleep.pop()
+        while self.asleep.first < math.inf:
+            job = self.asleep.pop()
             if job.owner is not None:
                 return job
         return None
@@ -177,7 +173,7 @@ class Lane:
 
     def jobs(self) -> list[Job]:
         """Return all jobs that wait here."""
-        waiting = chain(*self.queues, self._asleep)
+        waiting = chain(*self.queues, self.asleep)
         return [job for job in waiting if job.owner is not None]
 
     def ready_jobs(self) -> list[Job]:
@@ -200,16 +196,16 @@ class Lane:
 
     def _rebuild(self) -> None:
         ready = self.ready_jobs()
-        asleep = [job for job in self._asleep if job.owner is not None]
+        asleep = [job for job in self.asleep if job.owner is not None]
         self._begin()
         for job in ready:
             self._admit(job)
         for job in asleep:
-            self._asleep.add(job)
+            self.asleep.add(job)
 
     def clear(self) -> list[Jobs]:
         """Remove all jobs; return them, removed ones among them."""
-        parts: list[Jobs] = [*self._asleep.parts()]
+        parts: list[Jobs] = [*self.asleep.parts()]
         for queue in self.queues:
             parts += queue.parts()
         self._begin()

@@ -150,7 +150,7 @@ class LaneSet:
     def pop_asleep(self) -> Job | None:
         """Remove and return the sleeping job that is released first."""
         lanes = [self.urgent, *self._lanes.values()]
-        lane = min(lanes, key=lambda one: one.wakes_at)
+        lane = min(lanes, key=lambda one: one.asleep.first)
         return lane.pop_asleep()
 
     def next_time(self, now: float) -> float:
@@ -179,7 +179,7 @@ class LaneSet:
                 lane.alarm = math.inf
             lane.release_due(now)
             self._attend(lane)
-            if lane.wakes_at <= now:
+            if lane.asleep.first <= now:
                 return  # more than one go's worth is released: let the ready be asked meanwhile
 
     def _attend(self, lane: Lane) -> None:
@@ -191,8 +191,8 @@ class LaneSet:
             if not lane.in_immediate_turn and lane.immediate.first < math.inf:
                 lane.in_immediate_turn = True
                 self._immediate_turns.append(lane)
-        if lane.wakes_at < lane.alarm:
-            lane.alarm = lane.wakes_at
+        if lane.asleep.first < lane.alarm:
+            lane.alarm = lane.asleep.first
             heapq.heappush(self._alarms, (lane.alarm, next(self._tie), lane))
 
 

@@ -31,6 +31,8 @@ REMOVED_AT_ONCE = 500
 SOONEST_SHARE = 1 / 8
 """Of its first delay, that a fresh id is left alone where many wait for a share of the rate."""
 
+REFUSED_TO_THE_END = 3
+"""Refusals in a row of an id that left without a good answer, from which they may be its own."""
 ANSWERED_LAST = 16
 """Ids that were answered well last: the first of them shows best whether a hold is over."""
 
@@ -48,6 +50,8 @@ class JobRegistry:
         """The ids that were answered well last, and go on."""
         self.failing: int = 0
         """Ids with faults in a row."""
+        self.keys_in_question: set[int] = set()
+        """Keys whose rate was charged with the refusals of an id that left without an answer."""
         self.subscribers: set[Subscriber] = set()
         self._pool = pool
         self._schedule = schedule
@@ -74,7 +78,7 @@ class JobRegistry:
             job = Job(order, request_id, tie_breaker, subscriber, None, now, IMMEDIATE)
             if subscriber.urgent:
                 self._singles[subscriber] = job
-        elif (shared := self._job_of(request_id, now)) is not None:
+        elif request_id in self._jobs and (shared := self._job_of(request_id, now)) is not None:
             self._share(shared, subscriber, now)
             return
         else:
@@ -89,7 +93,7 @@ class JobRegistry:
             self._jobs[request_id] = job
         self.pending += 1
         self._unasked += 1
-        self.queue.add_new(job, lane, now)
+        self.queue.add_new(lane, job, now)
 
     def leave(self, subscriber: Subscriber, now: float) -> list[str]:
         """Remove a subscriber, and return its open ids.
@@ -227,17 +231,23 @@ class JobRegistry:
                 self.queue.mark_removed(job)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
-        for one in job.shared_with or ():
-            one.shared_ids.discard(job.request_id)
-        job.owner = job.shared_with = None
+        job.owner = None
+        if job.shared_with:
+            for one in job.shared_with:
+                one.shared_ids.discard(job.request_id)
+            job.shared_with = None
         self.pending -= 1
         if job.stage == NEW:
             self._unasked -= 1
         elif job.stage == ANSWERED:
             self.known -= 1
-        if job.fault_history is not None and job.fault_history.faults:
+        history = job.fault_history
+        if history is not None and history.faults:
             self.failing -= 1
             job.fault_history = None
+            is_spent = history.is_charged and history.faults >= REFUSED_TO_THE_END
+            if is_spent and job.stage == ASKED:
+                self.keys_in_question.add(history.key)
 
     def sweep_seconds(self) -> float:
         """Return the seconds in which each pending id can be asked once; 0 without a rate limit."""

@@ -152,6 +152,8 @@ class JobTracker:
                 session.answered(asked, now)
                 if job.fault_history is not None:
                     self._clear_faults(job, job.fault_history, session)
+                if self.registry.keys_in_question:
+                    self._answer_question(session, now)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
         except _FOREIGN as error:
@@ -198,8 +200,6 @@ class JobTracker:
         self, job: Job, owner: Subscriber, answer: Answer, asked: float, now: float
     ) -> None:
         record = answer.record
-        if job.stage != ANSWERED:
-            self.registry.mark_answered(job)
         if owner.is_one_shot:
             self._complete(job, record)
         elif record.is_errored is True:
@@ -218,6 +218,8 @@ class JobTracker:
 
     def _running(self, job: Job, owner: Subscriber, seen: Observation, answer: Answer) -> None:
         record, is_watched = seen.record, owner.wants_changes or bool(job.shared_with)
+        if job.stage != ANSWERED:
+            self.registry.mark_answered(job)
         if is_watched and job.differs(answer):
             for subscriber in job.subscribers():
                 if subscriber.wants_changes:
@@ -243,6 +245,15 @@ class JobTracker:
         others = {key: times for key, times in refused.items() if key != session.index}
         # The other keys that have refused it are not tried again.
         job.fault_history = FaultHistory(refusals=others) if others else None
+
+    def _answer_question(self, session: KeySession, now: float) -> None:
+        """Acquit a key that was charged with an id's refusals: that id left, this one is answered.
+
+        Each of those refusals came after a longer hold than the one before.
+        """
+        if session.index in self.registry.keys_in_question:
+            self.registry.keys_in_question.remove(session.index)
+            session.acquitted(now)
 
     # A fault
 
@@ -328,7 +339,7 @@ class JobTracker:
     def _acquit(self, failure: _Failure) -> None:
         """Let the rate be what it was where an id's own refusals were charged to it."""
         history, evidence = failure.history, self.evidence.of(failure.session.index)
-        if not (history.is_charged or evidence.spares_known):
+        if not (history.is_charged or evidence.refuses_only_new):
             return
         if history.is_charged:
             history.is_charged = False

@@ -80,6 +80,21 @@ def read_answer(
     return _no_record(request_id, status, empty=not records)
 
 
+def read_good_answer(request_id: str, date: str, body: bytes) -> Answer | None:
+    """Return the answer of status 200 that a body is, if it holds a record of the id, else None.
+
+    As `read_answer` for an answer that has no header of a limit, in half the time.
+    """
+    try:
+        records = _decode(body).sampling_requests or []
+    except _NOT_DECODED:
+        return None
+    for record in records:
+        if record.request_id == request_id:
+            return Answer(record, http_date(date), body=body)
+    return None
+
+
 def record_of(request_id: str, body: bytes) -> SamplingRequest | None:
     """Decode the record of an id once more, from an answer that was kept."""
     answer = read_answer(request_id, HTTPStatus.OK, {}, body)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import aiohttp
 
@@ -21,8 +20,6 @@ from ideogram_async._transport.wires import RENEWED_AFTER_SECONDS
 
 LOOK_FOR_WATCHERS_SECONDS = 1.0
 """Seconds between looks whether somebody watches aiohttp: only then contexts matter."""
-_renewals: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-"""When each connection is renewed."""
 
 
 class PlainLane:
@@ -117,23 +114,41 @@ class _DeadConnectionError(aiohttp.ServerDisconnectedError):
 
 
 class Request(aiohttp.ClientRequest):
-    """Refuses a connection that is out of step, or too old."""
+    """Refuses a connection that is out of step, or too old.
+
+    All queries of a session go to one address with the same headers, unless somebody who traces
+    them adds some. aiohttp makes the headers anew for each: here they are made once per session,
+    which has a class of its own (see `request_class`).
+    """
+
+    given: Any = None
+    """The headers of the session's first query, as aiohttp passes them on."""
+    made: Any = None
+    """What aiohttp made of them."""
+    renewals: dict[Any, float]
+    """When each connection of the session is renewed."""
 
     def update_headers(self, headers: Any) -> None:
-        """Set the headers at once: aiohttp goes through them one by one.
+        """Set the headers: those of the first query, where the same are given."""
+        if headers == self.given:
+            self.headers = self.made.copy()
+            return
+        super().update_headers(headers)
+        super().update_auto_headers(None)
+        if self.given is None:
+            cls = type(self)
+            cls.given, cls.made = headers.copy(), self.headers.copy()
 
-        They are copied for each query, for whoever traces it may add some.
-        """
-        if not headers or "Host" in headers:
-            super().update_headers(headers)
-        else:
-            super().update_headers(None)  # this sets `Host`
-            self.headers.extend(headers)
+    def update_auto_headers(self, skip_auto_headers: Any) -> None:
+        """Add nothing: `update_headers` did."""
 
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+    # No coroutine around aiohttp's own, which each query would pay for.
+    def send(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, conn: Any
+    ) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         """Send the query, unless the connection must not carry it."""
         protocol = conn.protocol
-        renewal = None if protocol is None else _renewals.get(protocol)
+        renewal = None if protocol is None else self.renewals.get(protocol)
         # A late extra answer of a former query would be taken for this one's (aiohttp 13656).
         if protocol is None or protocol.should_close:
             if renewal is None:  # a new one that talks before it is asked: so would the next
@@ -141,11 +156,22 @@ class Request(aiohttp.ClientRequest):
             raise _StaleConnectionError
         now = self.loop.time()
         if renewal is None:
-            _renewals[protocol] = now + random.uniform(*RENEWED_AFTER_SECONDS)  # noqa: S311 - no secret
-            self.response_class = FirstResponse
+            self._begin(protocol, now)
         elif now >= renewal:
             raise _StaleConnectionError
-        return await super().send(conn)
+        return super().send(conn)
+
+    def _begin(self, protocol: Any, now: float) -> None:
+        """Set when a new connection is renewed; forget those that are closed."""
+        for closed in [one for one in self.renewals if not one.is_connected()]:
+            del self.renewals[closed]
+        self.renewals[protocol] = now + random.uniform(*RENEWED_AFTER_SECONDS)  # noqa: S311 - no secret
+        self.response_class = FirstResponse
+
+
+def request_class() -> type[Request]:
+    """Return the class of one session's queries."""
+    return type("Request", (Request,), {"renewals": {}})
 
 
 class ReusedResponse(aiohttp.ClientResponse):
@@ -158,7 +184,7 @@ class ReusedResponse(aiohttp.ClientResponse):
         """Wait for the head of the answer."""
         self._transport = connection.transport
         try:
-            return await super().start(connection)
+            return await aiohttp.ClientResponse.start(self, connection)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if self._is_first:
                 raise

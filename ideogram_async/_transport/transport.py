@@ -19,7 +19,7 @@ from ideogram_async._statistics import TransportLane
 from ideogram_async._transport.choice import watcher, why_plain
 from ideogram_async._transport.faults import FaultReader
 from ideogram_async._transport.lane import DeadConnectionError, Lane, LaneError, Outcome, Post
-from ideogram_async._transport.plain_lane import PlainLane, Request, ReusedResponse
+from ideogram_async._transport.plain_lane import PlainLane, ReusedResponse, request_class
 from ideogram_async._transport.wires import KEEP_ALIVE_SECONDS, Wires
 
 _log = logging.getLogger("ideogram_async")
@@ -165,7 +165,7 @@ class Transport:
             connector_owner=False,
             headers=None if tunnelled else headers,
             cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=Request,
+            request_class=request_class(),
             response_class=ReusedResponse,
             timeout=self._timeout,
             trust_env=False,  # no netrc, no proxy of the environment
@@ -186,7 +186,7 @@ class Transport:
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 return self._too_large(request_id, status)
             body = body[: self._settings.max_body]
-        if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._settings.proxy:
+        if self._settings.proxy and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return self._faults.refused_by_proxy(request_id, status)
         return read_answer(request_id, status, headers, body, secrets=self._secrets)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ideogram_async._protocol.answers import read_answer
+from ideogram_async._protocol.answers import read_good_answer
 from ideogram_async._protocol.headers import LIMIT_HEADERS
 from ideogram_async._protocol.outcome import Answer
 
@@ -76,7 +76,5 @@ class WholeAnswers:
                 body = data[head.end() :]
                 if not int(head["length"]) == len(body) <= self._max_body:
                     return None
-                headers = {"Date": head["date"].decode()}
-                outcome = read_answer(request_id, _OK, headers, body)
-                return outcome if isinstance(outcome, Answer) else None
+                return read_good_answer(request_id, head["date"].decode(), body)
         return None

@@ -32,6 +32,8 @@ OTHER_SEEDS = [
     ("beside-later/429/50/run", 200),  # many known ids are refused for the first time in a row
     ("beside-later/500/50/run", 200),  # probes go to the id that was answered last
     ("service/one-by-one/429/50", 1),  # a cut is taken back as known ids are seen to be spared
+    ("service/one-by-one/503/50", 236),  # … and as another id is answered after a sick one left
+    ("beside/429-wait/80/run/sick-first", 203),  # the ids that are answered first are complete
 ]
 
 

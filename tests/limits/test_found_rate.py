@@ -254,6 +254,18 @@ def test_a_probe_that_another_query_overtook() -> None:
     assert session.opens_at(60.0, immediate=False) <= 60.0
 
 
+def test_a_refusal_by_chance_delays_its_id_alone() -> None:
+    """Where refusals come by chance, a new id that is told to wait holds no key."""
+    session = SessionPool(settled()).sessions[0]
+    refusal = RateLimitError("429", status=429, retry_after=60)
+    assert isinstance(session.limiter, FoundRate)
+    session.limiter.chance.learn()
+    session.sent(1.0, immediate=False)
+    assert not session.throttled(refusal, 1.0, 1.1, is_known=False)
+    session.returned()
+    assert session.opens_at(1.1, immediate=False) < 1.2
+
+
 def refused_often(limiter: FoundRate, share: float, seconds: float) -> float:
     """Return how many queries per second go out, of which a share is refused whatever the rate."""
     rng, now, sent = random.Random(1), 1000.0, 0

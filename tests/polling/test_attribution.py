@@ -183,7 +183,7 @@ def test_refusals_of_new_ids_that_known_ones_are_spared(case: Case) -> None:
     case.good(2 * REFUSALS_MISSED, is_known=True)
     for _ in range(2 * REFUSALS_FORGIVEN):
         assert case.fault(FaultKind.THROTTLED) is Scope.ID
-    assert case.evidence.of(0).spares_known
+    assert case.evidence.of(0).refuses_only_new
     assert case.fault(FaultKind.THROTTLED, is_known=True) is Scope.LIMIT
     assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
 

@@ -71,7 +71,7 @@ async def test_cancelled_waits_leave_next_to_nothing() -> None:
         await asyncio.wait(waits)
         assert client._runtime is not None
         queue = client._runtime.tracker.registry.queue
-        assert len([*queue._sound.urgent._asleep]) <= REMOVED_KEPT + 2
+        assert len([*queue._sound.urgent.asleep]) <= REMOVED_KEPT + 2
         assert (await kept).is_complete
 
 

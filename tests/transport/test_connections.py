@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import anyio
 import pytest
@@ -225,3 +226,19 @@ async def test_connections_are_renewed_within_300_s() -> None:
         assert of_the_first[-1] - of_the_first[0] > 20
         assert len(lives) <= 12 * 5
         assert client.statistics().queries == len(server.queries)
+
+
+async def test_a_closed_connection_is_forgotten(lane: str) -> None:
+    """The plain lane keeps no more for its renewals than for the connections that are open."""
+    closing = reply(record("id"), "200 OK", "Connection: close")
+    async with (
+        RawServer(default=lambda _: [closing, End.CLOSE]) as server,
+        IdeogramClient(server.url) as client,
+    ):
+        for _ in range(20):
+            await client.retrieve("id")
+        assert len(server.connections) == 20
+        if lane == "plain":
+            runtime: Any = client._runtime
+            (session,) = runtime._transport._sessions
+            assert len(session._request_class.renewals) <= 2
