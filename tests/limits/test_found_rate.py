@@ -98,7 +98,7 @@ async def test_limits_of_many_kinds(scenario: pacing.Scenario, seed: int) -> Non
 
 async def test_no_limit_is_made_of_bad_luck() -> None:
     """Refusals that have nothing to do with the rate cost less than 40 % of the throughput."""
-    for goal in await pacing.saturated(7, seconds=30):
+    for goal in await pacing.saturated(7, seconds=20):
         assert goal.holds, goal
 
 

@@ -276,15 +276,14 @@ PUBLIC = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_name_has_a_docstring(name: str) -> None:
+def test_every_public_name_has_a_docstring() -> None:
     """Each exported name, and each public method and property of it, says what it is."""
-    thing = PUBLIC[name]
-    assert vars(thing).get("__doc__"), name
-    for attribute, value in vars(thing).items():
-        described = inspect.isfunction(value) or isinstance(value, property | classmethod)
-        if described and not attribute.startswith("_"):
-            assert (value.__doc__ or "").strip(), f"{name}.{attribute}"
+    for name, thing in PUBLIC.items():
+        assert vars(thing).get("__doc__"), name
+        for attribute, value in vars(thing).items():
+            described = inspect.isfunction(value) or isinstance(value, property | classmethod)
+            if described and not attribute.startswith("_"):
+                assert (value.__doc__ or "").strip(), f"{name}.{attribute}"
 
 
 def _functions() -> Iterator[tuple[str, int]]:

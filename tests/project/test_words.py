@@ -43,14 +43,16 @@ OLD_NAMES = {
 TO_BE_WRITTEN_ANEW: tuple[str, ...] = ()
 """Folders and files that are exempt, until their own issue has written them anew."""
 
-FILES = [
-    path
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if not path.relative_to(PACKAGE).as_posix().startswith(TO_BE_WRITTEN_ANEW)
-]
-each_file = pytest.mark.parametrize(
-    "file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix()
-)
+
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """Parse each file of the package; the exempt ones are left out."""
+    paths = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+    return {
+        name: ast.parse(path.read_text(encoding="utf-8"))
+        for name, path in paths.items()
+        if not name.startswith(TO_BE_WRITTEN_ANEW)
+    }
 
 
 def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
@@ -64,25 +66,24 @@ def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
             yield node.value
 
 
-@each_file
-def test_docstrings_begin_with_what_is_done(file: Path) -> None:
+def test_docstrings_begin_with_what_is_done(trees: dict[str, ast.Module]) -> None:
     """No docstring begins with Give, Tell, Say, Take in or Note."""
     found = [
-        f"{file.name}:{one.lineno}: {str(one.value).strip().splitlines()[0]}"
-        for one in _docstrings(ast.parse(file.read_text(encoding="utf-8")))
+        f"{file}:{one.lineno}: {str(one.value).strip().splitlines()[0]}"
+        for file, tree in trees.items()
+        for one in _docstrings(tree)
         if UNCLEAR.match(str(one.value).strip())
     ]
     assert found == []
 
 
-@each_file
-def test_no_old_name_is_left(file: Path) -> None:
+def test_no_old_name_is_left(trees: dict[str, ast.Module]) -> None:
     """No class, function or module has a name that a term of the field has replaced."""
-    assert file.stem.strip("_") not in OLD_NAMES[ast.Module].split()
-    found = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            kind = ast.ClassDef if isinstance(node, ast.ClassDef) else ast.FunctionDef
-            if node.name in OLD_NAMES[kind].split():
-                found.append(f"{file.name}:{node.lineno}: {node.name}")
+    found = [name for name in trees if Path(name).stem.strip("_") in OLD_NAMES[ast.Module].split()]
+    for file, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                kind = ast.ClassDef if isinstance(node, ast.ClassDef) else ast.FunctionDef
+                if node.name in OLD_NAMES[kind].split():
+                    found.append(f"{file}:{node.lineno}: {node.name}")
     assert found == []
