@@ -22,6 +22,7 @@ from lupa import lua51
 from ideogram_async._fleet import member
 from ideogram_async._fleet.messages import Announcement, Reply, Report
 from ideogram_async.redis import _limiter
+from ideogram_async.redis._link import ANSWER_SECONDS
 from ideogram_async.redis._script import SCRIPT
 
 EPOCH = 1.7e9
@@ -47,6 +48,7 @@ class Twin:
             end""")
         self._run = make(self._call, self._encode, self._decode)
         self.reports = 0
+        self.is_away = False
 
     def report(self, key: str, report: Report) -> str:
         """Run the script."""
@@ -109,6 +111,9 @@ def installed(twin: Twin) -> Iterator[None]:
 
         async def send(self, report: Report) -> Reply:
             """Send a report."""
+            if twin.is_away:
+                await asyncio.sleep(ANSWER_SECONDS)
+                raise TimeoutError
             await asyncio.sleep(ROUND_TRIP_SECONDS / 2)
             text = twin.report(self._key, report)
             await asyncio.sleep(ROUND_TRIP_SECONDS / 2)

@@ -57,7 +57,7 @@ async def _stubbed(
 def found_limiter() -> FoundRate:
     """Return the client's own limiter, once it has found a rate."""
     limiter = FoundRate()
-    limiter.adopt(UNREACHED_RATE, "found")
+    limiter.adopt(UNREACHED_RATE, "found", 0.0)
     return limiter
 
 

@@ -7,7 +7,7 @@ from collections import deque
 
 import msgspec
 
-from ideogram_async._fleet.messages import Event
+from ideogram_async._fleet.messages import Event, Report
 from ideogram_async._limits.announced_limit import AnnouncedLimit
 from ideogram_async._schedules.learned import CompletionSample
 
@@ -55,6 +55,17 @@ class Activity:
     def newest_age(self, now: float) -> float:
         """Return the seconds since the youngest accepted query was sent; 0 for none."""
         return max(now - self._newest, 0.0) if self.accepted else 0.0
+
+    def restore(self, report: Report, at: float) -> None:
+        """Count again what a report said at `at` that did not arrive.
+
+        Without that the limit would be taken for lower than it is. Its events are lost: where a
+        limit is reached, more is refused soon.
+        """
+        self.sent += report.sent
+        self.accepted += report.accepted
+        if report.accepted:
+            self._newest = max(self._newest, at - report.newest)
 
     def take_events(self, now: float) -> list[Event]:
         """Return what others should know, with its age in place of its time; begin to count anew.

@@ -49,15 +49,17 @@ class FleetRate:
     def feed(self, reply: Reply, now: float) -> None:
         """Record what all have done since the last reply, in the order in which it can have been.
 
-        From the first reply take what was found before.
+        A member that joins, or that was away for long, has not heard of all: it takes over what was
+        found, and measures anew.
 
         Times are on this loop's clock, as if the reply had been made right now.
         """
         last, since, limiter = self._last, self._heard_at, self._limiter
         self._last, self._heard_at = reply, now
-        if last is None:
-            if reply.rate > 0 and (reply.source != "none" or self.told == math.inf):
-                limiter.adopt(reply.rate, reply.source)
+        if last is None or reply.joined:
+            is_found = reply.rate > 0 and (reply.source != "none" or self.told == math.inf)
+            known = reply if is_found else limiter
+            limiter.adopt(known.rate, known.source, now)
             return
         count = reply.sent - last.sent
         for place in range(count):

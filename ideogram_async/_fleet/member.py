@@ -235,7 +235,12 @@ class FleetMember:
             while True:
                 look.clear()
                 began = loop.time()
-                reply = await link.send(self._report(began))
+                report = self._report(began)
+                try:
+                    reply = await link.send(report)
+                except OSError:
+                    self._done.restore(report, began)
+                    raise
                 check_cancelled()  # redis-py has been seen to drop it while it connects
                 # It was made somewhere between.
                 self._take(reply, (began + loop.time()) / 2)
@@ -369,7 +374,6 @@ class FleetMember:
         self._is_away, self._leads = True, False
         self.is_probing = False
         self._keep_share(asyncio.get_running_loop().time())
-        self._found.forget()
         self._pushed = 0
         self._changed()
 

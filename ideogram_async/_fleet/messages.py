@@ -103,6 +103,8 @@ class Reply(State, kw_only=True):
     """The number of the last message of the channel."""
     members: int
     """How many share the budget."""
+    joined: bool = False
+    """Whether the member was not known, or no longer."""
     probe: bool = False
     """Whether this member may send the one query."""
     leads: bool = False

@@ -276,9 +276,10 @@ class FoundRate:
         self._rate_in_doubt, self._trial = None, 0
         self._measure(now)
 
-    def adopt(self, rate: float, source: LimitSource) -> None:
-        """Go on at what another one has found of the same limit."""
-        self._rate, self._source = rate, source
+    def adopt(self, rate: float, source: LimitSource, now: float) -> None:
+        """Go on at what another one has found of the same limit, and measure anew."""
+        self._rate, self._source, self.is_probing = rate, source, False
+        self._measure(now)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Do nothing: it never opens sooner than it said."""

@@ -50,9 +50,9 @@ class _Member:
 
     def record(self, report: Report, now: float) -> None:
         """Record a report: what it needs, and the queries per second that it used lately."""
-        seconds = max(now - self.seen, 1e-3)
+        seconds = now - self.seen  # 0 for a new one: it counts from its second report on
         kept = math.exp(-seconds)
-        self.used = self.used * kept + report.sent * (1 - kept) / seconds
+        self.used = self.used * kept + report.sent * (1 - kept) / max(seconds, 1e-3)
         self.due, self.seen = report.due, now
         if report.pending:
             self.pending, self._waited = report.pending, now
@@ -88,11 +88,12 @@ class Coordinator:
 
     def report(self, report: Report, now: float) -> tuple[Reply, list[Announcement]]:
         """Record a report; return the reply, and what the others should hear."""
+        is_new = report.id not in self._members
         me = self._members.get(report.id) or _Member(now)
         me.record(report, now)
         living = {n: one for n, one in self._members.items() if now - one.seen <= DEAD_SECONDS}
         self._members = living | {report.id: me}
-        self._owe(me, report.sent, now)
+        self._owe(me, 0 if is_new else report.sent, now)
         news = self._decide(report, now)
         shares = self._divide()
         if any(_differs(shares[name][0], one.share) for name, one in self._members.items()):

@@ -44,9 +44,9 @@ if not me then
   me.most = report.share > 0 and report.share or nil
   fleet.members[report.id] = me
 end
-local since = math.max(now - me.seen, 1e-3)
+local since = now - me.seen  -- 0 for a new one: what it sent while it was cut off does not count
 local decay = math.exp(-since)
-me.used = me.used * decay + report.sent * (1 - decay) / since
+me.used = me.used * decay + report.sent * (1 - decay) / math.max(since, 1e-3)
 me.seen = now
 me.due = report.due
 if report.pending > 0 then me.pending, me.waited = report.pending, now end
@@ -77,11 +77,12 @@ end
 -- What each is owed of the queries that were sent while the pace bound: its part, less its own.
 local kept = math.exp((fleet.reported - now) / FORGOTTEN)
 fleet.reported = now
+local counts = me.binds and not is_new
 for id, one in pairs(fleet.members) do
   one.owed = one.owed * kept
-  if me.binds and one.binds then one.owed = one.owed + report.sent * one.pending / pending end
+  if counts and one.binds then one.owed = one.owed + report.sent * one.pending / pending end
 end
-if me.binds then me.owed = me.owed - report.sent end
+if counts then me.owed = me.owed - report.sent end
 
 -- 3. Its decision: the rate, and whether all stop.
 local decision = report.decision
@@ -171,7 +172,7 @@ me.share = share
 
 save()
 local reply = {
-  now = now, share = share, prospect = prospect(me, share), members = count,
+  now = now, share = share, prospect = prospect(me, share), members = count, joined = is_new,
   rate = fleet.rate, source = fleet.source, held = fleet.held,
   probing = fleet.probing, probe = probe, pushed = fleet.pushed,
   leads = leader == report.id, pending = pending,

@@ -124,6 +124,25 @@ async def test_a_refusal_stops_all(twin: Twin) -> None:
         assert {one.source for one in limiters} == {"found"}
 
 
+async def test_what_is_sent_while_redis_is_away_counts(twin: Twin) -> None:
+    """After an outage of Redis a refusal shows the limit that was there, not a much lower one."""
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(Gateway(latency=0.01))
+        limiters = [limiter(100) for _ in range(2)]
+        for one in limiters:
+            await stack.enter_async_context(polling(gateway, one, 20))
+        await asyncio.sleep(2)
+        twin.is_away = True
+        await asyncio.sleep(2)
+        twin.is_away = False
+        await asyncio.sleep(2)
+        gateway.script(Reply(429))
+        await asyncio.sleep(2)
+        begun = anyio.current_time()
+        await asyncio.sleep(5)
+        assert sent(gateway, begun) == pytest.approx(5 * 98, rel=0.03)
+
+
 async def test_without_redis_a_client_starts(caplog: pytest.LogCaptureFixture) -> None:
     """A client that has never reached Redis sends a tenth of the rate, and rests when refused."""
     one = RedisLimiter("redis://127.0.0.1:1", max_rate=400)

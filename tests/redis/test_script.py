@@ -144,6 +144,15 @@ async def test_a_lost_members_share_flows_back(budget: Budget, is_dead: bool) ->
     assert (await budget.report("b", pending=50.0)).share == 1
 
 
+async def test_what_was_sent_while_cut_off_is_not_used_now(budget: Budget) -> None:
+    """A member that comes back tells what it sent; all count it, but its share does not grow."""
+    await budget.decide("a")
+    assert (await budget.report("b", share=0.5, sent=500, accepted=400)).joined
+    reply = await budget.report("a")
+    assert (reply.sent, reply.accepted, reply.joined) == (500, 400, False)
+    assert (await budget.fleet())["members"]["b"]["used"] == 0
+
+
 async def test_the_eldest_that_is_heard_of_leads(budget: Budget) -> None:
     """Only the leader's decision counts; where it is silent for 3 s, the next one leads."""
     assert (await budget.decide("a", rate=10.0)).leads
