@@ -69,14 +69,17 @@ class JobQueue:
     ) -> Job | None:
         """Remove and return the job to ask now, or None if none is due.
 
-        1. A job with faults, where its turn has come and `may_go` allows it.
-        2. A sound job.
-        3. A job with faults, where no sound one is due.
+        1. A sound job, where no other waits.
+        2. A job with faults, where its turn has come and `may_go` allows it.
+        3. A sound job.
+        4. A job with faults, where no sound one is due.
         """
+        if self._has_troubled and self._troubled.is_empty:
+            self._has_troubled, self._sound_in_a_row = False, SOUND_IN_A_ROW
+        if not self._has_troubled:
+            return self._sound.pop(now, immediate=immediate)
         job = None
-        is_turn = self._has_troubled and self._sound_in_a_row >= SOUND_IN_A_ROW
-        if is_turn and not immediate:
-            self._has_troubled = not self._troubled.is_empty
+        if self._sound_in_a_row >= SOUND_IN_A_ROW and not immediate:
             job = self._troubled.pop(now)
             if job is not None and not may_go(job):
                 job.order = now  # behind the others of its lane
