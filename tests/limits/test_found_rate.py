@@ -266,6 +266,19 @@ def test_a_refusal_by_chance_delays_its_id_alone() -> None:
     assert session.opens_at(1.1, immediate=False) < 1.2
 
 
+def test_a_hold_that_a_new_id_caused_ends_as_others_are_accepted() -> None:
+    """Three queries that were in flight are accepted: the refusal was the new id's own."""
+    session = SessionPool(settled()).sessions[0]
+    for _ in range(4):
+        session.sent(1.0, immediate=False)
+    refusal = RateLimitError("429", status=429, retry_after=60)
+    assert session.throttled(refusal, 1.0, 1.1, is_known=False)
+    for accepted in range(3):
+        assert session.held_until > 6.0, f"{accepted} were accepted"
+        session.answered(1.0, 1.2)
+    assert session.held_until < 1.5
+
+
 def refused_often(limiter: FoundRate, share: float, seconds: float) -> float:
     """Return how many queries per second go out, of which a share is refused whatever the rate."""
     rng, now, sent = random.Random(1), 1000.0, 0

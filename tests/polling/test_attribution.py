@@ -132,6 +132,37 @@ def test_a_timeout_that_was_overtaken(case: Case) -> None:
     assert case.fault(FaultKind.TIMEOUT, is_known=True, asked=1.5) is Scope.GATEWAY
 
 
+def test_a_late_answer_hides_no_later_one(case: Case) -> None:
+    """An answer to a query that was sent earlier tells nothing of those that were sent since."""
+    case.now = 1.0
+    case.good()
+    for _ in range(NEWCOMERS_IN_A_ROW - 1):
+        assert case.fault(FaultKind.TRANSIENT) is Scope.ID
+    case.now = 0.2
+    case.good()
+    assert case.fault(FaultKind.TIMEOUT, is_known=True, asked=0.5) is Scope.ID
+    case.now = 1.0
+    assert case.fault(FaultKind.TRANSIENT) is Scope.GATEWAY, "the row goes on"
+
+
+def test_faults_that_a_good_answer_overtook_are_no_row(case: Case) -> None:
+    """A whole flight of new ids may fail: where a query sent later was answered, it is theirs."""
+    case.now = 1.0
+    case.good()
+    for _ in range(NEWCOMERS_IN_A_ROW):
+        assert case.fault(FaultKind.TRANSIENT, asked=0.5) is Scope.ID
+
+
+def test_what_another_key_has_shown(case: Case) -> None:
+    """A fault with one key is no repeat of a fault with another: its limit may be another one."""
+    case.evidence = Evidence(2)
+    history = FaultHistory(faults=1, key=1)
+    case.good(GOOD_ANSWERS_OF_OTHERS)
+    assert case.fault(FaultKind.THROTTLED, is_known=True, history=history) is Scope.LIMIT
+    history.key = 0
+    assert case.fault(FaultKind.THROTTLED, is_known=True, history=history) is Scope.ID
+
+
 @pytest.mark.parametrize("kind", AMBIGUOUS)
 def test_a_known_ids_first_fault(case: Case, kind: FaultKind) -> None:
     """It tells of the key's rate, or of the gateway."""
