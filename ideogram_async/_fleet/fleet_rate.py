@@ -18,6 +18,9 @@ TOLD_SHARE = 0.98
 """The part of the told rate that is used: each member's even pace has its own beat, and in a window
 some queries more than on the average fall together."""
 
+DOUBT_SECONDS = 60.0
+"""Seconds after the loss of a member in which that of another one begins no new doubt."""
+
 _read_refusal = msgspec.json.Decoder(float | None).decode
 _read_bound = msgspec.json.Decoder(tuple[float, float]).decode
 
@@ -33,6 +36,8 @@ class FleetRate:
         self._limiter = FoundRate(is_gentle=max_rate is None)
         self._last: Reply | None = None
         self._heard_at = 0.0
+        self._lost_at = -math.inf
+        self._is_back = False
         # What headers allow
         self._bound = math.inf
         self._bound_at = self._bound_until = -math.inf
@@ -61,6 +66,7 @@ class FleetRate:
             known = reply if is_found else limiter
             limiter.adopt(known.rate, known.source, now)
             return
+        self._check_losses(last, reply, now)
         count = reply.sent - last.sent
         for place in range(count):
             if reply.pending and now >= self._bound_until:
@@ -80,6 +86,21 @@ class FleetRate:
                 rate, seconds = _read_bound(event.data)
                 self._bound, self._bound_at = rate, event.at + behind
                 self._bound_until = self._bound_at + seconds
+
+    def _check_losses(self, last: Reply, reply: Reply, now: float) -> None:
+        """Take back the cuts that a member has caused which was cut off, once it is back.
+
+        Nobody knew what it sent: it left the others less of the limit.
+        """
+        if reply.lost > last.lost:
+            if now > self._lost_at + DOUBT_SECONDS:
+                self._limiter.confirm()
+            self._limiter.doubt()
+            self._lost_at = now
+        self._is_back = self._is_back or reply.back > last.back
+        if self._is_back and not self._limiter.is_probing:
+            self._limiter.withdraw(now)
+            self._is_back = False
 
     def decision(self, now: float) -> Decision:
         """Return what follows from it for all."""

@@ -105,6 +105,10 @@ class Reply(State, kw_only=True):
     """How many share the budget."""
     joined: bool = False
     """Whether the member was not known, or no longer."""
+    lost: int = 0
+    """How many were not heard of for long: they may be dead, or cut off, and go on."""
+    back: int = 0
+    """How many have come back."""
     probe: bool = False
     """Whether this member may send the one query."""
     leads: bool = False

@@ -11,8 +11,8 @@ local now = clock[1] + clock[2] / 1e6
 local report = cjson.decode(ARGV[1])
 local text = redis.call('GET', KEYS[1])
 local fleet = text and cjson.decode(text) or {
-  born = now, joined = 0, members = {}, sent = 0, accepted = 0, newest = 0, heard = 0,
-  events = {}, rate = 0, source = 'none', held = 0,
+  born = now, joined = 0, lost = 0, back = 0, members = {},
+  sent = 0, accepted = 0, newest = 0, heard = 0, events = {}, rate = 0, source = 'none', held = 0,
   probing = false, prober = '', probed = 0, called = 0, reported = now,
   pushed = math.floor(100 * now)}  -- later than all of a budget that was lost
 
@@ -27,7 +27,9 @@ end
 
 -- 1. Members: who was not heard of is dead; who leaves is forgotten at once.
 for id, one in pairs(fleet.members) do
-  if now - one.seen > DEAD then fleet.members[id] = nil end
+  if now - one.seen > DEAD then
+    fleet.members[id], fleet.lost = nil, fleet.lost + 1
+  end
 end
 local me = fleet.members[report.id]
 local is_new = not me
@@ -41,7 +43,9 @@ if not me then
   me = {number = fleet.joined, began = now, seen = now, share = report.share,
     used = 0, pending = 0, due = 0, waited = 0, owed = 0}
   -- It had a share: it was cut off, or Redis was restarted, and others may come, too.
-  me.most = report.share > 0 and report.share or nil
+  if report.share > 0 then
+    me.most, fleet.back = report.share, fleet.back + 1
+  end
   fleet.members[report.id] = me
 end
 local since = now - me.seen  -- 0 for a new one: what it sent while it was cut off does not count
@@ -173,6 +177,7 @@ me.share = share
 save()
 local reply = {
   now = now, share = share, prospect = prospect(me, share), members = count, joined = is_new,
+  lost = fleet.lost, back = fleet.back,
   rate = fleet.rate, source = fleet.source, held = fleet.held,
   probing = fleet.probing, probe = probe, pushed = fleet.pushed,
   leads = leader == report.id, pending = pending,

@@ -135,6 +135,25 @@ def test_a_later_message_outlasts_an_earlier_reply() -> None:
     assert limiter.is_probing
 
 
+def test_a_member_that_is_back_brings_its_rate_along() -> None:
+    """What was cut while a member was cut off, and sent on, is taken back when it returns."""
+    one = FleetRate(100.0)
+    what: dict[str, Any] = {"rate": 98.0, "source": "none", "pending": 40.0}
+    one.feed(reply(**what), 0.0)
+    for step in range(1, 41):
+        what |= {"sent": 18 * step, "accepted": 18 * step, "newest": SERVER + step / 4, "lost": 1}
+        one.feed(reply(step / 4, **what), step / 4)
+    events = [Event(SERVER + 10, "refused", "null")]
+    one.feed(reply(10.1, **what, heard=1, events=events), 10.1)
+    what |= {"sent": 721, "held": SERVER + 10.2, "probing": True}
+    one.feed(reply(10.4, **what), 10.4)
+    what |= {"accepted": 721, "newest": SERVER + 10.4}
+    one.feed(reply(10.5, **what), 10.5)
+    assert one.decision(10.5).rate < 75
+    one.feed(reply(10.6, **what, back=1), 10.6)
+    assert one.decision(10.6).rate == 98
+
+
 def test_an_announced_limit_binds_all() -> None:
     """What a member has read in a header bounds the rate of all; the latest counts, for a while."""
     one = FleetRate(None)

@@ -141,7 +141,11 @@ async def test_a_lost_members_share_flows_back(budget: Budget, is_dead: bool) ->
         await budget.age(2, "a")
     else:
         await budget.leave("a")
-    assert (await budget.report("b", pending=50.0)).share == 1
+    reply = await budget.report("b", pending=50.0)
+    assert (reply.share, reply.lost, reply.back) == (1, is_dead, 0)
+    await budget.report("a", share=0.5 * is_dead)
+    reply = await budget.report("b", pending=50.0)
+    assert (reply.lost, reply.back) == (is_dead, is_dead)
 
 
 async def test_what_was_sent_while_cut_off_is_not_used_now(budget: Budget) -> None:
