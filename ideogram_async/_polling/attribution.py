@@ -126,9 +126,12 @@ class KeyEvidence:
         self._known_in_a_row = self._new_answered = self._new_refused = 0
         self._certain_until = 0
 
-    def answered(self, *, is_known: bool) -> None:
+    def answered(self, asked: float, *, is_known: bool) -> None:
         """Record a good answer."""
         self.good += 1
+        if asked >= self.last_good_asked:
+            self.last_good_asked = asked
+            self.newcomers_in_a_row = 0
         if is_known:
             self._known_in_a_row += 1
             if self.doubt:
@@ -245,11 +248,7 @@ class Evidence:
         self.good += 1
         self.last_good_at = now
         self.silent_since = math.inf
-        evidence = self._keys[key]
-        evidence.answered(is_known=is_known)
-        if asked >= evidence.last_good_asked:
-            evidence.last_good_asked = asked
-            evidence.newcomers_in_a_row = 0
+        self._keys[key].answered(asked, is_known=is_known)
 
     def failed(self, kind: FaultKind, request_id: str, now: float) -> None:
         """Record that a query had no good answer."""
