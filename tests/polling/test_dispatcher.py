@@ -483,7 +483,7 @@ async def test_a_refusal_in_dispute_is_settled_before_others_are_asked() -> None
         assert pop() is sound
         queue.add(sound, 0.0)
         for _ in range(3):
-            evidence.answered(is_known=True)
+            evidence.answered(0.0, is_known=True)
         assert pop() is refused
 
 
