@@ -28,7 +28,7 @@ class KnownAtOnce(FoundRate):
     """A learner that knows the limit, 20 queries per second, from the first refusal on."""
 
     def _cut(self, now: float, until: float) -> None:  # noqa: ARG002 - nothing is measured
-        self.adopt(20.0, "found")
+        self.adopt(20.0, "found", now)
 
     def _grow(self, seconds: float) -> None:
         if self.source == "none":
