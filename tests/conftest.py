@@ -10,38 +10,47 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
-
-from ideogram_async.testing import VirtualTimeLoop
-from tests.support import lanes
 
 pytest.register_assert_rewrite(
     "tests.support.nginx",
     *(f"tests.fault_matrix.{name}" for name in ("scene", "disruptions", "keys", "departures")),
 )
 
-# In each run the suite draws the same few examples, so that its verdict is always the same;
-# `pytest --hypothesis-profile sweep` draws many, and others each time.
-settings.register_profile(
-    "suite",
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.register_profile("sweep", max_examples=2000, deadline=None, derandomize=False)
-settings.load_profile("suite")
 
+@pytest.hookimpl(tryfirst=True)  # before Hypothesis looks for its profile
+def pytest_configure(config: pytest.Config) -> None:
+    """Let signals reach the tests' processes, where a shell or `nohup` has this one ignore them.
 
-def pytest_configure() -> None:
-    """Let signals reach the tests' processes, where a shell or `nohup` has this one ignore them."""
+    Where the tests run in processes of their own, this one does without the tests' imports.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses")
+    if runs_tests or config.getoption("--hypothesis-profile"):
+        _register_profiles()
+
+
+def _register_profiles() -> None:
+    """Have the suite draw the same few examples in each run, so that its verdict is the same.
+
+    `pytest --hypothesis-profile sweep` draws many, and others each time.
+    """
+    from hypothesis import HealthCheck, settings  # noqa: PLC0415 - costs 0.3 s
+
+    settings.register_profile(
+        "suite",
+        max_examples=40,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.register_profile("sweep", max_examples=2000, deadline=None, derandomize=False)
+    settings.load_profile("suite")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,6 +88,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:
     """Run coroutines on asyncio, on the loop whose clock jumps over waiting."""
+    from ideogram_async.testing import VirtualTimeLoop  # noqa: PLC0415 - as Hypothesis
+
     return "asyncio", {"loop_factory": VirtualTimeLoop}
 
 
@@ -98,6 +109,8 @@ def _seeded() -> None:
 @pytest.fixture(autouse=True)
 def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
     """Choose the lane that clients use, where a test is run on each."""
+    from tests.support import lanes  # noqa: PLC0415 - as Hypothesis
+
     lane: str | None = getattr(request, "param", None)
     lanes.choose(lane, monkeypatch)
     return lane

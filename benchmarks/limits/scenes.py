@@ -24,6 +24,7 @@ from benchmarks.limits.gateway import (
     Gateway,
     Headers,
     Latency,
+    PerKey,
     installed,
 )
 from ideogram_async import Credential, FixedInterval, IdeogramClient, RequestError
@@ -174,6 +175,11 @@ def steady(
 def bucket(rate: float, burst: float, **style: Any) -> Callable[[int], Limit]:
     """Make buckets of so many tokens a second."""
     return lambda _seed: TokenBucket(rate, burst, **style)
+
+
+def buckets(*rates: float) -> Callable[[int], Limit]:
+    """Make a bucket for each key, of so many tokens a second."""
+    return lambda _seed: PerKey(*(TokenBucket(rate, rate) for rate in rates))
 
 
 def window(count: int, seconds: float, **style: Any) -> Callable[[int], Limit]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from benchmarks.limits import scenes
-from benchmarks.limits.gateway import FixedWindow, Latency, PerKey
+from benchmarks.limits.gateway import FixedWindow, Latency
 from benchmarks.limits.scenes import (
     Load,
     Poison,
     Scene,
     Told,
     bucket,
+    buckets,
     chance,
     chance_on_bucket,
     concurrency,
@@ -20,7 +21,7 @@ from benchmarks.limits.scenes import (
     window,
     window_headers,
 )
-from ideogram_async.testing import LeakyBucket, Reply, TokenBucket
+from ideogram_async.testing import LeakyBucket, Reply
 
 TRUE_LIMIT = {"refused": 1.5, "used": 90.0}
 SLOW = {"refused": 3.0, "used": 90.0}
@@ -113,14 +114,14 @@ def _shared() -> Iterator[Scene]:
         run = steady(bucket(rate, rate), rate, Load(400 // clients, clients=clients))
         goals = SHARED if clients == 2 else {"refused": 100.0, "least": 60.0, "used": 0.0}
         yield Scene(f"{clients} clients, bucket {rate}/s", run, goals, Told((rate / clients,)))
-    run = steady(bucket(20, 20), 20, Load(400, keys=3))
-    yield Scene("3 keys, one bucket of 20", run, KEYS, Told((20 / 3,) * 3))
-    run = steady(
-        lambda _: PerKey(*(TokenBucket(rate, rate) for rate in (2, 10, 40))),
-        52,
-        Load(400, keys=3),
-    )
-    yield Scene("3 keys, buckets of 2, 10, 40", run, KEYS, Told((2, 10, 40)))
+    for keys in (3, 5):
+        run = steady(bucket(20, 20), 20, Load(400, keys=keys))
+        yield Scene(f"{keys} keys, one bucket of 20", run, KEYS, Told((20 / keys,) * keys))
+    for limits in ((10,) * 3, (10,) * 5, (2, 10, 40)):
+        keys, rate = len(limits), sum(limits)
+        run = steady(buckets(*limits), rate, Load(400, keys=keys))
+        name = f"{keys} keys, buckets of {', '.join(map(str, sorted(set(limits))))}"
+        yield Scene(name, run, KEYS, Told(limits))
 
 
 def _events() -> Iterator[Scene]:

@@ -2,8 +2,10 @@
 
 200 requests are submitted at once, and take 5 to 25 s each; the gateway allows 200 queries in any
 10 s. The whole client polls over real HTTP in virtual time, with `max_rate` and without. The same
-test was made with other clients. The other rows measure the schedule with steady arrivals. Seeds
-are fixed. One client has the whole budget here; real clients share it.
+test was made with other clients. "no max_rate, known at once" shows what the best learner could
+reach: it begins as the client does, and knows the limit exactly from the first refusal on. The
+other rows measure the schedule with steady arrivals. Seeds are fixed. One client has the whole
+budget here; real clients share it.
 """
 
 from __future__ import annotations
@@ -17,8 +19,20 @@ from typing import Any, NamedTuple
 import anyio
 
 from benchmarks._report import argument_parser
-from ideogram_async import AdaptiveSchedule, FixedInterval, IdeogramClient, Schedule
+from ideogram_async import AdaptiveSchedule, FixedInterval, IdeogramClient, Limiter, Schedule
+from ideogram_async._limits.found_rate import FoundRate
 from ideogram_async.testing import Gateway, ProgressKind, SlidingWindow, run_in_virtual_time
+
+
+class KnownAtOnce(FoundRate):
+    """A learner that knows the limit, 20 queries per second, from the first refusal on."""
+
+    def _cut(self, now: float, until: float) -> None:  # noqa: ARG002 - nothing is measured
+        self.adopt(20.0, "found", now)
+
+    def _grow(self, seconds: float) -> None:
+        if self.source == "none":
+            super()._grow(seconds)
 
 
 class Outcome(NamedTuple):
@@ -50,13 +64,16 @@ async def budget(
     rate: float | None,
     progress: ProgressKind = "linear",
     schedule: Schedule[Any] | None = None,
+    limiter: Limiter | None = None,
 ) -> Outcome:
     """Poll 200 requests that were submitted at once."""
     random.seed(seed)
     rng = random.Random(seed)
     async with (
         Gateway(latency=(0.05, 0.3), limit=SlidingWindow(200, 10), seed=seed) as gateway,
-        IdeogramClient(gateway.url, max_in_flight=50, max_rate=rate, schedule=schedule) as client,
+        IdeogramClient(
+            gateway.url, max_in_flight=50, max_rate=rate, schedule=schedule, limiter=limiter
+        ) as client,
     ):
         ids = [gateway.submit(duration=rng.uniform(5, 25), progress=progress) for _ in range(200)]
         lags = await _lags(gateway, client, ids)
@@ -128,6 +145,10 @@ ROWS: dict[str, tuple[Run, dict[str, float]]] = {
     "no max_rate": (
         lambda seed: budget(seed, rate=None),
         {"mean": 2.0, "p95": 7.2, "refused": 2.6},
+    ),
+    "no max_rate, known at once": (
+        lambda seed: budget(seed, rate=None, limiter=KnownAtOnce()),
+        {},
     ),
     "max_rate=20, trained on such a batch": (trained, {"mean": 0.8}),
     "max_rate=20, progress absent": (

@@ -25,7 +25,7 @@ class Activity:
         self.accepted: int = 0
         self._newest = -math.inf
         self._refusals: list[Event] = []
-        self._samples: deque[Event] = deque(maxlen=SAMPLES)
+        self._samples: deque[str] = deque(maxlen=SAMPLES)
         self._header = AnnouncedLimit()
         self._read_at = math.inf  # when the last header was read, until it is reported
 
@@ -48,9 +48,9 @@ class Activity:
         self._header.announce(remaining, seconds, now)
         self._read_at = now
 
-    def add_sample(self, sample: CompletionSample, now: float) -> None:
+    def add_sample(self, sample: CompletionSample) -> None:
         """Record what a completion teaches."""
-        self._samples.append(Event(now, "sample", _encode(sample).decode()))
+        self._samples.append(_encode(sample).decode())
 
     def newest_age(self, now: float) -> float:
         """Return the seconds since the youngest accepted query was sent; 0 for none."""
@@ -67,17 +67,21 @@ class Activity:
         if report.accepted:
             self._newest = max(self._newest, at - report.newest)
 
+    def take_samples(self) -> list[str]:
+        """Return what completions have taught since the last report."""
+        samples = [*self._samples]
+        self._samples.clear()
+        return samples
+
     def take_events(self, now: float) -> list[Event]:
         """Return what others should know, with its age in place of its time; begin to count anew.
 
         A header counts if it counted its queries: a relay's may be another limit's.
         """
-        events = [*self._refusals, *self._samples]
+        events, self._refusals = self._refusals, []
         if self._read_at <= now < self._header.until:
             bound = self._header.rate, self._header.until - self._read_at
             events.append(Event(self._read_at, "announced", _encode(bound).decode()))
             self._read_at = math.inf
-        self._refusals.clear()
-        self._samples.clear()
         self.sent = self.accepted = 0
         return [Event(now - one.at, one.what, one.data) for one in events]

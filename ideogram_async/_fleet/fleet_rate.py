@@ -82,7 +82,7 @@ class FleetRate:
         for event in reply.events:
             if event.what == "refused":
                 limiter.refused(event.at + behind, _read_refusal(event.data), now)
-            elif event.what == "announced" and event.at + behind > self._bound_at:
+            elif event.at + behind > self._bound_at:  # a header announced it
                 rate, seconds = _read_bound(event.data)
                 self._bound, self._bound_at = rate, event.at + behind
                 self._bound_until = self._bound_at + seconds

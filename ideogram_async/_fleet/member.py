@@ -37,6 +37,9 @@ DUE_CHANGE, DUE_CHANGE_SECONDS = 1.5, 0.7
 is more than the member asks in so many seconds."""
 REPORT_GAP_SECONDS = 0.02
 """Seconds between two reports, where there is something urgent."""
+FIRST_SAMPLES = 16
+"""Completions of all that are reported at once: the first ones teach most of how long requests
+take."""
 RETRY_SECONDS = 0.5
 """Seconds between two tries to reach the coordinator."""
 LEAVE_SECONDS = 1.0
@@ -100,6 +103,7 @@ class FleetMember:
         self._pending = 0.0
         self._waits = self._is_idle = False
         self._done = Activity()
+        self._completions = 0
         self._schedule: AdaptiveSchedule | None = None
         self._count_due: Callable[[float], int] = lambda _: 0
         self._due, self._members, self._pushed = 0, 1, 0
@@ -225,6 +229,7 @@ class FleetMember:
             self._schedule.on_sample = None
         self._share, self._prospect = 0.0, 1.0
         self._is_running, self._is_away, self._leads = False, None, False
+        self._completions = 0
         self._found.forget()
 
     async def _stay(self, link: Link) -> None:
@@ -273,6 +278,7 @@ class FleetMember:
             accepted=done.accepted,
             newest=done.newest_age(now),
             events=done.take_events(now),
+            samples=done.take_samples(),
             heard=self._found.heard,
             urgent=self._is_urgent,
             decision=self._found.decision(now) if self._leads else None,
@@ -299,7 +305,10 @@ class FleetMember:
         return is_much and high > DUE_CHANGE * low and not self.is_probing
 
     def _add_sample(self, sample: CompletionSample) -> None:
-        self._done.add_sample(sample, asyncio.get_running_loop().time())
+        self._done.add_sample(sample)
+        self._completions += 1
+        if self._completions <= FIRST_SAMPLES:
+            self._report_soon(is_urgent=False)
 
     def _take(self, reply: Reply, now: float) -> None:
         """Use a reply, which was made at `now`."""
@@ -307,9 +316,6 @@ class FleetMember:
             _log.info("%s is back: the rate is shared again", self._coordinator)
         self._is_away, self._alone = False, 1.0
         self._members = reply.members
-        for event in reply.events:
-            if event.what == "sample" and self._schedule is not None:
-                self._schedule.learn(_read_sample(event.data))
         self._behind = now - reply.now
         self._found.feed(reply, now)
         self._leads = reply.leads
@@ -327,7 +333,10 @@ class FleetMember:
         """Use what was published, unless a reply that was made later came sooner."""
         if heard.leader == self._id:
             self._report_soon(is_urgent=False)
-        if heard.leader is not None or heard.pushed <= self._pushed or self._is_away is not False:
+        if heard.author != self._id:
+            self._learn(heard.samples)
+        is_known = heard.pushed <= self._pushed or self._is_away is not False
+        if heard.samples or heard.leader is not None or is_known:
             return
         self._pushed = heard.pushed
         if not heard.shares:
@@ -335,6 +344,13 @@ class FleetMember:
         elif self._id in heard.shares:
             self._use_share(*heard.shares[self._id], now)
             self._changed()
+
+    def _learn(self, samples: list[str]) -> None:
+        """Learn from what others have completed."""
+        self._completions += len(samples)
+        if self._schedule is not None:
+            for sample in samples:
+                self._schedule.learn(_read_sample(sample))
 
     def _set(self, state: State, now: float) -> None:
         """Send as all may from now on."""

@@ -46,10 +46,10 @@ class Event(msgspec.Struct, array_like=True):
 
     at: float
     """In a report, how many seconds ago; in a reply, when. Of a refusal: when it was asked."""
-    what: Literal["refused", "announced", "sample"]
+    what: Literal["refused", "announced"]
     data: str
     """As JSON, which Redis does not read: `Retry-After` in seconds, or null; the queries per second
-    that a header allows, for how many seconds; what a completion teaches."""
+    that a header allows, for how many seconds."""
 
 
 class Report(msgspec.Struct, omit_defaults=True):
@@ -71,6 +71,8 @@ class Report(msgspec.Struct, omit_defaults=True):
     """The number of the last event that it has heard of."""
     urgent: bool
     """Whether the member that leads should hear of it at once."""
+    samples: list[str] = []
+    """What completions have taught, as JSON, which Redis does not read."""
     decision: Decision | None = None
     leaves: bool = False
 
@@ -120,7 +122,7 @@ class Reply(State, kw_only=True):
     heard: int = 0
     """The number of the last event."""
     events: list[Event] = []
-    """Those that it has not heard of; samples of others alone."""
+    """Those that it has not heard of."""
 
 
 class Announcement(msgspec.Struct):
@@ -128,7 +130,8 @@ class Announcement(msgspec.Struct):
 
     1. The shares of all have changed.
     2. The member that leads should report now.
-    3. Otherwise: the state of all.
+    3. Completions have taught something.
+    4. Otherwise: the state of all.
     """
 
     pushed: int
@@ -136,6 +139,9 @@ class Announcement(msgspec.Struct):
     shares: dict[str, tuple[float, float]] = {}
     """Of each member: its share, and the one that it has on the average."""
     leader: str | None = None
+    samples: list[str] = []
+    author: str = ""
+    """Whose samples they are."""
     rate: float = 0.0
     source: LimitSource = "none"
     held: float = 0.0

@@ -19,7 +19,7 @@ MEMORY, FIRST_WEIGHT = 1000, 15
 """Queries over which the share is counted; so many stand for what is assumed at first."""
 KEPT_BY_TRIAL = 0.7
 """The part of the share that remains after a trial without a refusal."""
-CLUSTER = 60
+CLUSTER = 300
 """Fewer queries than these accepted since chance was learned: a cluster is a limit's, or peers'."""
 
 

@@ -17,7 +17,7 @@ FLOOR, CEILING = 1 / 60, 1e6
 """Queries per second that remain after any cut, and the most that a cut of no rate leaves."""
 MADE_UP_SECONDS = 0.05
 """Lateness that is made up while due queries wait."""
-KEPT = 0.97
+KEPT = 0.98
 """The part of the accepted rate that is kept at a cut."""
 CUT = 0.7
 """The most that one refused query cuts, and the cut where the pace had not been used."""
@@ -44,26 +44,21 @@ FAILED_TRIALS, FAILED_TRIALS_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
 taken for chance. A trial that passes counts against 0.3 failed ones."""
 LIMIT_SHARE, LIMIT_REFUSALS = 0.25, 2
 """The share of queries that a limit has refused, and not chance; or so many in a row after one."""
-CHANGED_SHARE, STEADY_GROWTH_SECONDS = 0.15, 6.0
-"""A rate that differs by so much from the last one accepted, or that has grown for less than so
-many seconds, is tried."""
-STALE_QUERIES = 30
-"""Queries' time after which a measurement of too few is begun anew."""
 GIVEN_BACK, GIVEN_BACK_AT_LIMIT = 1 / (CUT * TRIAL_RATE), 1 / TRIAL_RATE
 """The rate, by the safe one, up to which a cut is taken back: by what one cut and the trial have
 taken; by what the trial has, where a limit has shown."""
-CHANCE_SECONDS = 5.0
-"""Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
-GROWTH, CHANCE_GROWTH, GROWTH_SECONDS = 0.004, 0.02, 3.0
-"""While a due query waits the rate grows by 0.004 · (1 + g / 3 s) per second, g: such seconds since
-the last cut; by 0.02 · … where refusals by chance are known."""
-GROWTH_PER_QUERY, QUIET_SECONDS, MOST_GROWTH_PER_QUERY = 0.05, 6.0, 0.2
-"""Seconds of growth that one query may bring, times 1 + (g / 6 s)², at most 0.2: a slow limit shows
-late, and the clients of one limit are refused the less, the more slowly each of them grows."""
-FIRST_GROWTH, FIRST_GROWTH_SECONDS, FIRST_GROWTH_PER_QUERY = 0.02, 5.0, 0.15
-"""While no limit has shown: by 0.02 · (1 + (g / 5 s)²) per second …"""
-FAST_RATE, FASTEST_GROWTH = 100.0, 0.5
-"""… or by (rate / 100)² if that is more, at most 0.5: 500 per second after 15 s."""
+GROWTH, GROWTH_SECONDS, GROWTH_STEP_SECONDS = 0.006, 13.0, 0.05
+"""While a due query waits the rate grows by 0.006 · (1 + (g / 13 s)²) per second, g: such seconds
+since the last cut; in steps of no less than 0.05 s, for a step costs time."""
+SLOWED, FASTER_PER_QUERY, SLOWEST = 1.5, 0.008, 0.1
+"""The clock of g runs 1.5 times as slowly after each cut, and 0.8 % faster after each query: a slow
+limit refuses 1 query in 50 at most. It is never faster than time, nor slower than a tenth of it."""
+FREE_GROWTH, MOST_GROWTH_SECONDS = 0.02, 0.33
+"""Per second, in place of 0.006, while no limit has shown, or refusals are by chance; and the most
+seconds of growth that one query brings."""
+FAST_RATE, FASTEST_GROWTH = 100.0, 1.0
+"""While no limit has shown it is (rate / 100)² if that is more, at most 1: 500 per second after
+14 s."""
 
 
 class FoundRate:
@@ -84,6 +79,10 @@ class FoundRate:
     b. The pace had been used: what was accepted since the last such moment, until that query was
        sent: the hold included, and not the time in which nothing but its answer was awaited.
     c. It had not: the rate is cut by 0.7, and may be wrong. No limit is known by that.
+
+    The rate grows by a share of itself, as time goes by, and is cut by a share. Clients of one
+    limit are refused as often as they ask, so that who asks most is cut most often, and their rates
+    become equal in time (compare Chiu and Jain 1989). Growth with each query would undo that.
     """
 
     def __init__(self, *, is_gentle: bool = True, keys: int = 1) -> None:
@@ -103,6 +102,7 @@ class FoundRate:
         self._last_sent = -math.inf
         self._waited = False
         self._grown = self._ungrown = 0.0
+        self._clock = 1.0
         # What is measured since the last hold
         self._since = math.inf
         self._accepted = self._refused = 0
@@ -168,7 +168,7 @@ class FoundRate:
             rate *= TRIAL_RATE
         elif waited and paced and not self.is_probing and rate < self._bound:
             self._ungrown += seconds
-            if self._ungrown >= GROWTH_PER_QUERY:
+            if self._ungrown >= GROWTH_STEP_SECONDS:
                 self._grow(self._ungrown)
                 rate = self._rate
         if self._bound < math.inf:
@@ -239,8 +239,6 @@ class FoundRate:
             most = (GIVEN_BACK_AT_LIMIT if self._limit_shown else GIVEN_BACK) * self._safe
             self._rate = max(self._rate, min(self._rate_before, most))
             self._rate_before = 0.0
-        if now - self._since > CHANCE_SECONDS:
-            self._measure(now)
         is_heeded = bool(retry_after) and self._full_holds < FULL_HOLDS
         return is_heeded and self._alarm(retry_after, now)
 
@@ -337,6 +335,7 @@ class FoundRate:
     def _cut(self, now: float, until: float) -> None:
         """Cut the rate, by what was accepted from the last such moment until then."""
         before = self._rate
+        self._clock = max(self._clock / SLOWED, SLOWEST)
         if self._closed >= LIMIT_REFUSALS and (
             not self.chance.is_known or self.chance.is_refuted()
         ):
@@ -355,7 +354,7 @@ class FoundRate:
             if is_measured:
                 rate = self._begin_trial(rate, self._accepted / elapsed)
         self._rate = max(rate, FLOOR)
-        if is_measured or is_idle or elapsed * self._rate > STALE_QUERIES:
+        if is_measured or is_idle:
             self._measure(now)
         self._grown = 0.0
 
@@ -363,15 +362,9 @@ class FoundRate:
         """Begin a trial where the rate is in doubt; return the rate, which is the limit if not."""
         share = self._refused / (self._refused + self._accepted)
         self._limit_shown |= share > LIMIT_SHARE
-        is_doubtful = (
-            self._rate <= self._safe
-            or abs(measured - self._safe) > CHANGED_SHARE * self._safe
-            or self.chance.is_known
-            or not self.is_certain
-        )
-        is_steady = share <= LIMIT_SHARE and self._grown < STEADY_GROWTH_SECONDS
+        is_doubtful = self._rate <= self._safe or self.chance.is_known or not self.is_certain
         self._safe, self._trial = measured, 0
-        if is_doubtful and (rate <= measured or is_steady):
+        if is_doubtful and (rate <= measured or share <= LIMIT_SHARE):
             rate = min(rate, measured)
             queries = max(TRIAL_SECONDS * rate, FEWEST_TRIAL_QUERIES)
             self._trial = int(min(queries, MOST_TRIAL_QUERIES))
@@ -385,16 +378,22 @@ class FoundRate:
         self._idle = self._untried = 0.0
 
     def _grow(self, seconds: float) -> None:
-        """Let the rate grow for the time since the last query, or since several were sent."""
-        grown, self._ungrown = self._grown, 0.0
-        if self._source == "none":
-            seconds = min(seconds, FIRST_GROWTH_PER_QUERY)
-            growth = FIRST_GROWTH * (1 + (grown / FIRST_GROWTH_SECONDS) ** 2)
+        """Let the rate grow for the time since the last query, or since several were sent.
+
+        1. No limit has shown: the faster, the higher it is.
+        2. Refusals by chance are known: as at the beginning.
+        3. A limit was found: slowly, and by a clock that each cut slows down.
+        """
+        growth, self._ungrown = FREE_GROWTH, 0.0
+        seconds = min(seconds, MOST_GROWTH_SECONDS)
+        is_first = self._source == "none"
+        if not is_first and not self.chance.is_known:
+            faster = 1 + FASTER_PER_QUERY * seconds * self._rate
+            self._clock = min(self._clock * faster, 1.0)
+            growth = GROWTH
+            seconds *= self._clock
+        growth *= 1 + (self._grown / GROWTH_SECONDS) ** 2
+        if is_first:
             growth = max(growth, min((self._rate / FAST_RATE) ** 2, FASTEST_GROWTH))
-        else:
-            most = GROWTH_PER_QUERY * (1 + (grown / QUIET_SECONDS) ** 2)
-            seconds = min(seconds, most, MOST_GROWTH_PER_QUERY)
-            growth = CHANCE_GROWTH if self.chance.is_known else GROWTH
-            growth *= 1 + grown / GROWTH_SECONDS
-        self._grown = grown + seconds
+        self._grown += seconds
         self._rate = min(self._rate * (1 + growth * seconds), CEILING)

@@ -61,9 +61,9 @@ fleet.accepted = fleet.accepted + report.accepted
 if report.accepted > 0 then fleet.newest = math.max(fleet.newest, now - report.newest) end
 for _, one in ipairs(report.events) do
   fleet.heard = fleet.heard + 1
-  table.insert(fleet.events, {fleet.heard, report.id, now, now - one[1], one[2], one[3]})
+  table.insert(fleet.events, {fleet.heard, now, now - one[1], one[2], one[3]})
 end
-while #fleet.events > EVENTS or (#fleet.events > 0 and now - fleet.events[1][3] > HEARD) do
+while #fleet.events > EVENTS or (#fleet.events > 0 and now - fleet.events[1][2] > HEARD) do
   table.remove(fleet.events, 1)
 end
 local function answers(one)
@@ -87,6 +87,10 @@ for id, one in pairs(fleet.members) do
   if counts and one.binds then one.owed = one.owed + report.sent * one.pending / pending end
 end
 if counts then me.owed = me.owed - report.sent end
+
+if report.samples and count > 1 then
+  publish({samples = report.samples, author = report.id})
+end
 
 -- 3. Its decision: the rate, and whether all stop.
 local decision = report.decision
@@ -184,9 +188,7 @@ local reply = {
   sent = fleet.sent, accepted = fleet.accepted, newest = fleet.newest, heard = fleet.heard}
 local new, heard = {}, report.heard <= fleet.heard and report.heard or 0
 for _, one in ipairs(fleet.events) do
-  if one[1] > heard and (one[5] ~= 'sample' or one[2] ~= report.id) then
-    table.insert(new, {one[4], one[5], one[6]})
-  end
+  if one[1] > heard then table.insert(new, {one[3], one[4], one[5]}) end
 end
 if #new > 0 then reply.events = new end
 return cjson.encode(reply)

@@ -10,7 +10,7 @@ from itertools import count
 import anyio
 import pytest
 
-from ideogram_async import FixedInterval, IdeogramClient
+from ideogram_async import AdaptiveSchedule, CompletionSample, FixedInterval, IdeogramClient
 from ideogram_async.testing import Gateway, Query, Reply
 from tests.support.answers import RUNNING, body_of
 
@@ -75,6 +75,32 @@ async def test_members_share_a_told_rate(twin: Twin, members: int) -> None:
         part = 60 / (60 + 20 * len(few))
         of_many = sent(gateway, begun, many) / sent(gateway, begun)
         assert of_many == pytest.approx(0.1 / members + 0.9 * part, rel=0.1)
+
+
+@pytest.mark.usefixtures("twin")
+async def test_members_learn_at_once_from_first_completions() -> None:
+    """What one client sees of how long a request took, the other knows some milliseconds later."""
+
+    class Learner(AdaptiveSchedule):
+        def learn(self, sample: CompletionSample) -> None:
+            super().learn(sample)
+            learned.append(anyio.current_time())
+
+    learned: list[float] = []
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(Gateway(latency=0.01))
+        clients = [
+            await stack.enter_async_context(
+                IdeogramClient(gateway.url, limiter=limiter(20), schedule=schedule)
+            )
+            for schedule in (Learner(), AdaptiveSchedule())
+        ]
+        await asyncio.sleep(1)
+        names = [gateway.submit(duration=5 + place) for place in range(3)]
+        async with clients[1].as_completed(names, just_submitted=True) as run:
+            ended = [anyio.current_time() async for _ in run]
+        await asyncio.sleep(0.1)
+    assert learned == pytest.approx(ended, abs=0.05)
 
 
 @pytest.mark.usefixtures("twin")

@@ -374,6 +374,13 @@ def test_clients_at_one_limit_are_no_chance(clients: int) -> None:
     assert sum(seconds > 60 for seconds in refused) <= 0.03 * accepted
 
 
+def test_two_clients_of_one_limit_become_equal() -> None:
+    """Of two clients on a bucket of 20 per second the lesser sends at least 60 % of the other's."""
+    figures = measure("2 clients, bucket 20/s", 2, told=False)
+    assert figures["least"] >= 60
+    assert figures["refused"] <= 2
+
+
 def test_chance_is_learned_in_front_of_a_limit() -> None:
     """A bucket of 20 per second behind refusals by chance: the limit that shows hides no chance."""
     assert measure("chance 3 % on a bucket of 20", 1, told=False)["used"] >= 80

@@ -203,18 +203,27 @@ async def test_one_member_probes_after_a_hold(budget: Budget) -> None:
 
 
 async def test_each_member_hears_of_each_event_once(budget: Budget) -> None:
-    """A refusal is passed on with its time; what a completion taught, to the others alone."""
+    """A refusal is passed on with its time."""
     await budget.report("a")
-    await budget.report("b", events=[Event(2.0, "refused", "null"), Event(1.0, "sample", "[]")])
+    await budget.report("b", events=[Event(2.0, "refused", "null"), Event(1.0, "refused", "3.0")])
     reply = await budget.report("a")
-    assert [(event.what, event.data) for event in reply.events] == [
-        ("refused", "null"),
-        ("sample", "[]"),
-    ]
+    assert [event.data for event in reply.events] == ["null", "3.0"]
     assert [reply.now - event.at for event in reply.events] == pytest.approx([2, 1], abs=0.2)
     assert (await budget.report("a")).events == []
-    budget.replies.clear()
-    assert [event.what for event in (await budget.report("b")).events] == ["refused"]
+
+
+async def test_what_a_completion_teaches_is_published(budget: Budget) -> None:
+    """All hear at once what a member has learned, with its name; a member alone tells nobody."""
+    async with budget.redis.pubsub(ignore_subscribe_messages=True) as channel:
+        await channel.subscribe(budget.key)
+        await channel.get_message(timeout=1)  # that it listens
+        await budget.report("a", samples=["[1]"])
+        await budget.report("b")
+        await budget.report("a", samples=["[2]", "[3]"])
+        news: list[Announcement] = []
+        while (message := await channel.get_message(timeout=0.1)) is not None:
+            news.append(msgspec.json.decode(message["data"], type=Announcement))
+    assert [(one.author, one.samples) for one in news if one.samples] == [("a", ["[2]", "[3]"])]
 
 
 async def test_a_budget_that_begins_anew_hands_out_nothing_twice(budget: Budget) -> None:
