@@ -10,6 +10,9 @@ are in this process, in virtual time, and the script is run by Lua (`lupa`) in p
 
 - peers: 200 requests at once, of U(5, 25) s, divided evenly; 200 queries allowed in any 10 s.
   `share`: how far the worst member's queries are, in %, from its part of the pending ids.
+- load, with `--virtual`: 2 and 8 members that are told 100 queries per second. Each gets 20
+  requests at once, at random moments: 40 per second for all, which could use more than that rate.
+  `per report`: queries for each round trip to Redis, from the 20th second to the 50th.
 - faults: 4 members, 60 ids each that never end, the same limit; after 15 s one member is killed,
   or Redis is stopped for 30 s, or one member is cut off from it. `most`: queries in the busiest
   10 s, in % of the limit. `back`: seconds after the fault's end until 90 % of the rate before it is
@@ -44,6 +47,11 @@ RATE = 20.0
 PEERS = 200
 STARTED_SECONDS = 1.0
 """A service runs before its work comes."""
+LOAD_RATE, LOAD_REQUESTS = 100.0, 40.0
+"""Queries per second that are told, and requests per second that begin."""
+LOAD_AT_ONCE = 20
+"""Requests that a member gets at once."""
+LOAD_FROM_SECONDS, LOAD_SECONDS = 20.0, 30.0
 IDS_OF_A_MEMBER = 60
 FAULT_AT_SECONDS = 15.0
 FAULT_SECONDS = 30.0
@@ -187,6 +195,40 @@ async def virtual_peers(seed: int, count: int, rate: float | None) -> Figures:
         ended = list(await asyncio.gather(*map(_poll, clients, ids)))
         figures = _peers_figures(gateway, ended, ids)
         return figures | {"reports": twin.reports}
+
+
+async def virtual_load(seed: int, count: int) -> Figures:
+    """Run so many members that get new requests again and again; count the reports."""
+    random.seed(seed)
+    rng, twin = random.Random(seed), redis_twin.Twin()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(redis_twin.installed(twin))
+        limit = SlidingWindow(int(10 * LOAD_RATE), 10)
+        gateway = await stack.enter_async_context(
+            Gateway(latency=(0.05, 0.3), limit=limit, seed=seed)
+        )
+        task = Task(gateway.url, "redis://twin", "virtual", LOAD_RATE)
+        clients = [await stack.enter_async_context(_client(task)) for _ in range(count)]
+
+        async def serve(client: IdeogramClient) -> None:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await asyncio.sleep(rng.expovariate(LOAD_REQUESTS / LOAD_AT_ONCE / count))
+                    ids = [
+                        gateway.submit(duration=rng.uniform(5, 25), progress="linear")
+                        for _ in range(LOAD_AT_ONCE)
+                    ]
+                    group.create_task(_poll(client, ids))
+
+        services = [asyncio.ensure_future(serve(client)) for client in clients]
+        await asyncio.sleep(LOAD_FROM_SECONDS)
+        queries, reports = len(gateway.queries), twin.reports
+        await asyncio.sleep(LOAD_SECONDS)
+        queries, reports = len(gateway.queries) - queries, twin.reports - reports
+        for service in services:
+            service.cancel()
+        await asyncio.gather(*services, return_exceptions=True)
+        return {"queries per second": queries / LOAD_SECONDS, "per report": queries / reports}
 
 
 async def _start(connections: Sequence[Connection], tasks: list[Task]) -> None:
@@ -352,7 +394,8 @@ def main() -> None:
     parser.add_argument("--seeds", default="1-8", help="the first and the last (default 1-8)")
     parser.add_argument("--members", type=int, nargs="*", default=[0, 1, 2, 4, 8])
     parser.add_argument("--how", nargs="*", default=["told", "found"])
-    parser.add_argument("--virtual", action="store_true", help="peers alone, in virtual time")
+    parser.add_argument("--virtual", action="store_true", help="peers and load, in virtual time")
+    parser.add_argument("--load", type=int, nargs="*", default=[2, 8], help="with --virtual")
     parser.add_argument("--faults", nargs="*", default=["kill", "stop", "cut"])
     arguments = parser.parse_args()
     first, last = map(int, arguments.seeds.split("-"))
@@ -363,6 +406,9 @@ def main() -> None:
             rate = RATE if how == "told" else None
             runs = [run_in_virtual_time(virtual_peers, seed, count, rate) for seed in seeds]
             _print(_row("peers", how, count), runs)
+        for count in arguments.load:
+            loads = [run_in_virtual_time(virtual_load, seed, count) for seed in seeds]
+            _print(_row("load", "told", count), loads)
         return
     with redis_server() as server:
         for how in arguments.how:
