@@ -44,9 +44,15 @@ FAILED_TRIALS, FAILED_TRIALS_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
 taken for chance. A trial that passes counts against 0.3 failed ones."""
 LIMIT_SHARE, LIMIT_REFUSALS = 0.25, 2
 """The share of queries that a limit has refused, and not chance; or so many in a row after one."""
+CHANGED_SHARE, LONG_GROWTH_SECONDS = 0.15, 30.0
+"""A rate that differs by so much from the last one accepted is tried: before a window of 180 s a
+wrong measurement cut it to a quarter, and there it stayed. Where it had grown for so long, what was
+accepted meanwhile is far below the limit, and is not what is tried."""
 GIVEN_BACK, GIVEN_BACK_AT_LIMIT = 1 / (CUT * TRIAL_RATE), 1 / TRIAL_RATE
 """The rate, by the safe one, up to which a cut is taken back: by what one cut and the trial have
 taken; by what the trial has, where a limit has shown."""
+CHANCE_SECONDS = 5.0
+"""Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
 GROWTH, GROWTH_SECONDS, GROWTH_STEP_SECONDS = 0.006, 13.0, 0.05
 """While a due query waits the rate grows by 0.006 · (1 + (g / 13 s)²) per second, g: such seconds
 since the last cut; in steps of no less than 0.05 s, for a step costs time."""
@@ -239,6 +245,8 @@ class FoundRate:
             most = (GIVEN_BACK_AT_LIMIT if self._limit_shown else GIVEN_BACK) * self._safe
             self._rate = max(self._rate, min(self._rate_before, most))
             self._rate_before = 0.0
+        if now - self._since > CHANCE_SECONDS:
+            self._measure(now)
         is_heeded = bool(retry_after) and self._full_holds < FULL_HOLDS
         return is_heeded and self._alarm(retry_after, now)
 
@@ -362,10 +370,16 @@ class FoundRate:
         """Begin a trial where the rate is in doubt; return the rate, which is the limit if not."""
         share = self._refused / (self._refused + self._accepted)
         self._limit_shown |= share > LIMIT_SHARE
-        is_doubtful = self._rate <= self._safe or self.chance.is_known or not self.is_certain
+        is_doubtful = (
+            self._rate <= self._safe
+            or abs(measured - self._safe) > CHANGED_SHARE * self._safe
+            or self.chance.is_known
+            or not self.is_certain
+        )
         self._safe, self._trial = measured, 0
         if is_doubtful and (rate <= measured or share <= LIMIT_SHARE):
-            rate = min(rate, measured)
+            if self._grown < LONG_GROWTH_SECONDS:
+                rate = min(rate, measured)
             queries = max(TRIAL_SECONDS * rate, FEWEST_TRIAL_QUERIES)
             self._trial = int(min(queries, MOST_TRIAL_QUERIES))
         else:

@@ -83,7 +83,7 @@ async def test_a_told_rate_is_kept_over_any_span(rate: float) -> None:
     ("scenario", "seed"),
     [
         (pacing.nginx, 7),
-        (pacing.by_address, 7),
+        (pacing.by_address, 3),  # where a wrong measurement was kept, without a trial
         (pacing.moving, 7),
         (pacing.unlimited, 7),
         (pacing.shared_by_keys, 7),
