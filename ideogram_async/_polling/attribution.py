@@ -39,6 +39,9 @@ KNOWN_ASKED_IN_DOUBT = 12
 rate's."""
 GOOD_ANSWERS_WITHOUT_DOUBT = 100
 """Good answers after a known id's refusal in which a new id's refusal is the rate's, unchecked."""
+GOOD_ANSWERS_WITHOUT_ACQUITTAL = 100
+"""Good answers, after one for an id that was thought sick, in which no other's refusals are taken
+back from the rate: a limit that refuses most queries refuses some ids twice."""
 ADDRESS_TRIES = 3
 ADDRESS_SECONDS = 10.0
 """Web pages and the like, and seconds from the first to the last, from which the run ends."""
@@ -83,6 +86,8 @@ class FaultHistory(msgspec.Struct, gc=False):
     malformed: int = 0
     is_charged: bool = False
     """Whether one of its refusals was charged to the rate."""
+    is_acquitting: bool = False
+    """Whether such a refusal was taken back from the rate, since the next was the id's own."""
     refusals: dict[int, int] | None = None
     """By key: how often it refused the id, far enough apart, while others were answered."""
     refused_at: float = -math.inf
@@ -94,6 +99,7 @@ class KeyEvidence:
     """What the queries with one key have shown: a limit, or a failure, may be that key's alone."""
 
     __slots__ = (
+        "_acquits_from",
         "_certain_until",
         "_known_in_a_row",
         "_new_answered",
@@ -124,7 +130,7 @@ class KeyEvidence:
         """Holds that known ids' refusals caused and that no answer has settled: their next answers
         tell whether it was the rate, or they have turned sick."""
         self._known_in_a_row = self._new_answered = self._new_refused = 0
-        self._certain_until = 0
+        self._certain_until = self._acquits_from = 0
 
     def answered(self, asked: float, *, is_known: bool) -> None:
         """Record a good answer."""
@@ -148,6 +154,15 @@ class KeyEvidence:
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
         self.disputes = self.doubt = 0
+
+    @property
+    def acquits(self) -> bool:
+        """Whether an id's own refusals are taken back from the rate."""
+        return self.good >= self._acquits_from
+
+    def misjudged(self) -> None:
+        """Record a good answer for an id that was thought sick: its refusals were the rate's."""
+        self._acquits_from = self.good + GOOD_ANSWERS_WITHOUT_ACQUITTAL
 
     def acquitted(self) -> None:
         """Record that an id's own refusals were charged to the rate."""

@@ -239,6 +239,8 @@ class JobTracker:
         if history.is_charged:
             self._pool.sessions[history.key].confirmed()
             self.evidence.of(history.key).confirmed()
+        if history.is_acquitting:
+            self.evidence.of(history.key).misjudged()
         if job.is_troubled and job.owner is not None:
             self.registry.failing -= 1
         refused = history.refusals or {}
@@ -339,10 +341,10 @@ class JobTracker:
     def _acquit(self, failure: _Failure) -> None:
         """Let the rate be what it was where an id's own refusals were charged to it."""
         history, evidence = failure.history, self.evidence.of(failure.session.index)
-        if not (history.is_charged or evidence.refuses_only_new):
+        if not (evidence.acquits and (history.is_charged or evidence.refuses_only_new)):
             return
         if history.is_charged:
-            history.is_charged = False
+            history.is_charged, history.is_acquitting = False, True
             evidence.acquitted()
         failure.session.acquitted(failure.now)
 

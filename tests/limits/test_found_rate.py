@@ -279,6 +279,11 @@ def test_a_hold_that_a_new_id_caused_ends_as_others_are_accepted() -> None:
     assert session.held_until < 1.5
 
 
+def test_a_limit_is_not_taken_for_sick_ids() -> None:
+    """A bucket of 1 per second refuses ids twice; once such an id is answered, its cuts stay."""
+    assert measure("bucket 1/s, burst 10, latency 0.1 s", 116, told=False)["refused"] <= 4
+
+
 def refused_often(limiter: FoundRate, share: float, seconds: float) -> float:
     """Return how many queries per second go out, of which a share is refused whatever the rate."""
     rng, now, sent = random.Random(1), 1000.0, 0

@@ -279,3 +279,14 @@ def test_what_may_pass(case: Case) -> None:
     assert not passes(2.0)
     assert passes(PASSING_SECONDS - 1, is_known=True)
     assert not passes(PASSING_SECONDS, is_known=True)
+
+
+def test_no_refusal_is_taken_back_once_a_sick_id_was_answered(case: Case) -> None:
+    """An id that was thought sick is answered: for 100 good answers all refusals are the rate's."""
+    of_key = case.evidence.of(0)
+    assert of_key.acquits
+    of_key.misjudged()
+    case.good(99, is_known=True)
+    assert not of_key.acquits
+    case.good(is_known=True)
+    assert of_key.acquits
