@@ -317,6 +317,8 @@ class Dispatcher:
             job = queue.pop_newcomer(now)
         if job is not None:
             return job
+        if not queue.has_troubled:  # of most queries: `queue.pop` without its call
+            return queue.pop_sound(now, immediate=immediate)
         return queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
 
     def _may_go_now(self, evidence: KeyEvidence, key: int, job: Job) -> bool:
