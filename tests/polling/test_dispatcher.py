@@ -410,9 +410,10 @@ async def test_sick_ids_hold_a_quarter_of_the_flight() -> None:
 
 
 @pytest.mark.anyio
-async def test_queries_that_hang_lose_their_places_to_due_ids() -> None:
-    """24 ids that are never answered fill the flight thrice, and cost sound ids some seconds."""
-    async with Gateway() as gateway, IdeogramClient(gateway.url, max_in_flight=8) as client:
+@pytest.mark.parametrize("most", [8, 64], ids=["the flight", "the first room of the key"])
+async def test_queries_that_hang_lose_their_places_to_due_ids(most: int) -> None:
+    """24 ids that are never answered fill all places thrice, and cost sound ids some seconds."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url, max_in_flight=most) as client:
         hung = {gateway.submit() for _ in range(24)}
         sound = [gateway.submit(duration=1) for _ in range(20)]
         gateway.on_query = lambda query: Reply(delay=1e6) if query.request_id in hung else None
