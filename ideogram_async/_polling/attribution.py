@@ -153,7 +153,7 @@ class KeyEvidence:
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
-        self.disputes = self.doubt = 0
+        self.disputes = 0
 
     @property
     def acquits(self) -> bool:
