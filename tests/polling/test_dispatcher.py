@@ -489,6 +489,23 @@ async def test_a_refusal_in_dispute_is_settled_before_others_are_asked() -> None
 
 
 @pytest.mark.anyio
+async def test_where_new_ids_fail_the_next_stands_at_a_random_place() -> None:
+    """A batch may begin with its sick ids: after some faults its order is not kept."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        queue, evidence = runtime.tracker.registry.queue, runtime.tracker.evidence.of(0)
+        run: Any = SimpleNamespace(urgent=True)
+        batch = [Job(float(at), f"id-{at}", 0, run, None, 0.0, ORDINARY) for at in range(300)]
+        for job in batch:
+            queue.add(job, 0.0)
+        pop = partial(runtime.dispatcher._pop, runtime._pool.sessions[0], 0.0)
+        assert [pop() for _ in range(5)] == batch[:5]
+        evidence.newcomers_in_a_row = 4
+        places = [batch.index(job) for _ in range(5) if (job := pop()) is not None]
+        assert max(places) > 20
+
+
+@pytest.mark.anyio
 async def test_the_id_that_was_answered_last_tells_whether_a_hold_is_over() -> None:
     """Others that were answered well, but longer ago, may have turned sick."""
     async with (
