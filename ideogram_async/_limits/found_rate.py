@@ -116,7 +116,7 @@ class FoundRate:
         self._untried = 0.0
         # The last alarm
         self._alarm_at = -math.inf
-        self._open_until = -math.inf
+        self._open_until = self._pause_until = -math.inf
         self._closed = 0
         self._is_forgiven = False
         self._is_told = False
@@ -195,6 +195,10 @@ class FoundRate:
         elif idle > 0 and not self._waited:
             self._idle += idle
 
+    def _count_untried(self, asked: float) -> None:
+        """Record how long a hold was longer than a limit asks for: it was not tried meanwhile."""
+        self._untried += max(asked - self._pause_until, 0.0)
+
     def accepted(self, asked: float, now: float) -> None:
         """Record an accepted query."""
         self._accepted += 1
@@ -225,6 +229,7 @@ class FoundRate:
             self._hold_for(retry_after or 0.0, now)
             return False
         if self.is_probing:  # 2
+            self._count_untried(asked)
             self._closed += 1
             self._failed_trials = max(self._failed_trials - 1, 0.0)
             return self._alarm(retry_after, now)
@@ -314,8 +319,7 @@ class FoundRate:
         pause = max(HOLD_QUERIES / self._rate, SHORTEST_HOLD_SECONDS) * 2.0 ** min(self._closed, 10)
         pause = min(pause, LONGEST_HOLD_SECONDS)
         self._hold_for(max(retry_after or 0.0, pause), now)
-        if retry_after and retry_after > pause:  # the limit is not tried meanwhile
-            self._untried += self.held_until - now - pause
+        self._pause_until = now + pause
         return True
 
     def _hold_for(self, seconds: float, now: float) -> None:
@@ -326,6 +330,7 @@ class FoundRate:
     def _reopen(self, asked: float, now: float) -> None:
         """Go on after a hold whose query was accepted: see the cases a to c."""
         self.is_probing = False
+        self._count_untried(asked)
         self._full_holds += self._is_told and not self._closed
         seconds = self._open_until - self._since
         is_used = self._source == "none" or self._accepted >= CUT * self._rate * seconds

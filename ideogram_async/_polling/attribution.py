@@ -39,9 +39,9 @@ KNOWN_ASKED_IN_DOUBT = 12
 rate's."""
 GOOD_ANSWERS_WITHOUT_DOUBT = 100
 """Good answers after a known id's refusal in which a new id's refusal is the rate's, unchecked."""
-GOOD_ANSWERS_WITHOUT_ACQUITTAL = 100
-"""Good answers, after one for an id that was thought sick, in which no other's refusals are taken
-back from the rate: a limit that refuses most queries refuses some ids twice."""
+SICK_ACCUSERS = 3
+"""Ids whose refusals were charged to the rate and were their own, while none of those charged was
+answered: so many show that the rate is right. At a limit the next query of some is accepted."""
 ADDRESS_TRIES = 3
 ADDRESS_SECONDS = 10.0
 """Web pages and the like, and seconds from the first to the last, from which the run ends."""
@@ -86,8 +86,6 @@ class FaultHistory(msgspec.Struct, gc=False):
     malformed: int = 0
     is_charged: bool = False
     """Whether one of its refusals was charged to the rate."""
-    is_acquitting: bool = False
-    """Whether such a refusal was taken back from the rate, since the next was the id's own."""
     refusals: dict[int, int] | None = None
     """By key: how often it refused the id, far enough apart, while others were answered."""
     refused_at: float = -math.inf
@@ -99,11 +97,12 @@ class KeyEvidence:
     """What the queries with one key have shown: a limit, or a failure, may be that key's alone."""
 
     __slots__ = (
-        "_acquits_from",
+        "_accusers",
         "_certain_until",
         "_known_in_a_row",
         "_new_answered",
         "_new_refused",
+        "_sick",
         "counted",
         "disputes",
         "doubt",
@@ -130,7 +129,7 @@ class KeyEvidence:
         """Holds that known ids' refusals caused and that no answer has settled: their next answers
         tell whether it was the rate, or they have turned sick."""
         self._known_in_a_row = self._new_answered = self._new_refused = 0
-        self._certain_until = self._acquits_from = 0
+        self._certain_until = self._accusers = self._sick = 0
 
     def answered(self, asked: float, *, is_known: bool) -> None:
         """Record a good answer."""
@@ -153,21 +152,24 @@ class KeyEvidence:
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
-        self.disputes = 0
+        self.disputes = self._accusers = self._sick = 0
 
-    @property
-    def acquits(self) -> bool:
-        """Whether an id's own refusals are taken back from the rate."""
-        return self.good >= self._acquits_from
+    def charged(self) -> None:
+        """Record that an id's first refusal is charged to the rate."""
+        self._accusers += 1
 
-    def misjudged(self) -> None:
-        """Record a good answer for an id that was thought sick: its refusals were the rate's."""
-        self._acquits_from = self.good + GOOD_ANSWERS_WITHOUT_ACQUITTAL
+    def acquitted(self) -> bool:
+        """Record that an id's own refusals were charged to the rate; return whether all were such.
 
-    def acquitted(self) -> None:
-        """Record that an id's own refusals were charged to the rate."""
+        Three ids that proved sick, and none that was answered, stand for all others.
+        """
         self.counted -= 1
         self.disputes = max(self.disputes - 1, 0)
+        self._sick += 1
+        if self._sick < min(self._accusers, SICK_ACCUSERS):
+            return False
+        self._accusers = self._sick = 0
+        return True
 
     def tells_apart(self, history: FaultHistory) -> bool:
         """Return whether the next fault of an id that failed with this key will be its own.

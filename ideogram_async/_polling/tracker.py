@@ -239,8 +239,6 @@ class JobTracker:
         if history.is_charged:
             self._pool.sessions[history.key].confirmed()
             self.evidence.of(history.key).confirmed()
-        if history.is_acquitting:
-            self.evidence.of(history.key).misjudged()
         if job.is_troubled and job.owner is not None:
             self.registry.failing -= 1
         refused = history.refusals or {}
@@ -313,7 +311,9 @@ class JobTracker:
         if scope in {Scope.LIMIT, Scope.GATEWAY} and not failure.history.faults:
             self.evidence.of(session.index).counted += 1
         if scope is Scope.LIMIT:
-            failure.history.is_charged = True
+            if not failure.history.is_charged:
+                failure.history.is_charged = True
+                self.evidence.of(session.index).charged()
             is_known = failure.is_known
             holds = self._pool.throttled(session, fault.error, asked, now, is_known=is_known)
             if holds and is_known:
@@ -341,12 +341,12 @@ class JobTracker:
     def _acquit(self, failure: _Failure) -> None:
         """Let the rate be what it was where an id's own refusals were charged to it."""
         history, evidence = failure.history, self.evidence.of(failure.session.index)
-        if not (evidence.acquits and (history.is_charged or evidence.refuses_only_new)):
-            return
+        is_proven = evidence.refuses_only_new
         if history.is_charged:
-            history.is_charged, history.is_acquitting = False, True
-            evidence.acquitted()
-        failure.session.acquitted(failure.now)
+            history.is_charged = False
+            is_proven |= evidence.acquitted()
+        if is_proven:
+            failure.session.acquitted(failure.now)
 
     def _count(self, failure: _Failure) -> None:
         """Count a fault in the id's row, after it was charged."""

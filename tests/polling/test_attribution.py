@@ -257,6 +257,19 @@ def test_refusals_in_dispute(case: Case) -> None:
     assert (of_key.counted, of_key.disputes) == (1, 0)
 
 
+@pytest.mark.parametrize("accusers", [1, 2, 3, 8])
+def test_one_id_of_several_does_not_acquit_the_rate(case: Case, accusers: int) -> None:
+    """All ids whose refusals were charged to it must prove sick, or three and none be answered."""
+    of_key = case.evidence.of(0)
+    for _ in range(accusers):
+        of_key.charged()
+    of_key.confirmed()
+    for _ in range(accusers):
+        of_key.charged()
+    proofs = [of_key.acquitted() for _ in range(min(accusers, 3))]
+    assert proofs == [False] * (len(proofs) - 1) + [True]
+
+
 def test_what_may_pass(case: Case) -> None:
     """Whether "unknown" may pass: of all ids, of one that was answered well, of any other."""
 
@@ -279,14 +292,3 @@ def test_what_may_pass(case: Case) -> None:
     assert not passes(2.0)
     assert passes(PASSING_SECONDS - 1, is_known=True)
     assert not passes(PASSING_SECONDS, is_known=True)
-
-
-def test_no_refusal_is_taken_back_once_a_sick_id_was_answered(case: Case) -> None:
-    """An id that was thought sick is answered: for 100 good answers all refusals are the rate's."""
-    of_key = case.evidence.of(0)
-    assert of_key.acquits
-    of_key.misjudged()
-    case.good(99, is_known=True)
-    assert not of_key.acquits
-    case.good(is_known=True)
-    assert of_key.acquits

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
+from itertools import count
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -281,6 +282,34 @@ def test_a_known_ids_refusal_is_in_dispute_until_it_is_answered() -> None:
         tracker.registry.mark_sent(job, now)
         tracker.handle_outcome(job, sessions.sessions[0], outcome, now, now + 0.1)
         assert tracker.evidence.of(0).disputes == disputes
+
+
+def test_a_cut_stays_until_all_whose_refusals_made_it_are_sick() -> None:
+    """Of two refused ids one is refused again, as its own fault: the other may show a limit."""
+    sessions = pool()
+    session, tracker = sessions.sessions[0], JobTracker(sessions, FixedInterval(1.0))
+    run = _Caller(tracker, wait=None, is_one_shot=False, deadline=None)
+    for request_id in IDS[:3]:
+        tracker.subscribe(run, request_id, 0.0)
+    jobs = [job for _ in range(3) if (job := tracker.registry.queue.pop(0.0)) is not None]
+    moments = count(1.0)
+
+    def ask(job: Job, *, is_refused: bool = False) -> float:
+        now, known = next(moments), SamplingRequest(request_id=job.request_id)
+        outcome = _FAULTS["throttled"] if is_refused else Answer(known, None)
+        tracker.registry.mark_sent(job, now)
+        session.sent(now, immediate=False)
+        tracker.handle_outcome(job, session, outcome, now, now + 0.1)
+        return session.limiter.rate
+
+    sound, *sick = jobs
+    before = [ask(job) for job in jobs][-1]
+    for job in sick:
+        ask(job, is_refused=True)
+    cut = [ask(sound) for _ in range(4)][-1]
+    assert cut < 0.9 * before
+    assert ask(sick[0], is_refused=True) <= cut
+    assert ask(sick[1], is_refused=True) == before
 
 
 @pytest.mark.parametrize(
