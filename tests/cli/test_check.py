@@ -170,9 +170,10 @@ def _record(url: str, request_id: str) -> Any:
     return record
 
 
-def test_serve_on_a_port_that_is_taken(served: Served) -> None:
+def test_serve_on_a_port_that_is_taken(served: Served, capfd: pytest.CaptureFixture[str]) -> None:
     """A port of somebody else is one line of complaint, with the option that helps."""
     port = served.gateway.url.rpartition(":")[2]
-    code, output, errors = run(None, "serve", "--port", port)
-    assert (code, output) == (3, "")
-    assert errors == f"ideogram-async: port {port} is in use; --port 0 takes one that is free\n"
+    with pytest.raises(SystemExit, match="3"):
+        app(["serve", "--port", port], prog_name="ideogram-async")
+    told = f"ideogram-async: port {port} is in use; --port 0 takes one that is free\n"
+    assert capfd.readouterr() == ("", told)

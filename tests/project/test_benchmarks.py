@@ -17,7 +17,6 @@ import pytest
 
 import benchmarks.faults.__main__ as faults
 from benchmarks._machine import ROOT
-from benchmarks.cli import kills
 from benchmarks.schedule import gather
 from benchmarks.schedule.informed import poll_informed
 from benchmarks.schedule.optimistic import plan
@@ -182,12 +181,6 @@ def test_processes(tmp_path: Path) -> None:
     processes.main(sizes)
     rows = _written(tmp_path, "processes")["rows"]
     assert [(row["processes"], len(row["rates"])) for row in rows] == [(2, 1)]
-
-
-def test_kills(tmp_path: Path) -> None:
-    """A command is killed, then runs to its end: each id is in its file once, each image whole."""
-    line = kills.run(tmp_path, kills=1, count=3, longest=kills.EARLIEST_KILL_SECONDS, seed=0)
-    assert line.startswith("1 kills, 3 ids: each in the file once, 3 images whole;")
 
 
 def test_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
