@@ -85,8 +85,8 @@ async def test_a_bulk_takes_its_time_unless_a_timeout_is_given() -> None:
             await run_check(IdeogramClient(gateway.url, max_rate=1), [*ids, ids[0]], 30.0, None)
         assert ended.value.code == Code.ENDED
         gateway.queries.clear()
-        await run_check(IdeogramClient(gateway.url, max_rate=20), ids, None, None)
-        assert len(gateway.queries) == 1_200
+        await run_check(IdeogramClient(gateway.url, max_rate=5), ids[:400], None, None)
+        assert len(gateway.queries) == 400
         assert gateway.queries[-1].at > 60
 
 
