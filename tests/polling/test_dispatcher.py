@@ -401,10 +401,10 @@ async def test_sick_ids_hold_a_quarter_of_the_flight() -> None:
         sound = [gateway.submit(progress="never") for _ in range(60)]
         gateway.on_query = lambda query: Reply(500, delay=2.0) if query.request_id in sick else None
         with pytest.raises(WaitTimeout):
-            async for _ in client.as_completed([*sound, *sick], timeout=60):
+            async for _ in client.as_completed([*sound, *sick], timeout=45):
                 pass
     late = [query for query in gateway.queries if query.request_id in sick and query.at > 30]
-    assert len(late) > 20
+    assert len(late) > 10
     for query in late:
         assert sum(one.at <= query.at < one.at + 2.0 for one in late) <= 2
 
