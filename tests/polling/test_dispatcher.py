@@ -501,7 +501,7 @@ async def test_where_new_ids_fail_the_next_stands_at_a_random_place() -> None:
         pop = partial(runtime.dispatcher._pop, runtime._pool.sessions[0], 0.0)
         assert [pop() for _ in range(5)] == batch[:5]
         evidence.newcomers_in_a_row = 4
-        places = [batch.index(job) for _ in range(5) if (job := pop()) is not None]
+        places = [batch.index(one) for _ in range(5) if (one := pop()) is not None]
         assert max(places) > 20
 
 
