@@ -28,8 +28,6 @@ IDLE_SECONDS = 10.0
 HOLD_QUERIES, SHORTEST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 3, 0.1, 20.0
 """At a limit it holds for as long as 3 queries take, within these bounds; twice as long each time
 that the query after a hold is refused."""
-FULL_HOLDS = 2
-"""Holds by `Retry-After` whose first query was accepted, before chance may overrule it."""
 STEADY_SECONDS = 30.0
 """Where the gateway closes for long after so many seconds without a refusal, the rate is kept
 once: an outage looks like that, and a window closes again."""
@@ -76,7 +74,7 @@ class FoundRate:
     2. It is the query after a hold: the gateway is closed still; hold for twice as long.
     3. In a trial, well below what was accepted: if that happens often enough it is by chance.
        The last cuts are taken back. Else it is an alarm: others may use the limit.
-    4. Chance explains it: only its id waits. Its `Retry-After` is kept until two were in vain.
+    4. Chance explains it: only its id waits.
     5. An alarm: hold, then let one query find out if more are accepted.
 
     That query's acceptance tells the rate:
@@ -113,14 +111,12 @@ class FoundRate:
         self._since = math.inf
         self._accepted = self._refused = 0
         self._idle = 0.0
-        self._untried = 0.0
+        self._untried = 0.0  # seconds of holds beyond its own pauses
         # The last alarm
         self._alarm_at = -math.inf
         self._open_until = self._pause_until = -math.inf
         self._closed = 0
         self._is_forgiven = False
-        self._is_told = False
-        self._full_holds = 0
         # The last cut
         self._safe = 0.0
         self._trial = 0
@@ -195,10 +191,6 @@ class FoundRate:
         elif idle > 0 and not self._waited:
             self._idle += idle
 
-    def _count_untried(self, asked: float) -> None:
-        """Record how long a hold was longer than a limit asks for: it was not tried meanwhile."""
-        self._untried += max(asked - self._pause_until, 0.0)
-
     def accepted(self, asked: float, now: float) -> None:
         """Record an accepted query."""
         self._accepted += 1
@@ -209,7 +201,7 @@ class FoundRate:
         self._cut_accepted += 1
         is_safe = self._is_safe
         if is_safe or self.chance.is_in_question:
-            self.chance.accepted(is_safe=is_safe)
+            self.chance.accepted(is_safe=is_safe or self._is_idle(now))
         if self.is_probing and asked >= self._alarm_at:
             self._reopen(asked, now)
         elif self._trial and asked >= self._alarm_at:
@@ -229,22 +221,23 @@ class FoundRate:
             self._hold_for(retry_after or 0.0, now)
             return False
         if self.is_probing:  # 2
-            self._count_untried(asked)
+            self._untried += max(asked - self._pause_until, 0.0)
             self._closed += 1
             self._failed_trials = max(self._failed_trials - 1, 0.0)
             return self._alarm(retry_after, now)
-        is_alarm = self.chance.refused(is_safe=self._is_safe)
+        is_alarm = self.chance.refused(is_safe=self._is_safe or self._is_idle(now))
         if self._trial and not self.chance.is_known and not self._is_shared and self._fails_often():
             self.chance.learn()  # 3
             self.is_certain = is_alarm = False
         if not is_alarm:  # 3, 4
-            return self._put_down_to_chance(retry_after, now)
+            self._put_down_to_chance(now)
+            return False
         if self.chance.is_refuted():  # 5
             self._safe = 0.0
         return self._alarm(retry_after, now)
 
-    def _put_down_to_chance(self, retry_after: float | None, now: float) -> bool:
-        """Take cuts back that chance has caused; return whether its `Retry-After` is kept."""
+    def _put_down_to_chance(self, now: float) -> None:
+        """Take cuts back that chance has caused."""
         if self._trial or (self.chance.is_known and self._is_safe):
             self._source, self._trial = self._source_before, 0
             most = (GIVEN_BACK_AT_LIMIT if self._limit_shown else GIVEN_BACK) * self._safe
@@ -252,8 +245,6 @@ class FoundRate:
             self._rate_before = 0.0
         if now - self._since > CHANCE_SECONDS:
             self._measure(now)
-        is_heeded = bool(retry_after) and self._full_holds < FULL_HOLDS
-        return is_heeded and self._alarm(retry_after, now)
 
     def announced(self, remaining: float, seconds: float, now: float) -> None:
         """Record that, by an answer's headers, so many more queries are allowed within a time."""
@@ -300,6 +291,10 @@ class FoundRate:
         """Whether the rate, or the trial's, was accepted before."""
         return self._trial > 0 or self._rate <= self._safe
 
+    def _is_idle(self, now: float) -> bool:
+        """Whether chance is known, and the pace is not used: it refuses none then."""
+        return self.chance.is_known and self._idle > IDLE_SHARE * (now - self._since)
+
     def _fails_often(self) -> bool:
         """Record a trial that failed; return whether chance must be the reason."""
         self._failed_trials += 1
@@ -315,7 +310,7 @@ class FoundRate:
         """Hold until one query may find out if more are accepted; return that it holds."""
         if not self.is_probing:
             self._open_until = now
-        self._alarm_at, self.is_probing, self._is_told = now, True, bool(retry_after)
+        self._alarm_at, self.is_probing = now, True
         pause = max(HOLD_QUERIES / self._rate, SHORTEST_HOLD_SECONDS) * 2.0 ** min(self._closed, 10)
         pause = min(pause, LONGEST_HOLD_SECONDS)
         self._hold_for(max(retry_after or 0.0, pause), now)
@@ -330,8 +325,7 @@ class FoundRate:
     def _reopen(self, asked: float, now: float) -> None:
         """Go on after a hold whose query was accepted: see the cases a to c."""
         self.is_probing = False
-        self._count_untried(asked)
-        self._full_holds += self._is_told and not self._closed
+        self._untried += max(asked - self._pause_until, 0.0)
         seconds = self._open_until - self._since
         is_used = self._source == "none" or self._accepted >= CUT * self._rate * seconds
         is_outage = self._closed > 1 and seconds >= STEADY_SECONDS and is_used

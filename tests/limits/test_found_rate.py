@@ -303,6 +303,48 @@ def test_refusals_by_chance_are_learned(share: float) -> None:
     assert limiter.chance.is_known
 
 
+def test_chance_is_counted_where_the_pace_is_not_used() -> None:
+    """Refusals of 10 % at a tenth of the pace are no limit's, and their share is learned."""
+    limiter, now = FoundRate(), 1000.0
+    limiter.refused(limiter._last_sent, None, now)
+    limiter.chance.learn()
+    limiter.adopt(1000.0, "found", now)
+    alarms = 0
+    for query in range(1, 2000):
+        now += 0.01
+        limiter.sent(now)
+        if query % 10:
+            limiter.accepted(now, now)
+        else:
+            alarms += limiter.refused(now, None, now)
+    assert alarms <= 3
+
+
+def test_a_refusal_by_chance_begins_a_new_measurement() -> None:
+    """The rate has grown: at the next alarm what was accepted long before does not cut it."""
+    limiter, now = FoundRate(), 1000.0
+    limiter.chance.learn()
+
+    def send(*, is_accepted: bool) -> None:
+        nonlocal now
+        limiter.wait(100)
+        now = max(now, limiter.opens_at(now))
+        limiter.sent(now)
+        if is_accepted:
+            limiter.accepted(now, now)
+        else:
+            limiter.refused(now, None, now)
+
+    for query in range(3000):
+        send(is_accepted=query % 100 > 0)
+    before = limiter.rate
+    while not limiter.is_probing:
+        send(is_accepted=False)
+    send(is_accepted=True)
+    assert before > 60
+    assert limiter.rate > 0.5 * before
+
+
 def met(limiters: list[FoundRate], bucket: TokenBucket, seconds: float) -> tuple[int, list[float]]:
     """Return how many queries are accepted, and when others are refused, while all wait for more.
 
