@@ -354,6 +354,7 @@ class FleetMember:
 
     def _set(self, state: State, now: float) -> None:
         """Send as all may from now on."""
+        goes_on = self.is_probing and not state.probing
         if state.probing != self.is_probing:
             self._may_probe, self._probe_asked = False, math.inf
         self.is_probing, self._source = state.probing, state.source
@@ -362,15 +363,21 @@ class FleetMember:
         if state.rate:  # nobody has decided yet
             self._all = min(state.queries_per_second, self._found.told)
         self._keep_share(now)
+        if goes_on:
+            self._stagger(now)
         self._changed()
 
     def _use_share(self, share: float, prospect: float, now: float) -> None:
         is_first = self._share <= NO_SHARE < share
         self._share, self._prospect = share, prospect
         self._keep_share(now)
-        if is_first:  # members that begin together should not send in step
-            late = random.random() / self._pace.rate  # noqa: S311 - no secret
-            self._pace.hold(max(self._pace.opens_at(now), now) + late, now)
+        if is_first:
+            self._stagger(now)
+
+    def _stagger(self, now: float) -> None:
+        """Begin a little later at random: members that begin together must not send in step."""
+        late = random.random() / self._pace.rate  # noqa: S311 - no secret
+        self._pace.hold(max(self._pace.opens_at(now), now) + late, now)
 
     def _keep_share(self, now: float) -> None:
         of_all = min(self._all, UNLIMITED_RATE)

@@ -68,6 +68,11 @@ class SessionPool:
         return sum(session.in_flight for session in self.sessions)
 
     @property
+    def room(self) -> int:
+        """Queries that the keys in use may have in flight."""
+        return sum(session.room for session in self.sessions if session.refusal is None)
+
+    @property
     def rate(self) -> float:
         """Queries per second that may be sent now; inf where nothing limits them."""
         rate = 0.0

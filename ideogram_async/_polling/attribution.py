@@ -152,7 +152,7 @@ class KeyEvidence:
 
     def confirmed(self) -> None:
         """Record that an id is answered whose refusal was charged to the rate: it was the rate."""
-        self.disputes = self.doubt = self._accusers = self._sick = 0
+        self.disputes = self._accusers = self._sick = 0
 
     def charged(self) -> None:
         """Record that an id's first refusal is charged to the rate."""
@@ -227,7 +227,6 @@ class Evidence:
     __slots__ = (
         "_keys",
         "doubts",
-        "good",
         "is_address_checked",
         "last_good_at",
         "misled_id",
@@ -236,8 +235,6 @@ class Evidence:
     )
 
     def __init__(self, keys: int = 1) -> None:
-        self.good: int = 0
-        """Good answers."""
         self.last_good_at: float = -math.inf
         self.silent_since: float = math.inf
         """When the first fault came since the last good answer."""
@@ -252,6 +249,11 @@ class Evidence:
         self._keys = [KeyEvidence() for _ in range(keys)]
 
     @property
+    def has_answered(self) -> bool:
+        """Whether a query was answered well."""
+        return self.last_good_at > -math.inf
+
+    @property
     def is_in_doubt(self) -> bool:
         """Whether known ids are asked on some key to learn whether they are refused, too."""
         return any(key.doubt for key in self._keys)
@@ -262,7 +264,6 @@ class Evidence:
 
     def answered(self, key: int, asked: float, now: float, *, is_known: bool) -> None:
         """Record a good answer for an id, which may have been answered well before."""
-        self.good += 1
         self.last_good_at = now
         self.silent_since = math.inf
         self._keys[key].answered(asked, is_known=is_known)
@@ -339,8 +340,8 @@ def attribute(
         return certain
     if kind is FaultKind.UNKNOWN_HOST:
         is_wrong = evidence.name_failures.reaches(ADDRESS_TRIES, NAME_SECONDS)
-        return Scope.ADDRESS if is_wrong and not evidence.good else Scope.GATEWAY
-    if not evidence.good and _is_wrong_address(kind, evidence, is_alone=is_alone):
+        return Scope.ADDRESS if is_wrong and not evidence.has_answered else Scope.GATEWAY
+    if not evidence.has_answered and _is_wrong_address(kind, evidence, is_alone=is_alone):
         return Scope.ADDRESS
     of_key = evidence.of(key)
     if kind is FaultKind.TIMEOUT and of_key.last_good_asked > asked:
@@ -389,6 +390,6 @@ def is_passing(
     is_silent = evidence.last_good_at < history.since and not is_alone
     if is_known:
         return lasting < PASSING_SECONDS or is_silent
-    if not evidence.good:
+    if not evidence.has_answered:
         return now - evidence.silent_since < ALL_UNKNOWN_SECONDS
     return is_silent and lasting < ALL_UNKNOWN_SECONDS

@@ -317,6 +317,8 @@ class Dispatcher:
             job = queue.pop_newcomer(now)
         if job is not None:
             return job
+        if not queue.has_troubled:  # of most queries: `queue.pop` without its call
+            return queue.pop_sound(now, immediate=immediate)
         return queue.pop(now, immediate=immediate, may_go=self._may_go[session.index])
 
     def _may_go_now(self, evidence: KeyEvidence, key: int, job: Job) -> bool:
@@ -349,6 +351,8 @@ class Dispatcher:
         if when == math.inf:
             return probe_at
         opens_at = pool.opens_at(now, immediate=False)
+        if opens_at == math.inf and self._slow_timer is None and self._asked_at:
+            self._watch_slow(now)  # each key has as many queries in flight as it may
         if when < opens_at:
             pool.wait(self._registry.pending)
             if queue.has_immediate() and not self._tracker.evidence.is_in_doubt:
@@ -358,14 +362,23 @@ class Dispatcher:
     # Slow queries
 
     def _watch_slow(self, now: float) -> None:
-        """Set the timer for when more queries will be slow than may be."""
+        """Set the timer for when more queries will be slow than may be.
+
+        It is set for `SLOW_SECONDS` from now at the latest: what is slow changes with the first
+        answer.
+        """
         first = islice(self._asked_at.values(), self._slow_allowed(), None)
         when = max(next(first, now) + self._slow_seconds(), now + SLOW_LOOK_SECONDS)
+        when = min(when, now + SLOW_SECONDS)
         self._slow_timer = self._loop.call_at(when, self._cut_slow, context=self._context)
 
     def _slow_allowed(self) -> int:
         """Return how many queries may be slow: none where a probe needs the place."""
-        return 0 if self._pool.is_probing else max(self._max_in_flight // SLOW_SHARE, 1)
+        return 0 if self._pool.is_probing else max(self._flight() // SLOW_SHARE, 1)
+
+    def _flight(self) -> int:
+        """Return how many queries may be in flight: at first, few with each key."""
+        return max(min(self._max_in_flight, self._pool.room), 1)
 
     def _cut_slow(self) -> None:
         """Cut the oldest slow queries off while other ids are due and wait for their places."""
@@ -374,7 +387,7 @@ class Dispatcher:
         limit = self._slow_seconds()
         slow = [task for task, asked in self._asked_at.items() if now - asked >= limit]
         is_probing = self._pool.is_probing
-        is_full = len(self._asked_at) >= self._max_in_flight
+        is_full = len(self._asked_at) >= self._flight()
         queue = self._registry.queue
         when = queue.next_probe_time(now) if is_probing else queue.next_time(now)
         if when <= now and (is_full or is_probing):
@@ -392,7 +405,7 @@ class Dispatcher:
         seconds = self._first_answer_seconds
         if self._answer_seconds:
             seconds = max(SLOW_SECONDS, SLOW_MEDIANS * median(self._answer_seconds))
-        return seconds * 2.0 ** min(self._cuts_in_a_row // self._max_in_flight, 10)
+        return seconds * 2.0 ** min(self._cuts_in_a_row // self._flight(), 10)
 
     def _cut_off(self, task: asyncio.Task[None], job: Job, asked: float) -> Fault:
         """Return the fault of a query that was cut off; raise any other cancellation."""

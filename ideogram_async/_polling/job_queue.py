@@ -27,10 +27,12 @@ class JobQueue:
         self._sound = LaneSet()
         self._troubled = LaneSet()
         self._sound_in_a_row = 0
-        self._has_troubled = False
+        self.has_troubled: bool = False
+        """Whether a job with faults may wait."""
         # A new job is sound.
         self.lane_of = self._sound.lane_of
         self.add_new = self._sound.add_to
+        self.pop_sound = self._sound.pop
 
     def jobs_of(self, subscriber: Subscriber) -> list[Job]:
         """Return the waiting jobs of a run."""
@@ -57,7 +59,7 @@ class JobQueue:
             return self._sound
         if not job.is_troubled:
             return self._sound
-        self._has_troubled = True
+        self.has_troubled = True
         return self._troubled
 
     def pop(
@@ -74,9 +76,9 @@ class JobQueue:
         3. A sound job.
         4. A job with faults, where no sound one is due.
         """
-        if self._has_troubled and self._troubled.is_empty:
-            self._has_troubled, self._sound_in_a_row = False, SOUND_IN_A_ROW
-        if not self._has_troubled:
+        if self.has_troubled and self._troubled.is_empty:
+            self.has_troubled, self._sound_in_a_row = False, SOUND_IN_A_ROW
+        if not self.has_troubled:
             return self._sound.pop(now, immediate=immediate)
         job = None
         if self._sound_in_a_row >= SOUND_IN_A_ROW and not immediate:

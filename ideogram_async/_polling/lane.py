@@ -81,12 +81,12 @@ class Lane:
         self._last = release, rank
         return rank
 
-    def add(self, job: Job, now: float) -> None:
-        """Add a job to the ready or the sleeping ones, as its release says."""
-        if job.release <= now:
-            self._admit(job)
-        else:
-            self.asleep.add(job)
+    def admit(self, job: Job) -> None:
+        """Add a job to the ready ones."""
+        self.queues[job.precedence].add(job)
+        self.is_ready = True
+        if job.expires < self.soonest or job.shared_with:
+            self.expect(job)
 
     def release_due(self, now: float) -> None:
         """Move released jobs to the ready ones."""
@@ -96,7 +96,7 @@ class Lane:
                 return
             job = asleep.pop()
             if job.owner is not None:
-                self._admit(job)
+                self.admit(job)
 
     def pop(self, now: float, *, immediate: bool = False) -> Job | None:
         """Remove and return a ready job, of all or the immediate.
@@ -199,7 +199,7 @@ class Lane:
         asleep = [job for job in self.asleep if job.owner is not None]
         self._begin()
         for job in ready:
-            self._admit(job)
+            self.admit(job)
         for job in asleep:
             self.asleep.add(job)
 
@@ -210,9 +210,3 @@ class Lane:
             parts += queue.parts()
         self._begin()
         return parts
-
-    def _admit(self, job: Job) -> None:
-        self.queues[job.precedence].add(job)
-        self.is_ready = True
-        if job.expires < self.soonest or job.shared_with:
-            self.expect(job)

@@ -67,8 +67,11 @@ class LaneSet:
             self.add_to(self.lane_of(job.owner), job, now)
 
     def add_to(self, lane: Lane, job: Job, now: float) -> None:
-        """Add a job to a lane, its owner's."""
-        lane.add(job, now)
+        """Add a job to a lane, its owner's: to the ready or the sleeping ones, by its release."""
+        if job.release <= now:
+            lane.admit(job)
+        else:
+            lane.asleep.add(job)
         self._attend(lane)
 
     def expect(self, job: Job, expires: float) -> None:

@@ -60,7 +60,8 @@ class ReadyQueue:
             heapq.heappush(self._heap, job)
         else:
             queue.append(job)
-        self.first = min(self.first, order)
+        if order < self.first:  # noqa: PLR1730 - run for each query: no `min`
+            self.first = order
 
     def pop(self) -> Job:
         """Remove and return the first."""

@@ -270,7 +270,7 @@ class JobTracker:
         history = job.history()
         history.error = fault.error
         history.tries += 1
-        is_unseen = fault.kind is FaultKind.TIMEOUT and not self.evidence.good
+        is_unseen = fault.kind is FaultKind.TIMEOUT and not self.evidence.has_answered
         if is_unseen or fault.kind in _UNCONNECTED:
             self.registry.mark_unsent(job)  # for all that is known the gateway never saw it
         history.since = min(history.since, now)
@@ -326,7 +326,7 @@ class JobTracker:
                 asked,
                 now,
                 is_row=is_first and fault.kind not in _UNCONNECTED,
-                is_doubtful=fault.kind in _DOUBTFUL and not self.evidence.good,
+                is_doubtful=fault.kind in _DOUBTFUL and not self.evidence.has_answered,
             )
         else:
             session.neutral(

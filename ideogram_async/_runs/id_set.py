@@ -13,11 +13,14 @@ class IdSet:
     of them grows at the same moment as the table of all jobs, which doubles.
     """
 
-    __slots__ = ("_parts", "count")
+    __slots__ = ("_parts",)
 
     def __init__(self) -> None:
-        self.count: int = 0
         self._parts: tuple[dict[object, None], ...] = ({}, {}, {})
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return sum(map(len, self._parts))
 
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._parts[hash(request_id) % 3]
@@ -28,12 +31,10 @@ class IdSet:
         if request_id in part:
             return False
         part[request_id] = None
-        self.count += 1
         return True
 
     def clear(self) -> Iterator[None]:
         """Remove all ids, a part in each step of the iterator."""
-        self.count = 0
         for part in self._parts:
             part.clear()
             yield
@@ -43,4 +44,3 @@ class IdSet:
         part = self._parts[hash(request_id) % 3]
         if request_id in part:
             del part[request_id]
-            self.count -= 1

@@ -144,7 +144,7 @@ class IdSource:
         iterator, time = aiter(source), self._loop.time
         until, more = time() + SLICE_SECONDS, IDS_PER_SLICE
         while True:
-            while self._seen.count >= self._max_pending:
+            while len(self._seen) >= self._max_pending:
                 self._room = anyio.Event()
                 await self._room.wait()
             try:

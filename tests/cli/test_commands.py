@@ -37,6 +37,7 @@ from ideogram_async.testing import Gateway, relay_error
 from tests.support.commands import (
     HOSTILE,
     ROOT,
+    TOKEN,
     Served,
     check_sane,
     environment_for,
@@ -139,17 +140,23 @@ def test_watch_delivers_each_as_json_and_tells_of_failures(served: Served, tmp_p
 
 
 def test_watch_reads_standard_input_as_it_comes(served: Served) -> None:
-    """An id's record is there before the next id is written, and the end of input ends the run."""
+    """An id's record is there before the next id is written, and the end of input ends the run.
+
+    That nobody reads standard error any more, where a failure is told, changes nothing.
+    """
+    failed = served.submit(duration=0, progress="errored", errored=True)
     ids = [served.submit(duration=0) for _ in range(2)]
-    with start(served, "watch", "--from", "-", stdin=subprocess.PIPE) as process:
+    with start(served, "watch", "--from", "-", "--", failed, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.close()
         for request_id in ids:
             process.stdin.write(f"{request_id}\n".encode())
             process.stdin.flush()
             assert msgspec.json.decode(process.stdout.readline())["request_id"] == request_id
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(10) == 1
 
 
 def test_watch_in_a_terminal_shows_no_hostile_text(served: Served) -> None:
@@ -164,13 +171,18 @@ def test_watch_in_a_terminal_shows_no_hostile_text(served: Served) -> None:
     assert msgspec.json.decode(line)["user_prompt"] == HOSTILE
 
 
-def test_refused_keys_end_a_run_in_one_clean_line(served: Served) -> None:
+def test_refused_keys_end_a_run_in_one_clean_line(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A refused key is one line without a traceback, exit code 3, with no hostile character."""
     request_id = served.submit(duration=0)
     refusal = relay_error(401, f"{HOSTILE}\n no")
     served.call(partial(served.gateway.script, refusal, request_id=request_id))
-    code, output, errors = run(served, "watch", "--", request_id)
-    assert (code, output) == (3, "")
+    monkeypatch.setenv("IDEOGRAM_BASE_URL", served.gateway.url)
+    monkeypatch.setenv("IDEOGRAM_TOKEN", TOKEN)
+    assert _call("watch", "--", request_id) == 3
+    output, errors = capfd.readouterr()
+    assert output == ""
     assert errors.count("\n") == 1
     assert errors.removesuffix("\n").isprintable()
     assert "the key was refused: 401" in errors
@@ -189,31 +201,38 @@ def test_ctrl_c_tells_what_is_pending(served: Served) -> None:
     assert line.startswith("ideogram-async: interrupted, 1 pending; to go on, ")
 
 
-@pytest.mark.parametrize("command", ["demo", "watch", "check", "serve", "--help", "--version"])
-def test_a_reader_that_leaves_ends_it_quietly(served: Served, command: str) -> None:
+FORKS = """
+import os, sys
+from ideogram_async.__main__ import main
+
+for command in sys.argv[1:]:
+    pid = os.fork()
+    if not pid:
+        sys.argv[1:] = command.split()
+        main()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print("ended with", code, file=sys.stderr, flush=True)
+"""
+"""Each command in a process of its own, which does not import the package again."""
+
+
+def test_a_reader_that_leaves_ends_it_quietly(served: Served) -> None:
     """Where nobody reads standard output any more, it ends with 141 and without a word of it."""
-    ids = ["--", served.submit(duration=0)] if command in {"watch", "check"} else []
-    port = ["--port", "0"] if command == "serve" else []
-    with start(served, command, *port, *ids) as process:
+    ids = f"-- {served.submit(duration=0)}"
+    commands = ["demo", f"watch {ids}", f"check {ids}", "serve --port 0", "--help", "--version"]
+    with subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-c", FORKS, *commands],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment_for(served),
+    ) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
         process.stdout.close()
-        assert process.wait(10) == 141
-        errors = process.stderr.read()
-    assert b"roken pipe" not in errors
-    assert b"Exception" not in errors
-
-
-def test_without_a_reader_of_its_messages_it_goes_on(served: Served) -> None:
-    """Where nobody reads standard error any more, the records are delivered all the same."""
-    failed = served.submit(duration=0, progress="errored", errored=True)
-    late = served.submit(duration=0.5)
-    with start(served, "watch", "--", failed, late) as process:
-        assert process.stdout is not None
         assert process.stderr is not None
-        process.stderr.close()
-        assert msgspec.json.decode(process.stdout.read())["request_id"] == late
-        assert process.wait(10) == 1
+        errors = process.stderr.read().decode()
+    assert re.findall(r"^ended with (.*)$", errors, re.MULTILINE) == ["141"] * len(commands)
+    assert "roken pipe" not in errors
+    assert "Exception" not in errors
 
 
 # watch, on virtual time

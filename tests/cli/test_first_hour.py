@@ -18,7 +18,6 @@ import msgspec
 import pytest
 
 from tests.cli.test_screens import screen_of
-from tests.support.browser import probe
 from tests.support.commands import ROOT, Terminal, environment_for, until
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -116,5 +115,4 @@ def _check_files(folder: Path) -> None:
         re.findall('<section id="(.*?)"', page)
         == (folder / "ids.txt").read_text().split()[: len(ids)]
     )
-    seen = probe(images / "index.html", folder, "document.title = `${d.images.length}`;")
-    assert seen in {None, f"{len(ids)}"}  # None where there is no Chromium
+    assert page.count("<img ") == len(ids)

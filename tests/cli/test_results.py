@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import re
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import msgspec
 import pytest
 import typer
 
+from benchmarks.cli import kills
 from ideogram_async import Downloads, IdeogramClient, SamplingRequest, SamplingResponse
 from ideogram_async.cli._console import json_line
 from ideogram_async.cli._exit_codes import CommandError
@@ -21,7 +19,6 @@ from ideogram_async.cli._ids import IdStream, gather, without
 from ideogram_async.cli._results import Stream, results_to
 from ideogram_async.cli._watch import run_watch
 from ideogram_async.testing import Gateway, picture
-from tests.support.commands import Served, start
 from tests.support.disk import largest_file
 
 pytestmark = pytest.mark.anyio
@@ -258,43 +255,7 @@ async def test_on_standard_output_images_are_saved_too(tmp_path: Path) -> None:
     assert path.read_bytes() == picture(image.response_id or "")
 
 
-# Killed
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    """Serve a gateway to other processes."""
-    served = Served()
-    yield served
-    served.close()
-
-
-def test_killed_at_any_moment(served: Served, tmp_path: Path) -> None:
+def test_killed_at_any_moment(tmp_path: Path) -> None:
     """After kills at random moments each id is in the file once, and each image is whole."""
-    file, directory = tmp_path / "results.jsonl", tmp_path / "images"
-    ids = [served.submit(duration=n / 20) for n in range(40)]
-    arguments = ["watch", "--output", str(file), "--download", str(directory)]
-    arguments += ["--assets-url", served.gateway.assets_url, "--allow-loopback", "--", *ids]
-    chance = random.Random(0)
-    for _ in range(2):
-        with start(served, *arguments) as process:
-            try:
-                process.wait(chance.uniform(0.3, 1.2))
-            except Exception:  # noqa: BLE001 - it goes on, as it should
-                process.send_signal(signal.SIGKILL)
-    with start(served, *arguments) as process:
-        _, errors = process.communicate(timeout=20)
-        assert process.returncode == 0, errors
-    assert sorted(ids_in(file)) == sorted(ids)
-    names = {path.name for path in directory.iterdir()} - {"index.html"}
-    images = [r for line in file.read_bytes().splitlines() for r in _responses(line)]
-    assert names == {f"ideogram-{image}.png" for image in images}
-    for image in images:
-        assert (directory / f"ideogram-{image}.png").read_bytes() == picture(image)
-    page = (directory / "index.html").read_text(encoding="utf-8")
-    assert all(name in page for name in names)
-
-
-def _responses(line: bytes) -> list[str]:
-    record = msgspec.json.decode(line, type=SamplingRequest)
-    return [response.response_id or "" for response in record.responses]
+    line = kills.run(tmp_path, kills=2, count=40, longest=1.2, seed=0)
+    assert line.startswith("2 kills, 40 ids: each in the file once, 40 images whole;")

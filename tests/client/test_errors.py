@@ -49,9 +49,11 @@ DETAILS: dict[str, Any] = {
 
 
 def _subclasses(of: type[IdeogramError]) -> Iterator[type[IdeogramError]]:
+    """Yield the classes of the package's root: `ray` may be imported already, or not."""
     yield of
     for kind in of.__subclasses__():
-        yield from _subclasses(kind)
+        if kind.__module__ == of.__module__:
+            yield from _subclasses(kind)
 
 
 ALL = sorted(set(_subclasses(IdeogramError)), key=lambda kind: kind.__name__)

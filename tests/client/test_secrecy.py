@@ -34,8 +34,8 @@ async def errors_of(client: IdeogramClient) -> list[IdeogramError]:
     with anyio.fail_after(3600):
         for call in (
             client.retrieve("sick", timeout=None),
-            client.wait("sick", deadline=30),
-            _collected(client.as_completed(["sick"], deadline=30)),
+            client.wait("sick", deadline=12),
+            _collected(client.as_completed(["sick"], deadline=12)),
         ):
             with pytest.raises(IdeogramError) as caught:
                 await call

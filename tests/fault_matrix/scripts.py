@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import AsyncGenerator, Callable
+from functools import cache
 
 from tests.fault_matrix.scene import LATENCY
 from tests.support.answers import body_with
@@ -162,12 +163,17 @@ async def large_to_the_end(_: Query) -> AsyncGenerator[Step, None]:
     yield End.CLOSE
 
 
-def zip_bomb(_: Query) -> Play:
-    """Send little that decodes to much."""
+@cache
+def _zipped() -> bytes:
     zipper = zlib.compressobj(wbits=31)
     body = b"".join(zipper.compress(_BLOCK) for _ in range(_BLOCKS)) + zipper.flush()
     assert len(body) < MIB // 32
-    return [reply(body, "200 OK", "Content-Encoding: gzip")]
+    return body
+
+
+def zip_bomb(_: Query) -> Play:
+    """Send little that decodes to much."""
+    return [reply(_zipped(), "200 OK", "Content-Encoding: gzip")]
 
 
 LARGE: dict[str, Callable[[Query], Play]] = {

@@ -194,7 +194,7 @@ CONNECTIONS = [
     row(5, "name that does not exist", "ends the run within 40 s", d.name_unknown),
     row(13, "name moves", "asked there within 300 s", d.name_moves),
     row(13, "no descriptors left", "goes on when there are", d.no_descriptors),
-    row(13, "300 broken connections", "no descriptor is left", d.connections_come_and_go),
+    row(13, "100 broken connections", "no descriptor is left", d.connections_come_and_go),
 ]
 
 GATEWAYS = [

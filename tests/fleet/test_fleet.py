@@ -65,7 +65,7 @@ async def test_members_share_a_told_rate(twin: Twin, members: int) -> None:
             await stack.enter_async_context(polling(gateway, limiter(100), 20))
             for _ in range(members - 1)
         ]
-        await asyncio.sleep(10)
+        await asyncio.sleep(5)
         reports = twin.reports
         assert reports <= len(gateway.queries) / 20 + members  # each has said that it is there
         begun = anyio.current_time()

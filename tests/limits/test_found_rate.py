@@ -98,7 +98,7 @@ async def test_limits_of_many_kinds(scenario: pacing.Scenario, seed: int) -> Non
 
 async def test_no_limit_is_made_of_bad_luck() -> None:
     """Refusals that have nothing to do with the rate cost less than 40 % of the throughput."""
-    for goal in await pacing.saturated(7, seconds=20):
+    for goal in await pacing.saturated(7, seconds=10):
         assert goal.holds, goal
 
 
@@ -107,12 +107,7 @@ async def test_no_limit_is_made_of_bad_luck() -> None:
     [
         ("7", 7, 9),
         ("0", 0, 3),
-        ("nan", 0, 3),
-        ("inf", 0, 3),
-        ("-5", 0, 3),
-        ("1e999", 0, 3),
-        ("१२", 0, 3),
-        ("", 0, 3),
+        ("nan", 0, 3),  # the fault matrix has more of these
         ("99999999", 300, 335),
         ("date", 19, 25),
     ],

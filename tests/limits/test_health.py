@@ -207,17 +207,6 @@ async def first_ended(client: IdeogramClient, ids: list[str], count: int) -> lis
     return ended
 
 
-async def test_sound_ids_behind_sick_ones_have_their_turn() -> None:
-    """Where a batch begins with 300 sick ids, the next new one is not simply the next in line."""
-    async with Gateway(latency=0.1) as gateway, IdeogramClient(gateway.url) as client:
-        sick = [gateway.submit() for _ in range(300)]
-        sound = [gateway.submit(duration=1) for _ in range(60)]
-        gateway.on_query = lambda query: Reply(500) if query.request_id in sick else None
-        with anyio.fail_after(10):
-            ended = await first_ended(client, [*sick, *sound], len(sound))
-    assert sorted(ended) == sorted(sound)
-
-
 async def test_an_id_that_comes_due_later_is_a_probe_of_its_own() -> None:
     """While the next probe is far off, an id that was just submitted is asked soon after."""
     async with Gateway(latency=0.1) as gateway, IdeogramClient(gateway.url) as client:
@@ -257,13 +246,15 @@ async def test_few_queries_go_out_at_once_to_a_gateway_that_is_back(status: int)
     ):
         ids = [gateway.submit(progress="never") for _ in range(200)]
         async with client.as_completed(ids, deadline=None):
-            await anyio.sleep(30)
+            await anyio.sleep(10)
             gateway.on_query = lambda _: Reply(status)
             await anyio.sleep(60)
             gateway.on_query = None
-            await anyio.sleep(80)
-    times = [query.at for query in gateway.queries if query.at > 90.0]
-    back = next(query.answered for query in gateway.queries if query.at > 90.0)
+            while gateway.queries[-1].at < 70.0:  # noqa: ASYNC110 - no event of it
+                await anyio.sleep(1)
+            await anyio.sleep(1)
+    times = [query.at for query in gateway.queries if query.at > 70.0]
+    back = next(query.answered for query in gateway.queries if query.at > 70.0)
     assert sum(back <= at < back + 0.45 for at in times) <= FIRST_ROOM + 1
 
 
@@ -410,9 +401,9 @@ async def test_first_refusals_together_make_no_common_limit() -> None:
     ):
         ids = [gateway.submit(progress="never") for _ in range(200)]
         async with client.as_completed(ids):
-            await anyio.sleep(120)
+            await anyio.sleep(90)
     accepted = [query for query in gateway.queries if query.at > 60 and query.status == 200]
-    assert len(accepted) >= 0.9 * 5 * 10 * 60
+    assert len(accepted) >= 0.9 * 5 * 10 * 30
 
 
 def test_sharing_is_learned_and_unlearned() -> None:

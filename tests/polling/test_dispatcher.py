@@ -401,18 +401,19 @@ async def test_sick_ids_hold_a_quarter_of_the_flight() -> None:
         sound = [gateway.submit(progress="never") for _ in range(60)]
         gateway.on_query = lambda query: Reply(500, delay=2.0) if query.request_id in sick else None
         with pytest.raises(WaitTimeout):
-            async for _ in client.as_completed([*sound, *sick], timeout=60):
+            async for _ in client.as_completed([*sound, *sick], timeout=45):
                 pass
     late = [query for query in gateway.queries if query.request_id in sick and query.at > 30]
-    assert len(late) > 20
+    assert len(late) > 10
     for query in late:
         assert sum(one.at <= query.at < one.at + 2.0 for one in late) <= 2
 
 
 @pytest.mark.anyio
-async def test_queries_that_hang_lose_their_places_to_due_ids() -> None:
-    """24 ids that are never answered fill the flight thrice, and cost sound ids some seconds."""
-    async with Gateway() as gateway, IdeogramClient(gateway.url, max_in_flight=8) as client:
+@pytest.mark.parametrize("most", [8, 64], ids=["the flight", "the first room of the key"])
+async def test_queries_that_hang_lose_their_places_to_due_ids(most: int) -> None:
+    """24 ids that are never answered fill all places thrice, and cost sound ids some seconds."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url, max_in_flight=most) as client:
         hung = {gateway.submit() for _ in range(24)}
         sound = [gateway.submit(duration=1) for _ in range(20)]
         gateway.on_query = lambda query: Reply(delay=1e6) if query.request_id in hung else None
@@ -485,6 +486,23 @@ async def test_a_refusal_in_dispute_is_settled_before_others_are_asked() -> None
         for _ in range(3):
             evidence.answered(0.0, is_known=True)
         assert pop() is refused
+
+
+@pytest.mark.anyio
+async def test_where_new_ids_fail_the_next_stands_at_a_random_place() -> None:
+    """A batch may begin with its sick ids: after some faults its order is not kept."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        queue, evidence = runtime.tracker.registry.queue, runtime.tracker.evidence.of(0)
+        run: Any = SimpleNamespace(urgent=True)
+        batch = [Job(float(at), f"id-{at}", 0, run, None, 0.0, ORDINARY) for at in range(300)]
+        for job in batch:
+            queue.add(job, 0.0)
+        pop = partial(runtime.dispatcher._pop, runtime._pool.sessions[0], 0.0)
+        assert [pop() for _ in range(5)] == batch[:5]
+        evidence.newcomers_in_a_row = 4
+        places = [batch.index(one) for _ in range(5) if (one := pop()) is not None]
+        assert max(places) > 20
 
 
 @pytest.mark.anyio

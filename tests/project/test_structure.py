@@ -81,6 +81,11 @@ TOP_LEVEL = {
 }
 
 
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 class Import(NamedTuple):
     """One import of one name in one file."""
 
@@ -164,7 +169,7 @@ def imports() -> list[Import]:
     found: list[Import] = []
     for file in sources():
         visitor = _Imports(file)
-        visitor.visit(ast.parse(file.read_text(encoding="utf-8")))
+        visitor.visit(_tree(file))
         found += visitor.found
     return found
 
@@ -289,7 +294,7 @@ def test_every_public_name_has_a_docstring() -> None:
 def _functions() -> Iterator[tuple[str, int]]:
     """Go through all functions, each with its lines of code."""
     for file in sources():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(file)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
@@ -311,7 +316,7 @@ def test_the_root_holds_few_modules() -> None:
 def test_every_module_says_what_it_is() -> None:
     """Each file of the package begins with a docstring."""
     for file in sources():
-        assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file.name
+        assert ast.get_docstring(_tree(file)), file.name
 
 
 @pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="no checkout stands around it")

@@ -7,6 +7,7 @@ import json
 import pickle
 import traceback
 import unicodedata
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -66,15 +67,12 @@ AROUND = {
 STATUSES = [200, 301, 400, 401, 403, 404, 422, 429, 500, 503, 522]
 
 
-@pytest.mark.parametrize("key", SECRETS)
-@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
-def test_no_error_holds_a_key_that_the_gateway_echoes(echo: object, around: str, key: str) -> None:
+def test_no_error_holds_a_key_that_the_gateway_echoes(echo: object) -> None:
     """Whatever status and shape an error comes in, an echoed key is struck out of all it tells."""
     assert callable(echo)
-    document = echo(around.format(key))
-    for status in STATUSES:
-        for text in told(status, document):
+    for around, key, status in product(AROUND.values(), SECRETS, STATUSES):
+        for text in told(status, echo(around.format(key))):
             assert key not in text
             assert "CANARY" not in text
 
@@ -86,10 +84,10 @@ def test_a_key_is_known_through_control_characters(gap: str) -> None:
     assert clean(f"token {broken} refused", SECRETS) == "token *** refused"
 
 
-@pytest.mark.parametrize("blanks", [0, 1, 5000, 5700, *range(5960, 6001)])
-def test_no_part_of_a_key_stands_at_the_cut(blanks: int) -> None:
+@pytest.mark.parametrize("filler", ["x", " ", "\x00"])
+def test_no_part_of_a_key_stands_at_the_cut(filler: str) -> None:
     """Where a long message is cut, no beginning of a key is left, blanks folded or not."""
-    for filler in ("x", " ", "\x00"):
+    for blanks in (0, 1, 5000, 5700, *range(5960, 6001)):
         text = clean(filler * blanks + f"{CANARY}{ACCESS_CANARY}" + " y" * 4000, SECRETS)
         assert "sk-" not in text
         assert "1234" not in text

@@ -16,24 +16,22 @@ import pytest
 SPEC = find_spec("ideogram_async")  # where it is installed, without importing it
 assert SPEC is not None
 README = Path(str(SPEC.origin)).with_name("testing").joinpath("README.md").read_text("utf-8")
-ONE_OF = {"asyncio": "no:anyio", "anyio": "no:asyncio"}
+ONE_OF = {"asyncio": ["-pno:anyio"], "anyio": ["-pno:asyncio"], "both": []}
 """Which plug-in is left out, so that the other is alone."""
 
 NEEDLESS = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "xdist", "timeout")]
 """Plug-ins that would only take time."""
 
-each_way = pytest.mark.parametrize("way", ONE_OF)
-
 
 def run(folder: Path, files: dict[str, str], way: str, ini: str = "") -> dict[str, str]:
-    """Run a suite in one of both ways, and return the outcome of each of its tests."""
+    """Run a suite in one of both ways or with both; return the outcome of each of its tests."""
     settings = "[pytest]\nfilterwarnings = error\n"
-    if way == "asyncio":
+    if way != "anyio":
         settings += "asyncio_default_fixture_loop_scope = function\n"
     for name, text in {**files, "pytest.ini": settings + ini}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    command = [sys.executable, "-m", "pytest", "-v", "-p", ONE_OF[way], *NEEDLESS]
+    command = [sys.executable, "-m", "pytest", "-v", *ONE_OF[way], *NEEDLESS]
     ended = subprocess.run(  # noqa: S603 - our own interpreter
         command, cwd=folder, capture_output=True, text=True, timeout=50, check=False
     )
@@ -60,10 +58,11 @@ def test_what_is_loaded(request):
 VIRTUAL = "ideogram_virtual_time = true\n"
 
 
-@each_way
-def test_unused_it_costs_nothing(way: str, tmp_path: Path) -> None:
+def test_unused_it_costs_nothing(tmp_path: Path) -> None:
     """Where no test asks for a gateway neither the library nor aiohttp is imported."""
-    assert run(tmp_path, {"test_it.py": UNUSED}, way, VIRTUAL) == {"test_what_is_loaded": "PASSED"}
+    assert run(tmp_path, {"test_it.py": UNUSED}, "both", VIRTUAL) == {
+        "test_what_is_loaded": "PASSED"
+    }
 
 
 USED = """
@@ -126,43 +125,6 @@ OWN_LOOP = {
 }
 
 
-@pytest.mark.parametrize(
-    ("way", "mark"), [("anyio", "anyio"), ("asyncio", "asyncio(loop_scope='class')")]
-)
-def test_a_suite_on_virtual_time(way: str, mark: str, tmp_path: Path) -> None:
-    """An hour takes seconds, each test has a gateway, and a conftest's own loop goes first.
-
-    The README's test passes as it stands there. Each test has its gateway in its own loop, as its
-    mark says. A plain function is told what a gateway needs.
-    """
-    readme, ini = _suite("test_a_gallery")
-    assert ini == VIRTUAL
-    files = {
-        "test_readme.py": readme.replace("mark.asyncio", f"mark.{way}"),
-        "test_used.py": used(way, mark, VIRTUAL),
-        "chosen/test_chosen.py": CHOSEN.format(way=way),
-        "chosen/conftest.py": OWN_LOOP[way],
-    }
-    assert run(tmp_path, files, way, ini) == {
-        "test_a_gallery": "PASSED",
-        **USED_WELL,
-        "test_in_another_loop": "PASSED",
-        "test_no_coroutine": "ERROR",
-    }
-    needed = "ideogram_gateway needs a coroutine function on asyncio"
-    assert needed in (tmp_path / "output").read_text()
-
-
-@pytest.mark.parametrize(
-    "ini", [VIRTUAL + "asyncio_default_test_loop_scope = class\n", "asyncio_mode = auto\n"]
-)
-def test_settings_of_pytest_asyncio(ini: str, tmp_path: Path) -> None:
-    """A test has its gateway in its own loop, of any scope, in real time as well."""
-    assert run(tmp_path, {"test_it.py": used("asyncio", "asyncio", ini)}, "asyncio", ini) == (
-        USED_WELL
-    )
-
-
 MISTAKEN = """
 import pytest
 
@@ -194,14 +156,46 @@ async def test_on_virtual_time(ideogram_gateway):
 """
 
 
-def test_what_would_be_ignored_is_an_error(tmp_path: Path) -> None:
-    """A mark's unnamed argument, and a module's loop in real time, are told, with what to do."""
-    files = {"test_mistaken.py": MISTAKEN, "test_unnamed.py": UNNAMED}
-    assert run(tmp_path, files, "anyio", VIRTUAL) == {
-        "test_in_real_time": "ERROR",
-        "test_of_a_key": "ERROR",
-        "test_on_virtual_time": "PASSED",
+@pytest.mark.parametrize(
+    ("way", "mark"), [("anyio", "anyio"), ("asyncio", "asyncio(loop_scope='class')")]
+)
+def test_a_suite_on_virtual_time(way: str, mark: str, tmp_path: Path) -> None:
+    """An hour takes seconds, each test has a gateway, and a conftest's own loop goes first.
+
+    The README's test passes as it stands there. Each test has its gateway in its own loop, as its
+    mark says. A plain function is told what a gateway needs. A mark's unnamed argument, and a
+    module's loop in real time, would be ignored: they are told, with what to do.
+    """
+    readme, ini = _suite("test_a_gallery")
+    assert ini == VIRTUAL
+    files = {
+        "test_readme.py": readme.replace("mark.asyncio", f"mark.{way}"),
+        "test_used.py": used(way, mark, VIRTUAL),
+        "chosen/test_chosen.py": CHOSEN.format(way=way),
+        "chosen/conftest.py": OWN_LOOP[way],
     }
+    if way == "anyio":
+        files |= {"test_mistaken.py": MISTAKEN, "test_unnamed.py": UNNAMED}
+    outcomes = run(tmp_path, files, way, ini)
     output = (tmp_path / "output").read_text()
-    assert "the fixture anyio_backend of test_mistaken.py would turn it off" in output
-    assert "by their names, as in ideogram_gateway(tokens=['key']): what is 'key'?" in output
+    if way == "anyio":
+        assert outcomes.pop("test_in_real_time") == "ERROR"
+        assert "the fixture anyio_backend of test_mistaken.py would turn it off" in output
+        assert outcomes.pop("test_of_a_key") == "ERROR"
+        assert "by their names, as in ideogram_gateway(tokens=['key']): what is 'key'?" in output
+        assert outcomes.pop("test_on_virtual_time") == "PASSED"
+    assert outcomes == {
+        "test_a_gallery": "PASSED",
+        **USED_WELL,
+        "test_in_another_loop": "PASSED",
+        "test_no_coroutine": "ERROR",
+    }
+    assert "ideogram_gateway needs a coroutine function on asyncio" in output
+
+
+def test_settings_of_pytest_asyncio(tmp_path: Path) -> None:
+    """A test has its gateway in its own loop, of the settings' scope, in real time as well."""
+    ini = "asyncio_mode = auto\nasyncio_default_test_loop_scope = class\n"
+    assert run(tmp_path, {"test_it.py": used("asyncio", "asyncio", ini)}, "asyncio", ini) == (
+        USED_WELL
+    )

@@ -69,46 +69,39 @@ async def test_the_example_of_the_readme(served: Served) -> None:
     assert sorted(map(str, finished)) == sorted(ids)
 
 
-async def test_failures_in_the_stream(served: Served) -> None:
-    """With `return_exceptions` an id's failure is one of the results, with its cause."""
-    good, bad = submit(served, 3, duration=0.3), submit(served, 2, progress="errored", duration=0.1)
-    (sick,) = submit(served, 1)
-    served.call(lambda: served.gateway.script(Reply(502), times=math.inf, request_id=sick))
-
-    async def source() -> AsyncIterator[Any]:
-        for one in (7, sick, *bad, *good):
-            yield one
-
-    async with polled(served, source(), shards=1, return_exceptions=True, deadline=1.5) as run:
-        inline = [result async for result in run]
-    failed = [result for result in inline if isinstance(result, RequestError)]
-    assert len(inline) == 7
-    assert {error.request_id for error in failed} == {"7", sick, *bad}
-    assert (run.failures, run.statistics().failed) == ((), 4)
-    (late,) = [error for error in failed if error.request_id == sick]
-    assert isinstance(late.__cause__, InternalServerError)  # pickling alone would lose it
-
-
 async def test_an_endless_source_is_pulled_as_there_is_room(served: Served) -> None:
     """No more than `max_pending` ids are taken and not yet yielded, at any moment.
 
-    When its caller has left by `break`, no actor is left.
+    With `return_exceptions` an id's failure is one of the results, with its cause. When its
+    caller has left by an exception of its own, no actor is left.
     """
-    taken = yielded = most = 0
+    (sick,), bad = submit(served, 1), submit(served, 2, progress="errored", duration=0.1)
+    served.call(lambda: served.gateway.script(Reply(502), times=math.inf, request_id=sick))
+    taken = most = 0
+    results: list[Any] = []
+    failed: dict[object, RequestError] = {}
 
-    async def endless() -> AsyncIterator[str]:
+    async def endless() -> AsyncIterator[Any]:
         nonlocal taken, most
+        first: list[Any] = [7, sick, *bad]
         while True:
-            (one,) = await asyncio.to_thread(submit, served, 1, duration=0.1)
+            one = first.pop() if first else await asyncio.to_thread(served.submit, duration=0.1)
             taken += 1
-            most = max(most, taken - yielded)
+            most = max(most, taken - len(results))
             yield one
 
-    async with polled(served, endless(), shards=1, max_pending=30) as run:
-        async for _ in run:
-            yielded += 1
-            if yielded == 100:
-                break
+    settings = {"shards": 1, "max_pending": 30, "return_exceptions": True, "deadline": 1.5}
+    with pytest.raises(ZeroDivisionError):
+        async with polled(served, endless(), **settings) as run:
+            async for result in run:
+                results.append(result)
+                if isinstance(result, RequestError):
+                    failed[result.request_id] = result
+                if len(results) >= 100 and len(failed) == 4:
+                    raise ZeroDivisionError
+    assert failed.keys() == {"7", sick, *bad}
+    assert isinstance(failed[sick].__cause__, InternalServerError)  # pickling alone would lose it
+    assert (run.failures, run.statistics().failed) == ((), 4)
     assert 10 < most <= 30
     await happened(lambda: not shards())
 
@@ -136,6 +129,7 @@ async def test_limits_hold_for_the_cluster(served: Served) -> None:
         await happened(lambda: any(query.status == 429 for query in queries))
         refused = next(query.answered for query in queries if query.status == 429)
         await happened(lambda: {q.request_id for q in queries if q.at >= refused + 2} == set(ids))
+    await happened(lambda: not shards())
     assert not [query for query in queries if refused + 1 < query.at < refused + 2]
 
 

@@ -124,13 +124,13 @@ async def test_complete_without_images_is_an_answer() -> None:
 
 
 async def test_async_source_within_max_pending() -> None:
-    """An async source of 1,000 ids is pulled as there is room: never more than 100 outstanding."""
+    """An async source of 400 ids is pulled as there is room: never more than 100 outstanding."""
     async with Gateway(latency=0.05) as gateway, _client(gateway, max_in_flight=50) as client:
         pulled = yielded = peak = 0
 
         async def source() -> AsyncIterator[str]:
             nonlocal pulled, peak
-            for number in range(1000):
+            for number in range(400):
                 if number % 200 == 0:
                     await anyio.sleep(0.5)
                 pulled += 1
@@ -143,7 +143,7 @@ async def test_async_source_within_max_pending() -> None:
             seen.add(request.request_id)
             if yielded % 100 == 0:
                 await anyio.sleep(5)
-        assert len(seen) == yielded == 1000
+        assert len(seen) == yielded == 400
         assert peak == 100
 
 

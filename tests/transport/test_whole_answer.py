@@ -142,7 +142,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_what_is_read_is_what_the_parser_reads(data: st.DataObject) -> None:
     """Whatever is changed in an answer: it is left to the parser, or read as that reads it."""
