@@ -68,6 +68,8 @@ class FleetRate:
             return
         self._check_losses(last, reply, now)
         count = reply.sent - last.sent
+        # Not before all could send so many: they may have been idle until then.
+        since = max(since, now - count / min(limiter.pace, self.told))
         for place in range(count):
             if reply.pending and now >= self._bound_until:
                 limiter.wait(reply.pending)

@@ -79,6 +79,21 @@ def test_who_leads_next_knows_what_was_known() -> None:
         assert one.heard == 1
 
 
+def test_what_is_idle_before_work_comes_is_not_measured() -> None:
+    """Of a limit that is reached just after a fleet's first work, the whole rate is found."""
+    one = FleetRate(None)
+    one.feed(reply(rate=0.0, source="none"), 0.0)
+    count = {"sent": 0, "accepted": 0}
+    for step in range(21):  # 10 queries, whose first one went out at 1.5 s, and 5 in each 0.25 s
+        now = 2 + step / 4
+        count = {"sent": 10 + 5 * step, "accepted": 10 + 5 * step}
+        one.feed(reply(now, pending=200.0, newest=SERVER + now, **count), now)
+    one.feed(reply(7.1, **count, events=[Event(SERVER + 7.05, "refused", "null")]), 7.1)
+    count = {name: done + 1 for name, done in count.items()}
+    one.feed(reply(7.4, **count, newest=SERVER + 7.3, held=SERVER + 7.3, probing=True), 7.4)
+    assert one.decision(7.4).rate == pytest.approx(0.85 * 20, rel=0.1)
+
+
 def test_what_was_sent_before_a_hold_was_heard_of_is_no_probe() -> None:
     """A query that is accepted during a hold ends it for nobody; the one after it does."""
     one = FleetRate(None)
