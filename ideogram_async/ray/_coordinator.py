@@ -28,7 +28,7 @@ EVEN_SHARE = 0.1
 DUE_SHARE, DUE_SECONDS = 0.95, 2.0
 """The most of the rest that is divided by the due ids, and not by the pending ones; less where
 fewer are due than may be asked within so many seconds."""
-OWED_SECONDS, REPAID_SECONDS, FORGOTTEN_SECONDS = 3.0, 5.0, 60.0
+OWED_SECONDS, REPAID_SECONDS, FORGOTTEN_SECONDS = 2.0, 5.0, 60.0
 """What a member may have sent too few, or too many, for its part of the pending ids: what it uses
 in so many seconds. What is beyond is repaid within some seconds …"""
 LEAST_PART = 0.1
