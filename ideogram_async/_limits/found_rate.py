@@ -28,6 +28,9 @@ IDLE_SECONDS = 10.0
 HOLD_QUERIES, SHORTEST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 3, 0.1, 20.0
 """At a limit it holds for as long as 3 queries take, within these bounds; twice as long each time
 that the query after a hold is refused."""
+LONGEST_JITTER = 1.1
+"""Times that a hold is longer at most, at random: the clients of one gateway do not wake as a
+herd."""
 STEADY_SECONDS = 30.0
 """Where the gateway closes for long after so many seconds without a refusal, the rate is kept
 once: an outage looks like that, and a window closes again."""
@@ -314,12 +317,12 @@ class FoundRate:
         pause = max(HOLD_QUERIES / self._rate, SHORTEST_HOLD_SECONDS) * 2.0 ** min(self._closed, 10)
         pause = min(pause, LONGEST_HOLD_SECONDS)
         self._hold_for(max(retry_after or 0.0, pause), now)
-        self._pause_until = now + pause
+        self._pause_until = now + LONGEST_JITTER * pause
         return True
 
     def _hold_for(self, seconds: float, now: float) -> None:
-        """Hold, for a little longer at random: the clients of one gateway do not wake as a herd."""
-        jitter = random.uniform(1.0, 1.1)  # noqa: S311 - no secret
+        """Hold, for a little longer at random."""
+        jitter = random.uniform(1.0, LONGEST_JITTER)  # noqa: S311 - no secret
         self.held_until = max(self.held_until, now + seconds * jitter)
 
     def _reopen(self, asked: float, now: float) -> None:
