@@ -62,8 +62,9 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
     """Import and collect without the garbage collector, which finds nothing there."""
     gc.disable()
     try:
-        if session.config.args == ["tests"] and hasattr(session.config, "workerinput"):
-            _import_tests(session.config.workerinput)
+        worker: Mapping[str, Any] | None = getattr(session.config, "workerinput", None)
+        if session.config.args == ["tests"] and worker is not None:
+            _import_tests(worker)
         return (yield)
     finally:
         gc.enable()

@@ -91,8 +91,9 @@ async def test_an_endless_source_is_pulled_as_there_is_room(served: Served) -> N
             yield one
 
     settings = {"shards": 1, "max_pending": 30, "return_exceptions": True, "deadline": 1.5}
+    run = polled(served, endless(), **settings)
     with pytest.raises(ZeroDivisionError):
-        async with polled(served, endless(), **settings) as run:
+        async with run:
             async for result in run:
                 results.append(result)
                 if isinstance(result, RequestError):
