@@ -44,6 +44,18 @@ def test_a_probe_is_one_query() -> None:
     assert limiter.opens_at(6.5) <= 6.5
 
 
+def test_members_begin_apart_after_a_hold() -> None:
+    """Eight members that go on at the same moment are spread over the interval of each."""
+    fleet = [member() for _ in range(8)]
+    share = {"members": 8, "rate": 16.0, "share": 1 / 8, "prospect": 1 / 8}
+    for one in fleet:
+        one._take(reply(held=SERVER + 5, probing=True, **share), 0.0)
+        one._take(reply(6, **share), 6.0)
+    begin = sorted(one.opens_at(6.0) for one in fleet)
+    assert 6.0 <= begin[0] < begin[-1] <= 6.5
+    assert begin[-1] - begin[0] > 0.2
+
+
 def test_a_hold_of_its_own_outlasts_a_reply() -> None:
     """A member that was asked to wait does so, while the others go on."""
     limiter = member()

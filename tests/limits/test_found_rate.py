@@ -374,21 +374,44 @@ def test_a_limit_is_no_chance() -> None:
     assert not limiter.chance.is_known
 
 
+def through_a_hold(
+    limiter: FoundRate, now: float, *, retry_after: float | None = None, held: float = 0.0
+) -> float:
+    """Let 200 queries be accepted, one be refused, and one after the hold; return when it is sent.
+
+    The session may be held for longer than the limiter.
+    """
+    for _ in range(200):
+        limiter.wait(100)
+        now = max(now, limiter.opens_at(now))
+        limiter.sent(now)
+        limiter.accepted(now, now)
+    limiter.sent(now)
+    limiter.refused(now, retry_after, now)
+    now = limiter.opens_at(now) + held
+    limiter.wait(100)
+    limiter.sent(now)
+    limiter.accepted(now, now)
+    return now
+
+
 def test_a_long_hold_does_not_sink_the_rate() -> None:
     """Holds by `Retry-After` are no time in which the limit was tried: the rate stays."""
     limiter, now = FoundRate(), 1000.0
     for _ in range(5):
-        for _ in range(200):
-            limiter.wait(100)
-            now = max(now, limiter.opens_at(now))
-            limiter.sent(now)
-            limiter.accepted(now, now)
-        limiter.sent(now)
-        limiter.refused(now, 60.0, now)
-        now = limiter.opens_at(now)
-        limiter.sent(now)
-        limiter.accepted(now, now)
+        now = through_a_hold(limiter, now, retry_after=60.0)
     assert limiter.rate > 10
+
+
+def test_the_jitter_of_a_hold_belongs_to_its_pause() -> None:
+    """A query that is sent as soon as the hold is over has waited for the limit, no longer."""
+    limiter = FoundRate()
+    limiter.sent(1000.0)
+    limiter.refused(1000.0, None, 1000.0)
+    asked = limiter.opens_at(1000.0)
+    limiter.sent(asked)
+    limiter.refused(asked, None, asked)
+    assert limiter._untried == 0
 
 
 def test_a_slow_answer_after_a_hold_does_not_sink_the_rate() -> None:
@@ -412,17 +435,7 @@ def test_a_hold_of_the_session_does_not_sink_the_rate() -> None:
     """A new id's `Retry-After` holds the session, not the limiter: no limit was tried meanwhile."""
     limiter, now = FoundRate(), 1000.0
     for held in (0.0, 60.0, 60.0):
-        for _ in range(200):
-            limiter.wait(100)
-            now = max(now, limiter.opens_at(now))
-            limiter.sent(now)
-            limiter.accepted(now, now)
-        limiter.sent(now)
-        limiter.refused(now, None, now)
-        now = limiter.opens_at(now) + held
-        limiter.wait(100)
-        limiter.sent(now)
-        limiter.accepted(now, now)
+        now = through_a_hold(limiter, now, held=held)
     assert limiter.rate > 10
 
 
