@@ -242,7 +242,6 @@ TestLedger.__doc__ = "No sequence of events loses an id or ends one twice."
 
 def test_what_is_asked_during_a_sweep_is_not_failed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """An overdue id that goes out for the last time between two portions keeps its chance."""
-    monkeypatch.setattr(lane, "RELEASED_AT_ONCE", 1)
     sessions = pool()
     tracker = JobTracker(sessions, FixedInterval(1.0))
     run = _Caller(tracker, wait=None, is_one_shot=False, deadline=5.0)
@@ -252,13 +251,15 @@ def test_what_is_asked_during_a_sweep_is_not_failed_by_it(monkeypatch: pytest.Mo
     for job in jobs:
         tracker.registry.mark_sent(job, 0.0)
         tracker.handle_outcome(job, sessions.sessions[0], _FAULTS["throttled"], 0.0, 0.0)
+    tracker.registry.queue.lanes(100.0)  # both are ready
+    monkeypatch.setattr(lane, "RELEASED_AT_ONCE", 1)
     portions = tracker.expire_overdue(100.0)
     next(portions)
     assert run.ends.total() == 1
     last = tracker.registry.queue.pop(100.0)
     assert last is not None
     tracker.registry.mark_sent(last, 100.0)
-    assert not list(portions)[1:]
+    assert list(portions)
     assert run.ends.total() == 1
     done = SamplingRequest(request_id=last.request_id, is_completed=True)
     tracker.handle_outcome(last, sessions.sessions[0], Answer(done, None), 100.0, 100.1)
@@ -366,3 +367,124 @@ def test_who_shares_an_overdue_id_is_swept_at_his_own_time(deadlines: tuple[floa
     for now in (4.0, 6.0, 51.0):
         list(tracker.expire_overdue(LAST_CALL_SECONDS + now))
         assert [run.ends.total() for run in runs] == [deadline < now for deadline in deadlines]
+
+
+class Polled:
+    """A tracker, and ids of which each may be asked at any moment, and answered by hand."""
+
+    def __init__(self, *, keys: int = 1, max_faults: int | None = None) -> None:
+        credentials = [Credential(token=f"key-{number}") for number in range(keys)]
+        self.pool = SessionPool(settled(credentials=credentials))
+        self.tracker = JobTracker(self.pool, FixedInterval(1.0), max_faults=max_faults)
+        self.jobs: dict[str, Job] = {}
+
+    def caller(self, *, is_one_shot: bool = False, times_out_at: float = math.inf) -> _Caller:
+        """Make a caller; it has not entered yet."""
+        caller = _Caller(self.tracker, wait=None, is_one_shot=is_one_shot, deadline=None)
+        caller.times_out_at = times_out_at
+        return caller
+
+    def enter(self, caller: _Caller, *ids: str) -> _Caller:
+        """Have a caller await ids."""
+        self.tracker.enter(caller, 0.0)
+        for request_id in ids:
+            caller.taken[request_id] += 1
+            self.tracker.subscribe(caller, request_id, 0.0)
+        while (job := self.tracker.registry.queue.pop(0.0)) is not None:
+            self.jobs[job.request_id] = job
+        return caller
+
+    def ask(
+        self, request_id: str, outcome: str | Fault, now: float, *, asked: float = -1, key: int = 0
+    ) -> Job:
+        """Let a query come to an outcome, which is "good" or a fault."""
+        job, asked = self.jobs[request_id], now if asked < 0 else asked
+        answer = Answer(SamplingRequest(request_id=request_id, completion_percentage=50), None)
+        result = _FAULTS.get(outcome, answer) if isinstance(outcome, str) else outcome
+        self.tracker.registry.mark_sent(job, asked)
+        self.pool.sent(self.pool.sessions[key], asked, immediate=False)
+        self.tracker.handle_outcome(job, self.pool.sessions[key], result, asked, now)
+        return job
+
+
+def test_a_hold_ends_calls_that_ask_once_alone() -> None:
+    """A run, or a wait, with a timeout of its own waits for that."""
+    polled, held = Polled(), RateLimitError("429", status=429, retry_after=60.0)
+    run = polled.enter(polled.caller(times_out_at=9.0), "run")
+    call = polled.enter(polled.caller(is_one_shot=True, times_out_at=9.0), "call")
+    polled.ask("run", "good", 1.0)
+    polled.ask("run", Fault(FaultKind.THROTTLED, held), 2.0)
+    assert (run.gone, call.gone) == (False, True)
+    polled.enter(polled.caller(times_out_at=9.0))
+    with pytest.raises(RateLimitError, match="s more"):
+        polled.enter(polled.caller(is_one_shot=True, times_out_at=9.0))
+
+
+def test_a_known_ids_refusal_is_in_dispute_where_it_holds_the_key() -> None:
+    """Of two that were sent together one holds it; a new id's refusal is in no dispute."""
+    polled = Polled()
+    polled.enter(polled.caller(), "one", "two", "new")
+    of_key = polled.tracker.evidence.of(0)
+    for name, outcome, now, disputes in (
+        ("one", "good", 1.0, 0),
+        ("two", "good", 1.0, 0),
+        ("one", "throttled", 2.0, 1),
+        ("two", "throttled", 2.0, 1),
+        ("one", "good", 9.0, 0),
+        ("new", "throttled", 10.0, 0),
+    ):
+        polled.ask(name, outcome, now, asked=now - 0.5 if name != "two" else 0.5)
+        assert of_key.disputes == disputes
+    assert polled.jobs["new"].history().is_charged, "it was the rate's all the same"
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"),
+    [
+        ("malformed", 1),
+        ("transient", 3),
+        (Fault(FaultKind.MALFORMED, InvalidResponseError("another id's"), foreign=True), 3),
+        ("no descriptors", math.inf),
+    ],
+)
+def test_how_often_a_call_that_asks_once_tries(fault: str | Fault, tries: float) -> None:
+    """It ends at the first word of the gateway on the id; its own process's fault ends nothing."""
+    polled = Polled()
+    call = polled.enter(polled.caller(is_one_shot=True), "call")
+    for number in range(1, 5):
+        if not call.ends:
+            polled.ask("call", fault, float(number))
+        assert bool(call.ends) is (number >= tries)
+
+
+def test_an_id_that_cannot_be_sent_fails_alone() -> None:
+    """Our own error is nobody else's: the id fails at once."""
+    polled = Polled()
+    run = polled.enter(polled.caller(), "odd", "sound")
+    polled.ask("odd", "our own", 1.0)
+    assert run.ends == Counter({"odd": 1})
+    assert polled.pool.fault is None
+
+
+def test_what_a_call_waits_for() -> None:
+    """It is the fault of its own ids, or of all where no key can be used."""
+    polled = Polled()
+    other = polled.enter(polled.caller(), "other")
+    run = polled.enter(polled.caller(), "sound", "sick", "also sound")
+    for name, outcome in (("sound", "good"), ("sick", "sick"), ("also sound", "good")):
+        polled.ask(name, outcome, 1.0)
+    assert polled.tracker.last_fault(other) is None
+    assert str(polled.tracker.last_fault(run)) == "500"
+    for number in range(5):
+        polled.ask("sick", "no connection", 2.0 + number)
+    assert str(polled.tracker.last_fault(other)) == "refused"
+
+
+def test_a_refusal_that_comes_after_another_key_took_over() -> None:
+    """A query was under way as its key went out of use: its refusal is not its id's own."""
+    polled = Polled(keys=2)
+    polled.enter(polled.caller(), "one", "two", "late")
+    for name in ("one", "two"):
+        polled.ask(name, "stray verdict", 1.0)
+    assert polled.pool.sessions[0].is_refused
+    assert polled.ask("late", "stray verdict", 2.0, asked=0.5).history().refusals is None
