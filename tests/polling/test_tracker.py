@@ -32,7 +32,7 @@ from ideogram_async import (
 )
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._polling import lane, registry
-from ideogram_async._polling.job import ANSWERED, ASKED, Job
+from ideogram_async._polling.job import ANSWERED, ASKED, NEW, Job
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from tests.support.settings import settled
@@ -488,3 +488,129 @@ def test_a_refusal_that_comes_after_another_key_took_over() -> None:
         polled.ask(name, "stray verdict", 1.0)
     assert polled.pool.sessions[0].is_refused
     assert polled.ask("late", "stray verdict", 2.0, asked=0.5).history().refusals is None
+
+
+def test_an_id_that_its_key_refuses_while_others_are_answered() -> None:
+    """It is asked again after a second, then after 5 s each; the third refusal that counts ends it.
+
+    A refusal that comes sooner does not count: a key may be refused for a while.
+    """
+    polled = Polled()
+    run = polled.enter(polled.caller(), "sick", "sound")
+    for now, delay, refusals in ((1.0, 1.0, 1), (2.0, 5.0, 1), (7.0, 5.0, 2)):
+        job = polled.ask("sick", "stray verdict", now)
+        assert job.history().refusals == {0: refusals}
+        assert job.release == now + delay
+        polled.ask("sound", "good", now + 0.5)
+    polled.ask("sick", "stray verdict", 12.0)
+    assert run.ends == Counter({"sick": 1})
+
+
+def test_an_id_that_one_key_of_two_refuses() -> None:
+    """The other key is tried at once; one that is out of use is not waited for."""
+    polled = Polled(keys=2)
+    run = polled.enter(polled.caller(), "sick", "sound", "one", "two")
+    assert polled.ask("sick", "stray verdict", 1.0).release == 1.0
+    polled.ask("sound", "good", 1.5)
+    assert polled.ask("sick", "stray verdict", 2.0, key=1).history().refusals == {0: 1, 1: 1}
+    polled.ask("sick", "good", 2.5, key=1)
+    assert polled.jobs["sick"].history().refusals == {0: 1}, "the answer clears that key alone"
+    for name in ("one", "two"):
+        polled.ask(name, "stray verdict", 3.0, key=1)
+    for now in (7.0, 12.0):
+        assert not run.ends
+        polled.ask("sick", "stray verdict", now)
+        polled.ask("sound", "good", now + 0.5)
+    assert run.ends == Counter({"sick": 1})
+
+
+def test_ids_with_faults_are_counted() -> None:
+    """From the first fault in a row to the next good answer, while somebody awaits the id."""
+    polled = Polled()
+    run = polled.enter(polled.caller(), "one", "two")
+    registry = polled.tracker.registry
+    for name, outcome, failing in (
+        ("one", "no connection", 0),
+        ("one", "good", 0),
+        ("one", "sick", 1),
+        ("one", "sick", 1),
+        ("two", "sick", 2),
+        ("one", "good", 1),
+    ):
+        polled.ask(name, outcome, 1.0)
+        assert registry.failing == failing
+    for outcome in ("sick", "good"):
+        for name in ("one", "two"):
+            registry.mark_sent(polled.jobs[name], 2.0)
+        if not run.gone:
+            polled.tracker.leave(run, 2.0)
+            run.gone = True
+        for name in ("one", "two"):
+            polled.ask(name, outcome, 3.0)
+        assert registry.failing == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "outcome", "is_new"),
+    [
+        ("no connection", "hung", True),
+        ("no connection", "sick", False),
+        ("good", "hung", False),
+        ("good", "no connection", True),
+    ],
+)
+def test_the_clock_of_an_id_that_the_gateway_has_not_seen(
+    before: str, outcome: str, is_new: bool
+) -> None:
+    """It has not started: no connection was made, or a query hung where nothing ever answered."""
+    polled = Polled()
+    polled.enter(polled.caller(), "other", "id")
+    polled.ask("other", before, 1.0)
+    assert (polled.ask("id", outcome, 2.0).stage == NEW) is is_new
+
+
+def test_which_faults_are_counted_for_a_key() -> None:
+    """The first in a row of an id, where it is charged to the rate or the gateway."""
+    polled = Polled()
+    polled.enter(polled.caller(), "one", "two")
+    of_key = polled.tracker.evidence.of(0)
+    for name, outcome, counted in (
+        ("one", "good", 0),
+        ("one", "sick", 1),
+        ("one", "sick", 1),
+        ("two", "unknown", 1),
+        ("one", "good", 1),
+        ("one", "throttled", 2),
+        ("one", "unknown", 2),
+    ):
+        polled.ask(name, outcome, 1.0)
+        assert of_key.counted == counted
+    assert polled.jobs["one"].history().is_charged, "an unknown id acquits no rate"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "apart", "times"),
+    [("unknown", 5.0, 3), ("unknown", 2.0, 7), ("malformed", 2.0, 5), ("sick", 2.0, math.inf)],
+)
+def test_how_many_faults_end_an_id(outcome: str, apart: float, times: float) -> None:
+    """Words that it is unknown count 5 s apart; a 5xx ends it at its deadline, or `max_faults`."""
+    for max_faults in (None, 8):
+        polled = Polled(max_faults=max_faults)
+        run = polled.enter(polled.caller(), "sound", "sick")
+        for number in range(1, 9):
+            polled.ask("sound", "good", number * apart)
+            if not run.ends:
+                polled.ask("sick", outcome, number * apart)
+            ended_at = min(times, max_faults or math.inf)
+            assert bool(run.ends) is (number >= ended_at)
+
+
+def test_faults_without_a_connection_are_in_no_row() -> None:
+    """The gateway has not seen the id: it is asked again soon, however often."""
+    polled = Polled(max_faults=2)
+    run = polled.enter(polled.caller(), "id")
+    for number in range(9):
+        job = polled.ask("id", "no connection", float(number))
+        assert job.history().faults == 0
+        assert 0.5 <= job.release - number <= 1.0
+    assert not run.ends
