@@ -335,7 +335,7 @@ class JobTracker:
                 accepted=fault.kind in _UNREAD,
                 refused=fault.kind is FaultKind.THROTTLED,
             )
-            if scope is Scope.ID and fault.kind is FaultKind.THROTTLED:
+            if fault.kind is FaultKind.THROTTLED:
                 self._acquit(failure)
 
     def _acquit(self, failure: _Failure) -> None:

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ideogram_async import (
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
     AuthenticationError,
     Credential,
@@ -32,6 +33,7 @@ from ideogram_async import (
 )
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._polling import lane, registry
+from ideogram_async._polling import tracker as tracker_module
 from ideogram_async._polling.job import ANSWERED, ASKED, NEW, Job
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
@@ -74,6 +76,7 @@ class _Caller:
         self.context = copy_context()
         self.taken: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
+        self.errors: dict[str, RequestError] = {}
         self.gone = False
 
     def changed(self, request_id: str, record: SamplingRequest) -> None:
@@ -86,6 +89,7 @@ class _Caller:
 
     def failed(self, request_id: str, error: RequestError) -> None:
         assert error.request_id == request_id
+        self.errors[request_id] = error
         self.ends[request_id] += 1
 
     def end(self, error: IdeogramError) -> None:
@@ -378,9 +382,15 @@ class Polled:
         self.tracker = JobTracker(self.pool, FixedInterval(1.0), max_faults=max_faults)
         self.jobs: dict[str, Job] = {}
 
-    def caller(self, *, is_one_shot: bool = False, times_out_at: float = math.inf) -> _Caller:
+    def caller(
+        self,
+        *,
+        is_one_shot: bool = False,
+        times_out_at: float = math.inf,
+        deadline: float | None = None,
+    ) -> _Caller:
         """Make a caller; it has not entered yet."""
-        caller = _Caller(self.tracker, wait=None, is_one_shot=is_one_shot, deadline=None)
+        caller = _Caller(self.tracker, wait=None, is_one_shot=is_one_shot, deadline=deadline)
         caller.times_out_at = times_out_at
         return caller
 
@@ -412,9 +422,10 @@ def test_a_hold_ends_calls_that_ask_once_alone() -> None:
     polled, held = Polled(), RateLimitError("429", status=429, retry_after=60.0)
     run = polled.enter(polled.caller(times_out_at=9.0), "run")
     call = polled.enter(polled.caller(is_one_shot=True, times_out_at=9.0), "call")
+    long_one = polled.enter(polled.caller(is_one_shot=True, times_out_at=99.0), "long one")
     polled.ask("run", "good", 1.0)
     polled.ask("run", Fault(FaultKind.THROTTLED, held), 2.0)
-    assert (run.gone, call.gone) == (False, True)
+    assert (run.gone, call.gone, long_one.gone) == (False, True, False)
     polled.enter(polled.caller(times_out_at=9.0))
     with pytest.raises(RateLimitError, match="s more"):
         polled.enter(polled.caller(is_one_shot=True, times_out_at=9.0))
@@ -614,3 +625,52 @@ def test_faults_without_a_connection_are_in_no_row() -> None:
         assert job.history().faults == 0
         assert 0.5 <= job.release - number <= 1.0
     assert not run.ends
+
+
+def test_an_outage_ends_calls_that_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By portions, between which a call may leave; what is in flight may still be answered."""
+    monkeypatch.setattr(tracker_module, "REMOVED_AT_ONCE", 1)
+    polled, down = Polled(), APIConnectionError("refused")
+    call = polled.enter(polled.caller(is_one_shot=True), "flying", "waiting")
+    leaving = polled.enter(polled.caller(is_one_shot=True), "one", "two")
+    registry, session = polled.tracker.registry, polled.pool.sessions[0]
+    registry.mark_sent(polled.jobs["flying"], 0.0)
+    for name in ("waiting", "one", "two"):
+        registry.queue.add(polled.jobs[name], 0.0)
+    for now in (0.0, 6.0, 12.0, 21.0):
+        list(polled.tracker.expire_overdue(now))
+        assert not call.ends
+        session.failed(down, now, now, is_row=True, is_doubtful=False)
+    for _ in polled.tracker.expire_overdue(22.0):
+        if leaving.ends and not leaving.gone:
+            leaving.end(down)
+    assert call.ends == Counter(["waiting"])
+    assert polled.tracker.failed == 2
+
+
+@pytest.mark.parametrize("kept", [0, 100_000])
+def test_a_deadline_error_holds_the_last_record(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that just came, or the last one where bodies are kept."""
+    monkeypatch.setattr(tracker_module, "BODIES_KEPT", kept)
+    polled = Polled()
+    run = polled.enter(polled.caller(deadline=5.0), "answered", "swept")
+    for now in (0.0, 6.0):
+        polled.ask("answered", "good", now)
+    polled.ask("swept", "good", 1.0)
+    list(polled.tracker.expire_overdue(LAST_CALL_SECONDS + 7.0))
+    records = {name: error.request for name, error in run.errors.items()}
+    assert [name for name in ("answered", "swept") if records[name]] == list(run.errors)[: 1 + kept]
+
+
+@pytest.mark.parametrize(("before", "seconds"), [("good", 10.0), ("no connection", 5.0)])
+def test_an_address_in_doubt_is_looked_at_again_soon(before: str, seconds: float) -> None:
+    """Where it has never worked the run may end; else it is an outage, looked at less often."""
+    polled, page = Polled(), APIStatusError("405", status=405)
+    polled.enter(polled.caller(), "id")
+    polled.ask("id", before, 0.0)
+    session, moments = polled.pool.sessions[0], count(1)
+    while not session.probing:
+        polled.ask("id", Fault(FaultKind.DOUBTFUL_ADDRESS, page), next(moments))
+    probed_at = session.closed_until
+    polled.ask("id", Fault(FaultKind.DOUBTFUL_ADDRESS, page), probed_at)
+    assert seconds <= session.closed_until - probed_at <= 1.1 * seconds
