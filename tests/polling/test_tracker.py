@@ -45,6 +45,7 @@ from ideogram_async._polling.job import (
     Job,
 )
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
+from ideogram_async._protocol.headers import Allowance
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from tests.support.settings import settled
 
@@ -770,3 +771,13 @@ def test_an_ids_own_retry_after_that_outlasts_a_call(
     error = InternalServerError("500", status=500, retry_after=retry_after)
     polled.ask("id", Fault(FaultKind.TRANSIENT, error), 1.0)
     assert bool(call.ends) is ends
+
+
+def test_what_an_answer_says_of_the_limit_is_heeded() -> None:
+    """Also where it is a fault: 10 queries in 20 s are one each 2 s."""
+    polled = Polled()
+    polled.enter(polled.caller(), "id")
+    error = InternalServerError("500", status=500)
+    polled.ask("id", Fault(FaultKind.TRANSIENT, error, allowance=Allowance(10, 20.0)), 1.0)
+    figures = polled.pool.statistics(1.0)[0]
+    assert (figures.limit_source, figures.rate) == ("header", 0.5)
