@@ -39,7 +39,7 @@ from ideogram_async import (
     WaitTimeout,
 )
 from ideogram_async._polling import registry
-from ideogram_async._polling.job import ANSWERED, ORDINARY, Job
+from ideogram_async._polling.job import ANSWERED, IMMEDIATE, ORDINARY, Job
 from ideogram_async._polling.registry import JobRegistry
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async.testing import Gateway, Reply, VirtualTimeLoop
@@ -538,3 +538,37 @@ async def test_an_answer_settles_the_refusals_of_the_key_that_refused() -> None:
         answer = Answer(SamplingRequest(request_id="id", completion_percentage=50), None)
         tracker.handle_outcome(job, runtime._pool.sessions[1], answer, 0.0, 0.0)
         assert [evidence.of(key).disputes for key in range(2)] == [0, 1]
+
+
+@pytest.mark.anyio
+async def test_workers_are_no_more_than_the_flight_and_are_woken_again() -> None:
+    """The only one is at work as a timer rings; then it is idle, and takes the next id."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url, max_in_flight=1) as client:
+        dispatcher = client._started().dispatcher
+        for is_first in (True, False):
+            waiting = asyncio.create_task(client.wait(gateway.submit(duration=0)))
+            await asyncio.sleep(0.01)
+            if is_first:
+                dispatcher._on_timer()
+            async with asyncio.timeout(10):
+                await waiting
+            assert dispatcher._workers == 1
+            await asyncio.sleep(10)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_in_doubt", [False, True])
+async def test_an_immediate_id_waits_while_known_ids_are_asked_in_doubt(
+    *, is_in_doubt: bool
+) -> None:
+    """It has no pace, as long as no limit is known; in doubt it waits for its turn."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        dispatcher, queue = runtime.dispatcher, runtime.tracker.registry.queue
+        runtime._pool.sessions[0].sent(0.0, immediate=False)
+        runtime.tracker.evidence.of(0).doubt = int(is_in_doubt)
+        run: Any = SimpleNamespace(urgent=True, deadline=None)
+        job = Job(0.0, "id", 0, run, None, 0.0, IMMEDIATE)
+        queue.add(job, 0.0)
+        assert (dispatcher._next_time(0.0) > 0.0) is is_in_doubt
+        assert (dispatcher._take(0.0) is None) is is_in_doubt
