@@ -572,3 +572,23 @@ async def test_an_immediate_id_waits_while_known_ids_are_asked_in_doubt(
         queue.add(job, 0.0)
         assert (dispatcher._next_time(0.0) > 0.0) is is_in_doubt
         assert (dispatcher._take(0.0) is None) is is_in_doubt
+
+
+@pytest.mark.anyio
+async def test_a_closed_client_leaves_no_timer_and_starts_no_worker() -> None:
+    """A timer of the loop would keep all of it alive until it rings."""
+    async with (
+        Gateway() as gateway,
+        IdeogramClient(gateway.url, schedule=FixedInterval(1000.0)) as client,
+    ):
+        dispatcher = client._started().dispatcher
+        async with client.as_completed([gateway.submit()]):
+            await asyncio.sleep(10)
+            dispatcher._watch_slow(10.0)
+            timers = [dispatcher._alarm, dispatcher._slow_timer]
+            await client.aclose()
+        assert [timer is not None and timer.cancelled() for timer in timers] == [True, True]
+        workers = dispatcher._workers
+        dispatcher._idle.clear()
+        dispatcher._on_timer()
+        assert dispatcher._workers == workers
