@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -462,6 +462,8 @@ async def test_a_failed_id_waits_until_its_next_fault_can_be_told_apart() -> Non
             assert not may_go(job)
             evidence.answered(0, 0.0, 0.0, is_known=True)
         assert may_go(job)
+        job.history().good_then, job.history().key = 3, 1
+        assert may_go(job), "another key's answers tell nothing"
 
 
 @pytest.mark.anyio
@@ -592,3 +594,51 @@ async def test_a_closed_client_leaves_no_timer_and_starts_no_worker() -> None:
         dispatcher._idle.clear()
         dispatcher._on_timer()
         assert dispatcher._workers == workers
+
+
+@pytest.mark.anyio
+async def test_a_known_id_that_is_asked_in_doubt_goes_before_new_ones() -> None:
+    """Also where new ids have failed in a row, of which one at a random place would be next."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        queue, evidence = runtime.tracker.registry.queue, runtime.tracker.evidence.of(0)
+        run: Any = SimpleNamespace(urgent=True)
+        new = Job(0.0, "new", 0, run, None, 0.0, ORDINARY)
+        known = Job(1.0, "known", 0, run, None, 0.0, ORDINARY, stage=ANSWERED)
+        evidence.doubt, evidence.newcomers_in_a_row = 1, 4
+        for job in (new, known):
+            queue.add(job, 0.0)
+        pop = partial(runtime.dispatcher._pop, runtime._pool.sessions[0], 0.0)
+        assert [pop(), pop()] == [known, new]
+
+
+@pytest.mark.anyio
+async def test_when_a_probe_may_go() -> None:
+    """A sound id goes before its time, a new one at once; a hung probe has no place to keep."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        dispatcher, registry = runtime.dispatcher, runtime.tracker.registry
+        session, run = runtime._pool.sessions[0], SimpleNamespace(urgent=True)
+        job = Job(0.0, "id", 0, cast("Any", run), None, 90.0, ORDINARY, stage=ANSWERED)
+        registry.queue.add(job, 0.0)
+        assert (dispatcher._next_time(0.0), dispatcher._slow_allowed() > 0) == (90.0, True)
+        session.failed(APIConnectionError(""), 0.0, 0.0, is_row=True, is_doubtful=False)
+        assert (dispatcher._next_time(0.0), dispatcher._slow_allowed()) == (
+            session.closed_until,
+            0,
+        )
+        registry._unasked = 1
+        registry.queue.add(Job(0.0, "new", 0, cast("Any", run), None, 0.0, ORDINARY), 0.0)
+        assert dispatcher._next_time(0.0) == 0.0
+
+
+@pytest.mark.anyio
+async def test_an_immediate_id_that_a_key_refused_goes_though_no_key_is_paced() -> None:
+    """Where no other key may send by its pace, the one that was chosen does."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        session = runtime._pool.sessions[0]
+        session.sent(0.0, immediate=False)
+        job = Job(0.0, "id", 0, None, None, 0.0, IMMEDIATE)
+        job.history().refusals = {0: 1}
+        assert runtime.dispatcher._another_key(job.history(), session, 0.0) is session
