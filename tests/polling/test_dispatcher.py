@@ -39,6 +39,8 @@ from ideogram_async import (
     WaitTimeout,
 )
 from ideogram_async._polling import registry
+from ideogram_async._polling.attribution import KeyEvidence
+from ideogram_async._polling.dispatcher import _is_told_apart
 from ideogram_async._polling.job import ANSWERED, IMMEDIATE, ORDINARY, Job
 from ideogram_async._polling.registry import JobRegistry
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
@@ -642,3 +644,19 @@ async def test_an_immediate_id_that_a_key_refused_goes_though_no_key_is_paced() 
         job = Job(0.0, "id", 0, None, None, 0.0, IMMEDIATE)
         job.history().refusals = {0: 1}
         assert runtime.dispatcher._another_key(job.history(), session, 0.0) is session
+
+
+@pytest.mark.parametrize(
+    ("key", "is_charged", "good", "tells"),
+    [(0, True, 3, True), (0, True, 2, False), (0, False, 3, False), (1, True, 3, False)],
+)
+def test_which_refusal_in_dispute_is_told_apart(
+    key: int, good: int, *, is_charged: bool, tells: bool
+) -> None:
+    """One that was charged to the rate of that key, since which others were answered."""
+    job, evidence = Job(0.0, "id", 0, None, None, 0.0, ORDINARY), KeyEvidence()
+    history = job.history()
+    history.faults, history.key, history.is_charged = 1, key, is_charged
+    for _ in range(good):
+        evidence.answered(0.0, is_known=True)
+    assert _is_told_apart(evidence, 0, job) is tells
