@@ -1,4 +1,9 @@
-"""The scenes that were reported: each row that once was seen to fail, with its right outcome."""
+"""The scenes that were reported: each row that once was seen to fail, with its right outcome.
+
+Those that belong to another group stand there alone: one id answered 403, with one key and with
+two; bad certificates; two keys refused in turn; quota words and 402 from the start; a proxy that
+answers 407; and 200 ids with a deadline of 30 s and no gateway.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import Any
 
 import anyio
 
-from benchmarks.faults import absent, hiccups, verdicts
+from benchmarks.faults import hiccups, verdicts
 from benchmarks.faults.beside import ASKED, Mix, beside, call, hung
 from benchmarks.faults.scene import Goal, Scene, longest
 from benchmarks.faults.sickness import KINDS, Judge, for_ever, one_in
@@ -131,17 +136,9 @@ SCENES: dict[str, Scene] = {
     "reported/one-302-after-700": partial(
         verdicts.stray, Mix(150), _stray("302", 10**9, first=700)
     ),
-    "reported/403-for-one-id": partial(verdicts.for_one_id, "403", Mix(60, 1)),
-    "reported/403-for-one-id/two-keys": partial(verdicts.two_keys_one_id, "403"),
-    "reported/bad-certificates": verdicts.bad_node,
-    "reported/two-keys-in-turn": verdicts.keys_in_turn,
     **{
         f"reported/wait-for-one/{kind}": partial(hiccups.hiccup, kind, 1, seconds=15.0)
         for kind in LATER_UNKNOWN
-    },
-    **{
-        f"reported/{kind}-from-the-start": partial(verdicts.real, kind, "run", since=0.0)
-        for kind in ("quota-429", "402")
     },
     **{
         f"reported/wrong-route/{kind}": partial(verdicts.wrong_address, kind, "run", 20)
@@ -152,9 +149,5 @@ SCENES: dict[str, Scene] = {
         f"reported/proxy/{name}": partial(proxy_is_refused, proxy)
         for name, proxy in NO_PROXY.items()
     },
-    "reported/proxy/407": partial(absent.absent, "proxy-407", 20, Stage.run),
-    "reported/200-ids-deadline-30": partial(
-        absent.absent, "refused", 200, partial(Stage.run, deadline=30.0), within=90.0
-    ),
 }
 """One row or more for each row of the table in which these scenes were first seen."""

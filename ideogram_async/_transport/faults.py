@@ -83,18 +83,21 @@ class FaultReader:
         if isinstance(cause, OSError) and cause.errno in _RUN_OUT and not _is_lookup(cause):
             what = f"no query was sent: {_RUN_OUT[cause.errno]}"
             return Fault(FaultKind.EXHAUSTED, APIConnectionError(what, request_id=request_id))
-        name = self._name(of_proxy=self._is_the_proxys(error))
         words, kind = self._words(error, cause), _connection_kind(error, cause)
-        what = f"no answer from {name}: {words}"
+        what = f"no answer from {self._party(error)}: {words}"
         if kind is None and isinstance(error, TimeoutError):
             kind = FaultKind.TIMEOUT
         told = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
         return Fault(kind or FaultKind.TRANSIENT, told(what, request_id=request_id))
 
     def refused_by_proxy(self, request_id: str, status: int) -> Fault:
-        """Return the fault of a proxy that answers in the gateway's place."""
+        """Return the fault of a proxy that answers in the gateway's place.
+
+        The connection is closed: a proxy often closes it, too, after the next query has begun.
+        """
         what = f"no answer from {self._name(of_proxy=True)}: {_refusal(status)}"
-        return Fault(FaultKind.CONNECTION, APIConnectionError(what, request_id=request_id))
+        error = APIConnectionError(what, request_id=request_id)
+        return Fault(FaultKind.CONNECTION, error, foreign=True)
 
     def _untrusted(
         self, request_id: str, error: Exception, cause: ssl.SSLCertVerificationError
@@ -124,6 +127,13 @@ class FaultReader:
         if isinstance(error, aiohttp.ClientConnectorError):
             return (error.host, error.port) == self._proxy
         return isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ConnectionTimeoutError)
+
+    def _party(self, error: Exception) -> str:
+        """Return the name of who caused an error: of both where either may have."""
+        proxied = self._is_the_proxys(error)
+        if proxied or self._settings.proxy is None:
+            return self._name(of_proxy=proxied)
+        return f"{self._gateway} through {self._name(of_proxy=True)}"
 
     def _name(self, *, of_proxy: bool) -> str:
         if not of_proxy:

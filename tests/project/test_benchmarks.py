@@ -17,6 +17,7 @@ import pytest
 
 import benchmarks.faults.__main__ as faults
 from benchmarks._machine import ROOT
+from benchmarks.faults.scenes import SCENES
 from benchmarks.schedule import gather
 from benchmarks.schedule.informed import poll_informed
 from benchmarks.schedule.optimistic import plan
@@ -199,6 +200,11 @@ def test_faults(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "accepted ≤ 0" in told
     assert "1 of   1 hold" in told
+
+
+def test_no_scene_of_faults_is_listed_twice() -> None:
+    """Under two names a scene would count twice in the sweep, and in its figures."""
+    assert len(set(map(repr, SCENES.values()))) == len(SCENES)
 
 
 def test_gather(capsys: pytest.CaptureFixture[str]) -> None:

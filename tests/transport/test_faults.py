@@ -170,6 +170,26 @@ async def test_a_proxy_that_wants_a_password(gateway: str, answer: str) -> None:
         assert_says(fault, f"no answer from the proxy {address_of(proxy)}: {refusal}", "proxy")
 
 
+async def test_a_proxy_that_wants_a_password_closes_the_connection() -> None:
+    """A 407 for a query ends its connection: the next query cannot be lost on it."""
+    async with (
+        RawServer(default=lambda _: [reply(b"", "407 No")]) as proxy,
+        sending("http://127.0.0.1:1", proxy=proxy.url) as transport,
+    ):
+        for _ in range(2):
+            await transport.query(0, "id")
+        assert len(proxy.connections) == 2
+
+
+async def test_a_proxy_that_closes_the_connection() -> None:
+    """Either may have caused it, the proxy or the gateway: both are named, without a password."""
+    async with RawServer(default=lambda _: [End.CLOSE]) as proxy:
+        url = proxy.url.replace("//", "//user:word@")
+        fault = await fault_of("http://127.0.0.1:1", proxy=url)
+        name = f"127.0.0.1:1 through the proxy {address_of(proxy)}"
+        assert str(fault.error).endswith(f"no answer from {name}: it closed the connection")
+
+
 async def test_a_proxy_that_gives_no_tunnel() -> None:
     """Any other status but 200 to CONNECT is the proxy's, too."""
     async with RawServer(default=lambda _: [reply(b"", "503 X")]) as proxy:
