@@ -36,7 +36,7 @@ REFUSALS_MISSED = 3
 answers for known ids in a row: from then on, refusals of new ids are their own."""
 KNOWN_ASKED_IN_DOUBT = 12
 """Known ids that are asked before all others, at the pace, where a new id's refusal may be the
-rate's."""
+rate's: as many, or fewer if they suffice to tell, see `REFUSALS_MISSED`."""
 GOOD_ANSWERS_WITHOUT_DOUBT = 100
 """Good answers after a known id's refusal in which a new id's refusal is the rate's, unchecked."""
 SICK_ACCUSERS = 3
@@ -140,7 +140,7 @@ class KeyEvidence:
         if is_known:
             self._known_in_a_row += 1
             if self.doubt:
-                self.doubt -= 1
+                self.doubt = 0 if self.refuses_only_new else self.doubt - 1
             if self.forgivable < REFUSALS_FORGIVEN:
                 self.forgivable += 1
         else:

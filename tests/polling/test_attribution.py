@@ -219,13 +219,15 @@ def test_refusals_of_new_ids_that_known_ones_are_spared(case: Case) -> None:
     assert case.fault(FaultKind.THROTTLED) is Scope.LIMIT
 
 
-def test_known_ids_are_asked_in_doubt(case: Case) -> None:
-    """A new id's refusal that may be the rate's is checked by known ids, a dozen at most."""
+@pytest.mark.parametrize(("refused", "asked"), [(2, KNOWN_ASKED_IN_DOUBT), (24, 5)])
+def test_known_ids_are_asked_in_doubt(case: Case, refused: int, asked: int) -> None:
+    """A new id's refusal is checked by known ids: a dozen, or as many as tell whose it is."""
     assert case.fault(FaultKind.THROTTLED) is Scope.ID
     assert not case.evidence.is_in_doubt, "there is no known id"
-    for _ in range(2 * REFUSALS_FORGIVEN):
+    case.good(8)
+    for _ in range(refused - 1):
         assert case.fault(FaultKind.THROTTLED, has_known=True) is Scope.ID
-    for _ in range(KNOWN_ASKED_IN_DOUBT):
+    for _ in range(asked):
         assert case.evidence.is_in_doubt
         case.good(is_known=True)
     assert not case.evidence.is_in_doubt
