@@ -32,7 +32,7 @@ from ideogram_async import (
 )
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._polling import lane, registry
-from ideogram_async._polling.job import ANSWERED, ASKED, Job
+from ideogram_async._polling.job import ANSWERED, ASKED, NEW, Job
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from tests.support.settings import settled
@@ -242,7 +242,6 @@ TestLedger.__doc__ = "No sequence of events loses an id or ends one twice."
 
 def test_what_is_asked_during_a_sweep_is_not_failed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """An overdue id that goes out for the last time between two portions keeps its chance."""
-    monkeypatch.setattr(lane, "RELEASED_AT_ONCE", 1)
     sessions = pool()
     tracker = JobTracker(sessions, FixedInterval(1.0))
     run = _Caller(tracker, wait=None, is_one_shot=False, deadline=5.0)
@@ -252,13 +251,15 @@ def test_what_is_asked_during_a_sweep_is_not_failed_by_it(monkeypatch: pytest.Mo
     for job in jobs:
         tracker.registry.mark_sent(job, 0.0)
         tracker.handle_outcome(job, sessions.sessions[0], _FAULTS["throttled"], 0.0, 0.0)
+    tracker.registry.queue.lanes(100.0)  # both are ready
+    monkeypatch.setattr(lane, "RELEASED_AT_ONCE", 1)
     portions = tracker.expire_overdue(100.0)
     next(portions)
     assert run.ends.total() == 1
     last = tracker.registry.queue.pop(100.0)
     assert last is not None
     tracker.registry.mark_sent(last, 100.0)
-    assert not list(portions)[1:]
+    assert list(portions)
     assert run.ends.total() == 1
     done = SamplingRequest(request_id=last.request_id, is_completed=True)
     tracker.handle_outcome(last, sessions.sessions[0], Answer(done, None), 100.0, 100.1)
@@ -366,3 +367,250 @@ def test_who_shares_an_overdue_id_is_swept_at_his_own_time(deadlines: tuple[floa
     for now in (4.0, 6.0, 51.0):
         list(tracker.expire_overdue(LAST_CALL_SECONDS + now))
         assert [run.ends.total() for run in runs] == [deadline < now for deadline in deadlines]
+
+
+class Polled:
+    """A tracker, and ids of which each may be asked at any moment, and answered by hand."""
+
+    def __init__(self, *, keys: int = 1, max_faults: int | None = None) -> None:
+        credentials = [Credential(token=f"key-{number}") for number in range(keys)]
+        self.pool = SessionPool(settled(credentials=credentials))
+        self.tracker = JobTracker(self.pool, FixedInterval(1.0), max_faults=max_faults)
+        self.jobs: dict[str, Job] = {}
+
+    def caller(self, *, is_one_shot: bool = False, times_out_at: float = math.inf) -> _Caller:
+        """Make a caller; it has not entered yet."""
+        caller = _Caller(self.tracker, wait=None, is_one_shot=is_one_shot, deadline=None)
+        caller.times_out_at = times_out_at
+        return caller
+
+    def enter(self, caller: _Caller, *ids: str) -> _Caller:
+        """Have a caller await ids."""
+        self.tracker.enter(caller, 0.0)
+        for request_id in ids:
+            caller.taken[request_id] += 1
+            self.tracker.subscribe(caller, request_id, 0.0)
+        while (job := self.tracker.registry.queue.pop(0.0)) is not None:
+            self.jobs[job.request_id] = job
+        return caller
+
+    def ask(
+        self, request_id: str, outcome: str | Fault, now: float, *, asked: float = -1, key: int = 0
+    ) -> Job:
+        """Let a query come to an outcome, which is "good" or a fault."""
+        job, asked = self.jobs[request_id], now if asked < 0 else asked
+        answer = Answer(SamplingRequest(request_id=request_id, completion_percentage=50), None)
+        result = _FAULTS.get(outcome, answer) if isinstance(outcome, str) else outcome
+        self.tracker.registry.mark_sent(job, asked)
+        self.pool.sent(self.pool.sessions[key], asked, immediate=False)
+        self.tracker.handle_outcome(job, self.pool.sessions[key], result, asked, now)
+        return job
+
+
+def test_a_hold_ends_calls_that_ask_once_alone() -> None:
+    """A run, or a wait, with a timeout of its own waits for that."""
+    polled, held = Polled(), RateLimitError("429", status=429, retry_after=60.0)
+    run = polled.enter(polled.caller(times_out_at=9.0), "run")
+    call = polled.enter(polled.caller(is_one_shot=True, times_out_at=9.0), "call")
+    polled.ask("run", "good", 1.0)
+    polled.ask("run", Fault(FaultKind.THROTTLED, held), 2.0)
+    assert (run.gone, call.gone) == (False, True)
+    polled.enter(polled.caller(times_out_at=9.0))
+    with pytest.raises(RateLimitError, match="s more"):
+        polled.enter(polled.caller(is_one_shot=True, times_out_at=9.0))
+
+
+def test_a_known_ids_refusal_is_in_dispute_where_it_holds_the_key() -> None:
+    """Of two that were sent together one holds it; a new id's refusal is in no dispute."""
+    polled = Polled()
+    polled.enter(polled.caller(), "one", "two", "new")
+    of_key = polled.tracker.evidence.of(0)
+    for name, outcome, now, disputes in (
+        ("one", "good", 1.0, 0),
+        ("two", "good", 1.0, 0),
+        ("one", "throttled", 2.0, 1),
+        ("two", "throttled", 2.0, 1),
+        ("one", "good", 9.0, 0),
+        ("new", "throttled", 10.0, 0),
+    ):
+        polled.ask(name, outcome, now, asked=now - 0.5 if name != "two" else 0.5)
+        assert of_key.disputes == disputes
+    assert polled.jobs["new"].history().is_charged, "it was the rate's all the same"
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"),
+    [
+        ("malformed", 1),
+        ("transient", 3),
+        (Fault(FaultKind.MALFORMED, InvalidResponseError("another id's"), foreign=True), 3),
+        ("no descriptors", math.inf),
+    ],
+)
+def test_how_often_a_call_that_asks_once_tries(fault: str | Fault, tries: float) -> None:
+    """It ends at the first word of the gateway on the id; its own process's fault ends nothing."""
+    polled = Polled()
+    call = polled.enter(polled.caller(is_one_shot=True), "call")
+    for number in range(1, 5):
+        if not call.ends:
+            polled.ask("call", fault, float(number))
+        assert bool(call.ends) is (number >= tries)
+
+
+def test_an_id_that_cannot_be_sent_fails_alone() -> None:
+    """Our own error is nobody else's: the id fails at once."""
+    polled = Polled()
+    run = polled.enter(polled.caller(), "odd", "sound")
+    polled.ask("odd", "our own", 1.0)
+    assert run.ends == Counter({"odd": 1})
+    assert polled.pool.fault is None
+
+
+def test_what_a_call_waits_for() -> None:
+    """It is the fault of its own ids, or of all where no key can be used."""
+    polled = Polled()
+    other = polled.enter(polled.caller(), "other")
+    run = polled.enter(polled.caller(), "sound", "sick", "also sound")
+    for name, outcome in (("sound", "good"), ("sick", "sick"), ("also sound", "good")):
+        polled.ask(name, outcome, 1.0)
+    assert polled.tracker.last_fault(other) is None
+    assert str(polled.tracker.last_fault(run)) == "500"
+    for number in range(5):
+        polled.ask("sick", "no connection", 2.0 + number)
+    assert str(polled.tracker.last_fault(other)) == "refused"
+
+
+def test_a_refusal_that_comes_after_another_key_took_over() -> None:
+    """A query was under way as its key went out of use: its refusal is not its id's own."""
+    polled = Polled(keys=2)
+    polled.enter(polled.caller(), "one", "two", "late")
+    for name in ("one", "two"):
+        polled.ask(name, "stray verdict", 1.0)
+    assert polled.pool.sessions[0].is_refused
+    assert polled.ask("late", "stray verdict", 2.0, asked=0.5).history().refusals is None
+
+
+def test_an_id_that_its_key_refuses_while_others_are_answered() -> None:
+    """It is asked again after a second, then after 5 s each; the third refusal that counts ends it.
+
+    A refusal that comes sooner does not count: a key may be refused for a while.
+    """
+    polled = Polled()
+    run = polled.enter(polled.caller(), "sick", "sound")
+    for now, delay, refusals in ((1.0, 1.0, 1), (2.0, 5.0, 1), (7.0, 5.0, 2)):
+        job = polled.ask("sick", "stray verdict", now)
+        assert job.history().refusals == {0: refusals}
+        assert job.release == now + delay
+        polled.ask("sound", "good", now + 0.5)
+    polled.ask("sick", "stray verdict", 12.0)
+    assert run.ends == Counter({"sick": 1})
+
+
+def test_an_id_that_one_key_of_two_refuses() -> None:
+    """The other key is tried at once; one that is out of use is not waited for."""
+    polled = Polled(keys=2)
+    run = polled.enter(polled.caller(), "sick", "sound", "one", "two")
+    assert polled.ask("sick", "stray verdict", 1.0).release == 1.0
+    polled.ask("sound", "good", 1.5)
+    assert polled.ask("sick", "stray verdict", 2.0, key=1).history().refusals == {0: 1, 1: 1}
+    polled.ask("sick", "good", 2.5, key=1)
+    assert polled.jobs["sick"].history().refusals == {0: 1}, "the answer clears that key alone"
+    for name in ("one", "two"):
+        polled.ask(name, "stray verdict", 3.0, key=1)
+    for now in (7.0, 12.0):
+        assert not run.ends
+        polled.ask("sick", "stray verdict", now)
+        polled.ask("sound", "good", now + 0.5)
+    assert run.ends == Counter({"sick": 1})
+
+
+def test_ids_with_faults_are_counted() -> None:
+    """From the first fault in a row to the next good answer, while somebody awaits the id."""
+    polled = Polled()
+    run = polled.enter(polled.caller(), "one", "two")
+    registry = polled.tracker.registry
+    for name, outcome, failing in (
+        ("one", "no connection", 0),
+        ("one", "good", 0),
+        ("one", "sick", 1),
+        ("one", "sick", 1),
+        ("two", "sick", 2),
+        ("one", "good", 1),
+    ):
+        polled.ask(name, outcome, 1.0)
+        assert registry.failing == failing
+    for outcome in ("sick", "good"):
+        for name in ("one", "two"):
+            registry.mark_sent(polled.jobs[name], 2.0)
+        if not run.gone:
+            polled.tracker.leave(run, 2.0)
+            run.gone = True
+        for name in ("one", "two"):
+            polled.ask(name, outcome, 3.0)
+        assert registry.failing == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "outcome", "is_new"),
+    [
+        ("no connection", "hung", True),
+        ("no connection", "sick", False),
+        ("good", "hung", False),
+        ("good", "no connection", True),
+    ],
+)
+def test_the_clock_of_an_id_that_the_gateway_has_not_seen(
+    before: str, outcome: str, is_new: bool
+) -> None:
+    """It has not started: no connection was made, or a query hung where nothing ever answered."""
+    polled = Polled()
+    polled.enter(polled.caller(), "other", "id")
+    polled.ask("other", before, 1.0)
+    assert (polled.ask("id", outcome, 2.0).stage == NEW) is is_new
+
+
+def test_which_faults_are_counted_for_a_key() -> None:
+    """The first in a row of an id, where it is charged to the rate or the gateway."""
+    polled = Polled()
+    polled.enter(polled.caller(), "one", "two")
+    of_key = polled.tracker.evidence.of(0)
+    for name, outcome, counted in (
+        ("one", "good", 0),
+        ("one", "sick", 1),
+        ("one", "sick", 1),
+        ("two", "unknown", 1),
+        ("one", "good", 1),
+        ("one", "throttled", 2),
+        ("one", "unknown", 2),
+    ):
+        polled.ask(name, outcome, 1.0)
+        assert of_key.counted == counted
+    assert polled.jobs["one"].history().is_charged, "an unknown id acquits no rate"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "apart", "times"),
+    [("unknown", 5.0, 3), ("unknown", 2.0, 7), ("malformed", 2.0, 5), ("sick", 2.0, math.inf)],
+)
+def test_how_many_faults_end_an_id(outcome: str, apart: float, times: float) -> None:
+    """Words that it is unknown count 5 s apart; a 5xx ends it at its deadline, or `max_faults`."""
+    for max_faults in (None, 8):
+        polled = Polled(max_faults=max_faults)
+        run = polled.enter(polled.caller(), "sound", "sick")
+        for number in range(1, 9):
+            polled.ask("sound", "good", number * apart)
+            if not run.ends:
+                polled.ask("sick", outcome, number * apart)
+            ended_at = min(times, max_faults or math.inf)
+            assert bool(run.ends) is (number >= ended_at)
+
+
+def test_faults_without_a_connection_are_in_no_row() -> None:
+    """The gateway has not seen the id: it is asked again soon, however often."""
+    polled = Polled(max_faults=2)
+    run = polled.enter(polled.caller(), "id")
+    for number in range(9):
+        job = polled.ask("id", "no connection", float(number))
+        assert job.history().faults == 0
+        assert 0.5 <= job.release - number <= 1.0
+    assert not run.ends
