@@ -292,9 +292,7 @@ class KeySession:
 
     def _next_try(self, now: float) -> float:
         """Return the seconds until the next test query; 0 where it is open, or one is sent."""
-        if self._state(now) == "open" or self.closed_until == math.inf:
-            return 0.0
-        return max(self.closed_until - now, 0.0)
+        return 0.0 if self.closed_until == math.inf else max(self.closed_until - now, 0.0)
 
     @property
     def blame(self) -> RequestError | None:
@@ -349,7 +347,7 @@ class KeySession:
         if not self.probing:  # another query than the probe has shown it
             self._probe_asked = None
         is_checked = self.suspicion is not None and self.in_flight > 0  # by what is under way
-        if is_checked or (self.probing and self._probe_asked is not None):
+        if is_checked or self._probe_asked is not None:
             self.closed_until = math.inf
             return
         self.closed_until = max(self.held_until, self.breaker.open_until)

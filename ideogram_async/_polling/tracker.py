@@ -335,7 +335,7 @@ class JobTracker:
                 accepted=fault.kind in _UNREAD,
                 refused=fault.kind is FaultKind.THROTTLED,
             )
-            if scope is Scope.ID and fault.kind is FaultKind.THROTTLED:
+            if fault.kind is FaultKind.THROTTLED:
                 self._acquit(failure)
 
     def _acquit(self, failure: _Failure) -> None:
@@ -492,7 +492,7 @@ class JobTracker:
         self.failed += 1
         for subscriber in subscribers:
             subscriber.failed(job.request_id, _about(job, error))
-        if self._pool.hooks is not None and subscribers and not subscribers[0].is_one_shot:
+        if self._pool.hooks is not None and not subscribers[0].is_one_shot:
             self._pool.hooks.failed(job.request_id, _about(job, error))
 
     def _give_up(

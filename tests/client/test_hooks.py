@@ -23,6 +23,7 @@ from ideogram_async import (
     QueryAnswered,
     RateLimitError,
     RequestEnded,
+    RequestError,
     RequestFailed,
     RequestFailing,
     SessionChanged,
@@ -107,6 +108,26 @@ async def test_failures_are_told() -> None:
     assert [type(ends[request_id].error) for request_id in ids] == [RequestFailed, DeadlineExceeded]
     assert [ends[request_id].record.request_id for request_id in ids] == ids
     assert [ends[request_id].age for request_id in ids] == [None, None]
+
+
+class _Raising(FixedInterval):
+    """A schedule that fails for each new id."""
+
+    def start(self, now: float, *, just_submitted: bool) -> tuple[Any, float]:
+        """Raise."""
+        raise ValueError(now, just_submitted)
+
+
+async def test_a_schedule_that_fails_is_told() -> None:
+    """An id that its schedule fails for is told, though it was never asked."""
+    notes = Notes()
+    async with (
+        Gateway() as gateway,
+        IdeogramClient(gateway.url, schedule=_Raising(1.0), hooks=[notes]) as client,
+    ):
+        with pytest.raises(RequestError):
+            await client.wait(gateway.submit())
+    assert "ValueError" in str(notes.of(RequestEnded)[0].error)
 
 
 async def test_a_deadline_of_one_of_two_callers_is_no_end() -> None:

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ideogram_async import (
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
     AuthenticationError,
     Credential,
@@ -25,6 +26,7 @@ from ideogram_async import (
     IdeogramError,
     InternalServerError,
     InvalidResponseError,
+    Observation,
     RateLimitError,
     RequestError,
     RequestNotFound,
@@ -32,7 +34,16 @@ from ideogram_async import (
 )
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._polling import lane, registry
-from ideogram_async._polling.job import ANSWERED, ASKED, NEW, Job
+from ideogram_async._polling import tracker as tracker_module
+from ideogram_async._polling.job import (
+    ANSWERED,
+    ASKED,
+    EXPECTED,
+    IMMEDIATE,
+    NEW,
+    ORDINARY,
+    Job,
+)
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from tests.support.settings import settled
@@ -74,6 +85,7 @@ class _Caller:
         self.context = copy_context()
         self.taken: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
+        self.errors: dict[str, RequestError] = {}
         self.gone = False
 
     def changed(self, request_id: str, record: SamplingRequest) -> None:
@@ -86,6 +98,7 @@ class _Caller:
 
     def failed(self, request_id: str, error: RequestError) -> None:
         assert error.request_id == request_id
+        self.errors[request_id] = error
         self.ends[request_id] += 1
 
     def end(self, error: IdeogramError) -> None:
@@ -372,15 +385,29 @@ def test_who_shares_an_overdue_id_is_swept_at_his_own_time(deadlines: tuple[floa
 class Polled:
     """A tracker, and ids of which each may be asked at any moment, and answered by hand."""
 
-    def __init__(self, *, keys: int = 1, max_faults: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        keys: int = 1,
+        max_faults: int | None = None,
+        schedule: FixedInterval | None = None,
+        **settings: Any,
+    ) -> None:
         credentials = [Credential(token=f"key-{number}") for number in range(keys)]
-        self.pool = SessionPool(settled(credentials=credentials))
-        self.tracker = JobTracker(self.pool, FixedInterval(1.0), max_faults=max_faults)
+        self.pool = SessionPool(settled(credentials=credentials, **settings))
+        schedule = schedule or FixedInterval(1.0)
+        self.tracker = JobTracker(self.pool, schedule, max_faults=max_faults)
         self.jobs: dict[str, Job] = {}
 
-    def caller(self, *, is_one_shot: bool = False, times_out_at: float = math.inf) -> _Caller:
+    def caller(
+        self,
+        *,
+        is_one_shot: bool = False,
+        times_out_at: float = math.inf,
+        deadline: float | None = None,
+    ) -> _Caller:
         """Make a caller; it has not entered yet."""
-        caller = _Caller(self.tracker, wait=None, is_one_shot=is_one_shot, deadline=None)
+        caller = _Caller(self.tracker, wait=None, is_one_shot=is_one_shot, deadline=deadline)
         caller.times_out_at = times_out_at
         return caller
 
@@ -412,9 +439,10 @@ def test_a_hold_ends_calls_that_ask_once_alone() -> None:
     polled, held = Polled(), RateLimitError("429", status=429, retry_after=60.0)
     run = polled.enter(polled.caller(times_out_at=9.0), "run")
     call = polled.enter(polled.caller(is_one_shot=True, times_out_at=9.0), "call")
+    long_one = polled.enter(polled.caller(is_one_shot=True, times_out_at=99.0), "long one")
     polled.ask("run", "good", 1.0)
     polled.ask("run", Fault(FaultKind.THROTTLED, held), 2.0)
-    assert (run.gone, call.gone) == (False, True)
+    assert (run.gone, call.gone, long_one.gone) == (False, True, False)
     polled.enter(polled.caller(times_out_at=9.0))
     with pytest.raises(RateLimitError, match="s more"):
         polled.enter(polled.caller(is_one_shot=True, times_out_at=9.0))
@@ -614,3 +642,131 @@ def test_faults_without_a_connection_are_in_no_row() -> None:
         assert job.history().faults == 0
         assert 0.5 <= job.release - number <= 1.0
     assert not run.ends
+
+
+def test_an_outage_ends_calls_that_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By portions, between which a call may leave; what is in flight may still be answered."""
+    monkeypatch.setattr(tracker_module, "REMOVED_AT_ONCE", 1)
+    polled, down = Polled(), APIConnectionError("refused")
+    call = polled.enter(polled.caller(is_one_shot=True), "flying", "waiting")
+    leaving = polled.enter(polled.caller(is_one_shot=True), "one", "two")
+    registry, session = polled.tracker.registry, polled.pool.sessions[0]
+    registry.mark_sent(polled.jobs["flying"], 0.0)
+    for name in ("waiting", "one", "two"):
+        registry.queue.add(polled.jobs[name], 0.0)
+    for now in (0.0, 6.0, 12.0, 21.0):
+        list(polled.tracker.expire_overdue(now))
+        assert not call.ends
+        session.failed(down, now, now, is_row=True, is_doubtful=False)
+    for _ in polled.tracker.expire_overdue(22.0):
+        if leaving.ends and not leaving.gone:
+            leaving.end(down)
+    assert call.ends == Counter(["waiting"])
+    assert polled.tracker.failed == 2
+
+
+@pytest.mark.parametrize("kept", [0, 100_000])
+def test_a_deadline_error_holds_the_last_record(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that just came, or the last one where bodies are kept."""
+    monkeypatch.setattr(tracker_module, "BODIES_KEPT", kept)
+    polled = Polled()
+    run = polled.enter(polled.caller(deadline=5.0), "answered", "swept")
+    for now in (0.0, 6.0):
+        polled.ask("answered", "good", now)
+    polled.ask("swept", "good", 1.0)
+    list(polled.tracker.expire_overdue(LAST_CALL_SECONDS + 7.0))
+    records = {name: error.request for name, error in run.errors.items()}
+    assert [name for name in ("answered", "swept") if records[name]] == list(run.errors)[: 1 + kept]
+
+
+@pytest.mark.parametrize(("before", "seconds"), [("good", 10.0), ("no connection", 5.0)])
+def test_an_address_in_doubt_is_looked_at_again_soon(before: str, seconds: float) -> None:
+    """Where it has never worked the run may end; else it is an outage, looked at less often."""
+    polled, page = Polled(), APIStatusError("405", status=405)
+    polled.enter(polled.caller(), "id")
+    polled.ask("id", before, 0.0)
+    session, moments = polled.pool.sessions[0], count(1)
+    while not session.probing:
+        polled.ask("id", Fault(FaultKind.DOUBTFUL_ADDRESS, page), next(moments))
+    probed_at = session.closed_until
+    polled.ask("id", Fault(FaultKind.DOUBTFUL_ADDRESS, page), probed_at)
+    assert seconds <= session.closed_until - probed_at <= 1.1 * seconds
+
+
+def test_what_a_deadline_error_says() -> None:
+    """The id's own last fault; where it was never asked, what all wait for; else no more."""
+    polled = Polled()
+    run = polled.enter(polled.caller(deadline=5.0), "unseen", "slow", "unasked")
+    polled.tracker.registry.queue.add(polled.jobs["unasked"], 0.0)
+    polled.ask("unseen", "no connection", 6.0)
+    polled.ask("slow", "good", 7.0)
+    polled.ask("slow", "good", 13.0)
+    list(polled.tracker.expire_overdue(19.0))
+    assert {name: str(error.args[0]) for name, error in run.errors.items()} == {
+        "unseen": "not complete within 5 s; the last fault: refused",
+        "slow": "not complete within 5 s",
+        "unasked": "not complete within 5 s, and was never asked: its turn did not come",
+    }
+
+
+class Counting(FixedInterval):
+    """A schedule that expects every request to end at once, and counts what it is asked."""
+
+    def __init__(self, *, is_sure: bool = False) -> None:
+        super().__init__(1.0)
+        self.delays = 0
+        self._is_sure = is_sure
+
+    def next_delay(self, state: Any, seen: Observation) -> float:
+        """Count it."""
+        self.delays += 1
+        return super().next_delay(state, seen)
+
+    def expected_end(self, state: Any) -> Any:
+        """Expect it to have ended."""
+        return 0.0
+
+    def is_sure(self, state: Any) -> bool:
+        """Return whether that is sure."""
+        return self._is_sure
+
+
+def test_a_schedule_is_asked_nothing_about_an_id_that_has_ended() -> None:
+    """Its time was up as the answer came."""
+    schedule = Counting()
+    polled = Polled(schedule=schedule)
+    polled.enter(polled.caller(deadline=5.0), "id")
+    for now in (0.0, 6.0):
+        polled.ask("id", "good", now)
+    assert schedule.delays == 1
+
+
+@pytest.mark.parametrize("is_sure", [False, True])
+def test_who_goes_first_at_a_limited_rate(*, is_sure: bool) -> None:
+    """An id whose end is sure goes before others; an immediate one that was refused waits."""
+    polled = Polled(schedule=Counting(is_sure=is_sure), max_rate=10.0)
+    polled.enter(polled.caller(), "id")
+    job = polled.ask("id", "good", 0.0)
+    assert job.precedence == (EXPECTED if is_sure else ORDINARY)
+    job.precedence = IMMEDIATE
+    assert polled.ask("id", "throttled", 1.0).precedence == ORDINARY
+
+
+@pytest.mark.parametrize(
+    ("is_one_shot", "times_out_at", "retry_after", "ends"),
+    [
+        (True, 9.0, 60.0, True),
+        (False, 9.0, 60.0, False),
+        (True, 99.0, 60.0, False),
+        (True, 1.1, None, False),
+    ],
+)
+def test_an_ids_own_retry_after_that_outlasts_a_call(
+    times_out_at: float, retry_after: float | None, *, is_one_shot: bool, ends: bool
+) -> None:
+    """A call that asks once ends at once; a run, or a wait, ends by its own timeout."""
+    polled = Polled()
+    call = polled.enter(polled.caller(is_one_shot=is_one_shot, times_out_at=times_out_at), "id")
+    error = InternalServerError("500", status=500, retry_after=retry_after)
+    polled.ask("id", Fault(FaultKind.TRANSIENT, error), 1.0)
+    assert bool(call.ends) is ends
