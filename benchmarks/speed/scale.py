@@ -154,7 +154,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         for who in ("ours", "tasks"):
             mine = [row for row in rows if row.who == who and row.source == "list"]
             axes.plot([row.count for row in mine], [value(row) for row in mine], "o-", label=who)
-        axes.set(xscale="log", yscale="log", title=title, xlabel="pending ids")
+        # Not "log": few ids may take no memory that can be measured.
+        axes.set(xscale="log", yscale="symlog", title=title, xlabel="pending ids")
         axes.grid(visible=True, which="both", alpha=0.2)
         axes.legend()
     drawing.savefig(path, dpi=110)

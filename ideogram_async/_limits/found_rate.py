@@ -40,9 +40,10 @@ TRIAL_RATE, TRIAL_SECONDS = 0.85, 8.0
 FEWEST_TRIAL_QUERIES, MOST_TRIAL_QUERIES = 25, 120
 """A trial: for so many seconds, and so many queries, this part of the accepted rate goes out. A
 limit of this client's own refuses none of them; chance does, and a limit that others use, too."""
-FAILED_TRIALS, FAILED_TRIALS_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
-"""Failed trials that tell of chance; where a limit has shown others may use it, which must not be
-taken for chance. A trial that passes counts against 0.3 failed ones."""
+UNEXPLAINED, UNEXPLAINED_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
+"""Refusals at rates that had been accepted, which no limit of this client's own explains, that tell
+of chance. Where a limit has shown others may use it, which must not be taken for chance. A trial
+that passes counts against 0.3 of them; a refusal in a cluster, which is a limit's, against 1."""
 LIMIT_SHARE, LIMIT_REFUSALS = 0.25, 2
 """The share of queries that a limit has refused, and not chance; or so many in a row after one."""
 CHANGED_SHARE, LONG_GROWTH_SECONDS = 0.15, 30.0
@@ -73,10 +74,10 @@ class FoundRate:
 
     The cases of a refusal:
 
-    1. It was sent before the last alarm: nothing new. Its `Retry-After` is kept.
+    1. It was sent before the last alarm: one of a cluster. Its `Retry-After` is kept.
     2. It is the query after a hold: the gateway is closed still; hold for twice as long.
-    3. In a trial, well below what was accepted: if that happens often enough it is by chance.
-       The last cuts are taken back. Else it is an alarm: others may use the limit.
+    3. At a rate that was accepted: if that happens often enough, and not in clusters, it is by
+       chance. The last cuts are taken back. Else it is an alarm: others may use the limit.
     4. Chance explains it: only its id waits.
     5. An alarm: hold, then let one query find out if more are accepted.
 
@@ -127,7 +128,7 @@ class FoundRate:
         self._rate_before = 0.0
         self._source_before: LimitSource = "none"
         self._cut_accepted = self._cut_refused = 0
-        self._failed_trials = 0.0
+        self._unexplained = 0.0
         self._limit_shown = False
         # Before a refusal that may be the fault of an id
         self._rate_in_doubt: tuple[float, LimitSource] | None = None
@@ -213,23 +214,24 @@ class FoundRate:
                 self.is_certain = True
                 self._limit_shown = False  # it does not bind at this rate
                 self._rate_before = 0.0
-                self._failed_trials = max(self._failed_trials - PASSED_TRIAL, 0.0)
+                self._unexplained = max(self._unexplained - PASSED_TRIAL, 0.0)
                 self.chance.pass_trial()
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
         """Record a refusal; return whether it holds the session. See the cases above."""
         self._refused += 1
         self._cut_refused += 1
+        if asked < self._alarm_at or self.is_probing:  # 1, 2
+            self._unexplained = max(self._unexplained - 1, 0.0)
         if asked < self._alarm_at:  # 1
             self._hold_for(retry_after or 0.0, now)
             return False
         if self.is_probing:  # 2
             self._untried += max(asked - self._pause_until, 0.0)
             self._closed += 1
-            self._failed_trials = max(self._failed_trials - 1, 0.0)
             return self._alarm(retry_after, now)
         is_alarm = self.chance.refused(is_safe=self._is_safe or self._is_idle(now))
-        if self._trial and not self.chance.is_known and not self._is_shared and self._fails_often():
+        if self._is_safe and not self._is_shared and self._tells_of_chance():
             self.chance.learn()  # 3
             self.is_certain = is_alarm = False
         if not is_alarm:  # 3, 4
@@ -298,15 +300,17 @@ class FoundRate:
         """Whether chance is known, and the pace is not used: it refuses none then."""
         return self.chance.is_known and self._idle > IDLE_SHARE * (now - self._since)
 
-    def _fails_often(self) -> bool:
-        """Record a trial that failed; return whether chance must be the reason."""
-        self._failed_trials += 1
+    def _tells_of_chance(self) -> bool:
+        """Record a refusal at an accepted rate; return whether chance must be the reason."""
+        if self.chance.is_known:
+            return False
+        self._unexplained += 1
         queries = self._cut_refused + self._cut_accepted
         if self._cut_refused > LIMIT_SHARE * max(queries, MEASURED_QUERIES):
             self._limit_shown = True
-        if self._failed_trials < (FAILED_TRIALS_AT_LIMIT if self._limit_shown else FAILED_TRIALS):
+        if self._unexplained < (UNEXPLAINED_AT_LIMIT if self._limit_shown else UNEXPLAINED):
             return False
-        self._failed_trials = 0.0
+        self._unexplained = 0.0
         return True
 
     def _alarm(self, retry_after: float | None, now: float) -> bool:
@@ -349,7 +353,7 @@ class FoundRate:
         if self._closed >= LIMIT_REFUSALS and (
             not self.chance.is_known or self.chance.is_refuted()
         ):
-            self._limit_shown, self._failed_trials = True, 0.0
+            self._limit_shown, self._unexplained = True, 0.0
         if not self._rate_before:
             self._rate_before, self._source_before = before, self._source
             self._cut_accepted = self._cut_refused = 0

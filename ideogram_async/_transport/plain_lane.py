@@ -10,6 +10,7 @@ from contextvars import Context
 from typing import Any
 
 import aiohttp
+from aiohttp import hdrs
 
 from ideogram_async._protocol.outcome import Fault
 from ideogram_async._protocol.query import encode_query
@@ -130,6 +131,10 @@ class Request(aiohttp.ClientRequest):
     All queries of a session go to one address with the same headers, unless somebody who traces
     them adds some. aiohttp makes the headers anew for each: here they are made once per session,
     which has a class of its own (see `request_class`).
+
+    aiohttp starts a task per body, to write it. Here aiohttp sends the head of a query without a
+    body, and `_HeadAndBody` adds the body, unless somebody traces the session: then aiohttp tells
+    what it sends.
     """
 
     given: Any = None
@@ -138,6 +143,8 @@ class Request(aiohttp.ClientRequest):
     """What aiohttp made of them."""
     renewals: dict[Any, float]
     """When each connection of the session is renewed."""
+    query: bytes | None = None
+    """The body that aiohttp has not been told of."""
 
     def update_headers(self, headers: Any) -> None:
         """Set the headers: those of the first query, where the same are given."""
@@ -152,6 +159,14 @@ class Request(aiohttp.ClientRequest):
 
     def update_auto_headers(self, skip_auto_headers: Any) -> None:
         """Add nothing: `update_headers` did."""
+
+    def update_body_from_data(self, body: Any, *rest: Any, **named: Any) -> None:
+        """Keep a body back, unless somebody traces the session; the fast lane has none here."""
+        if body is None or self.session.trace_configs:
+            super().update_body_from_data(body, *rest, **named)
+        else:
+            self.query = body
+            self.headers[hdrs.CONTENT_LENGTH] = str(len(body))
 
     # No coroutine around aiohttp's own, which each query would pay for.
     def send(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -170,6 +185,8 @@ class Request(aiohttp.ClientRequest):
             self._begin(protocol, now)
         elif now >= renewal:
             raise _StaleConnectionError
+        if self.query is not None:
+            protocol.transport = _HeadAndBody(protocol, self.query)
         return super().send(conn)
 
     def _begin(self, protocol: Any, now: float) -> None:
@@ -178,6 +195,28 @@ class Request(aiohttp.ClientRequest):
             del self.renewals[closed]
         self.renewals[protocol] = now + random.uniform(*RENEWED_AFTER_SECONDS)  # noqa: S311 - no secret
         self.response_class = FirstResponse
+
+
+class _HeadAndBody:
+    """Stands for a connection's transport until the head is written: both go out at once."""
+
+    __slots__ = ("_body", "_protocol", "_transport")
+
+    def __init__(self, protocol: Any, body: bytes) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+        self._body = body
+
+    def is_closing(self) -> bool:
+        closing: bool = self._transport.is_closing()
+        return closing
+
+    def write(self, head: bytes) -> None:
+        self._protocol.transport = self._transport
+        self._transport.write(head + self._body)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 def request_class() -> type[Request]:

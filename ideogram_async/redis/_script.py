@@ -5,7 +5,7 @@ SCRIPT = """
 local DEAD, LEASE, ANSWER, BINDING, GRACE, PROBE = 5, 3, 0.5, 2.5, 5, 5   -- seconds
 local FRESH, HEARD, KEPT = 10, 10, 600
 local IDLE, EVEN, DUE, HEADROOM, CHANGE, SPARE = 0.02, 0.1, 0.95, 1.2, 0.05, 0.05
-local CHANGED, WITHIN, EVENTS, OWED, REPAID, FORGOTTEN, LEAST = 0.02, 2, 100, 2, 5, 60, 0.1
+local CHANGED, WITHIN, EVENTS, OWED, REPAID, FORGOTTEN, LEAST = 0.01, 2, 100, 2, 5, 60, 0.1
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local report = cjson.decode(ARGV[1])
@@ -13,7 +13,7 @@ local text = redis.call('GET', KEYS[1])
 local fleet = text and cjson.decode(text) or {
   born = now, joined = 0, lost = 0, back = 0, members = {},
   sent = 0, accepted = 0, newest = 0, heard = 0, events = {}, rate = 0, source = 'none', held = 0,
-  probing = false, prober = '', probed = 0, called = 0, reported = now,
+  shown = 0, probing = false, prober = '', probed = 0, called = 0, reported = now,
   pushed = math.floor(100 * now)}  -- later than all of a budget that was lost
 
 local function save()
@@ -98,9 +98,10 @@ if decision and leader == report.id then
   local held = decision.held > 0 and now + decision.held or 0
   local news = decision.probing ~= fleet.probing or held > fleet.held + 0.05
   if news then fleet.prober = '' end
-  local differs = math.abs(decision.rate - fleet.rate) > CHANGED * math.abs(fleet.rate)
+  local differs = math.abs(decision.rate - fleet.shown) > CHANGED * math.abs(fleet.shown)
   fleet.rate, fleet.source, fleet.probing = decision.rate, decision.source, decision.probing
   fleet.held = news and held or fleet.held
+  if news or differs then fleet.shown = fleet.rate end
   if (news or differs) and count > 1 then
     publish({rate = fleet.rate, source = fleet.source, held = fleet.held, probing = fleet.probing})
   end
@@ -213,7 +214,8 @@ return cjson.encode(reply)
   seconds of what it uses now. What is beyond is repaid within about REPAID seconds, but a member
   keeps LEAST of its part; it is forgotten in FORGOTTEN seconds.
 - HEADROOM: what a member may use more than it did, before its pace binds again.
-- CHANGE, CHANGED: by how much of itself a share, and the rate, must differ for a message.
+- CHANGE, CHANGED: by how much of itself a share, and the rate, must differ for a message: from the
+  rate that the last one told, for it grows by small steps.
 - SPARE: the part of the rate that nobody has, for a message.
 - EVENTS: how many are kept for who has not heard of them.
 """

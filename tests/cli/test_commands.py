@@ -235,6 +235,19 @@ def test_a_reader_that_leaves_ends_it_quietly(served: Served) -> None:
     assert "Exception" not in errors
 
 
+def test_text_that_is_left_for_a_reader_that_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in standard output's buffer at the end has no reader: it is dropped, with 141."""
+    source, sink = os.pipe()
+    os.close(source)
+    with open(sink, "w", encoding="utf-8") as output:  # noqa: PTH123 - a pipe
+        output.write("left")
+        monkeypatch.setattr(sys, "stdout", output)
+        with pytest.raises(SystemExit) as ended, flushed_streams():
+            sys.exit(0)
+        monkeypatch.undo()
+    assert ended.value.code == 141
+
+
 # watch, on virtual time
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import AsyncGenerator, Callable
-from functools import cache
 
 from tests.fault_matrix.scene import LATENCY
 from tests.support.answers import body_with
-from tests.support.raw_server import Choice, End, Play, Query, Step, body_of, record, reply
+from tests.support.large_answers import large_answers
+from tests.support.raw_server import Choice, End, Step, body_of, record, reply
 
-MIB = 1 << 20
-_BLOCK = bytes(1 << 16)
-_BLOCKS = 4 * MIB // len(_BLOCK)
 _HTML = "Content-Type: text/html"
 _PAGE = b"<html><head><title>Error</title></head><body>oops</body></html>"
 _SICK = {**record("sick"), "user_prompt": "teapot"}
@@ -140,48 +135,7 @@ TRANSIENT["CDN 403, as a problem"] = reply(
 """Errors of the moment."""
 
 
-async def large_by_length(_: Query) -> AsyncGenerator[Step, None]:
-    """Send more than is read, and say so beforehand."""
-    yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (_BLOCKS * len(_BLOCK))
-    for _block in range(_BLOCKS):
-        yield _BLOCK
-
-
-async def large_in_chunks(_: Query) -> AsyncGenerator[Step, None]:
-    """Send more than is read, chunk by chunk."""
-    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    for _block in range(_BLOCKS):
-        yield b"%x\r\n%s\r\n" % (len(_BLOCK), _BLOCK)
-    yield b"0\r\n\r\n"
-
-
-async def large_to_the_end(_: Query) -> AsyncGenerator[Step, None]:
-    """Send more than is read, until the connection ends."""
-    yield b"HTTP/1.1 200 OK\r\n\r\n"
-    for _block in range(_BLOCKS):
-        yield _BLOCK
-    yield End.CLOSE
-
-
-@cache
-def _zipped() -> bytes:
-    zipper = zlib.compressobj(wbits=31)
-    body = b"".join(zipper.compress(_BLOCK) for _ in range(_BLOCKS)) + zipper.flush()
-    assert len(body) < MIB // 32
-    return body
-
-
-def zip_bomb(_: Query) -> Play:
-    """Send little that decodes to much."""
-    return [reply(_zipped(), "200 OK", "Content-Encoding: gzip")]
-
-
-LARGE: dict[str, Callable[[Query], Play]] = {
-    "zip bomb": zip_bomb,
-    "4 MiB by length": large_by_length,
-    "4 MiB in chunks": large_in_chunks,
-    "4 MiB to the end": large_to_the_end,
-}
+LARGE = large_answers(mib=4)
 """More than max_body."""
 
 

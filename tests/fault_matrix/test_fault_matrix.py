@@ -78,7 +78,7 @@ ANSWERS = [
     fails_alone(
         16,
         "too large, again and again",
-        scripts.zip_bomb,
+        scripts.LARGE["zip bomb"],
         5,
         InvalidResponseError,
         words="max_body",

@@ -375,24 +375,41 @@ def test_a_limit_is_no_chance() -> None:
 
 
 def through_a_hold(
-    limiter: FoundRate, now: float, *, retry_after: float | None = None, held: float = 0.0
+    limiter: FoundRate,
+    now: float,
+    *,
+    queries: int = 200,
+    in_flight: int = 0,
+    retry_after: float | None = None,
+    held: float = 0.0,
 ) -> float:
-    """Let 200 queries be accepted, one be refused, and one after the hold; return when it is sent.
+    """Let queries be accepted, one be refused, and one after the hold; return when it is sent.
 
-    The session may be held for longer than the limiter.
+    Those in flight are refused, too. The session may be held for longer than the limiter.
     """
-    for _ in range(200):
+    for _ in range(queries):
         limiter.wait(100)
         now = max(now, limiter.opens_at(now))
         limiter.sent(now)
         limiter.accepted(now, now)
     limiter.sent(now)
     limiter.refused(now, retry_after, now)
+    for _ in range(in_flight):
+        limiter.refused(now - 0.01, retry_after, now)
     now = limiter.opens_at(now) + held
     limiter.wait(100)
     limiter.sent(now)
     limiter.accepted(now, now)
     return now
+
+
+@pytest.mark.parametrize("in_flight", [0, 1])
+def test_lone_refusals_at_an_accepted_rate_are_chance(in_flight: int) -> None:
+    """They show chance after a trial, too; where a query in flight is refused, it is a limit."""
+    limiter, now = FoundRate(), 1000.0
+    for _ in range(8):
+        now = through_a_hold(limiter, now, queries=130, in_flight=in_flight)
+    assert limiter.chance.is_known == (not in_flight)
 
 
 def test_a_long_hold_does_not_sink_the_rate() -> None:

@@ -226,6 +226,22 @@ async def test_what_a_completion_teaches_is_published(budget: Budget) -> None:
     assert [(one.author, one.samples) for one in news if one.samples] == [("a", ["[2]", "[3]"])]
 
 
+async def test_a_rate_that_grows_by_small_steps_is_published(budget: Budget) -> None:
+    """All hear of each per cent that the leader finds, however many steps that takes."""
+    await budget.decide("a")
+    await budget.report("b")
+    async with budget.redis.pubsub(ignore_subscribe_messages=True) as channel:
+        await channel.subscribe(budget.key)
+        await channel.get_message(timeout=1)  # that it listens
+        for step in range(1, 13):
+            await budget.decide("a", rate=20 * 1.004**step)
+        rates = []
+        while (message := await channel.get_message(timeout=0.1)) is not None:
+            rates.append(msgspec.json.decode(message["data"], type=Announcement).rate)
+    rates = [rate for rate in rates if rate]  # the other messages tell of shares
+    assert rates == pytest.approx([20 * 1.004**step for step in (3, 6, 9, 12)])
+
+
 async def test_a_budget_that_begins_anew_hands_out_nothing_twice(budget: Budget) -> None:
     """After a restart of Redis, who comes back first does not get the shares of the others."""
     for member in "ab":

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from ideogram_async import IdeogramClient
+from ideogram_async._protocol.query import encode_query
 from ideogram_async._transport import answer_reader, choice
 from ideogram_async._transport.connection import Wire
 from tests.support.lanes import on_fast_lane
@@ -223,6 +224,46 @@ async def test_a_patch_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None
         assert server.connections[0].closed.is_set()  # the fast lane's own
 
 
+async def test_the_plain_lane_writes_a_query_without_a_task() -> None:
+    """The body goes out with the head: aiohttp, told of it, would start a task per query (3.11)."""
+    loop, started = asyncio.get_running_loop(), []
+
+    def start(loop: asyncio.AbstractEventLoop, coro: Any, **settings: Any) -> Any:
+        started.append(coro.__qualname__)
+        return asyncio.Task(coro, loop=loop, **settings)
+
+    async with RawServer() as server, sending(server.url, fast_lane=False) as transport:
+        await percentage_of(transport, "first")
+        loop.set_task_factory(start)
+        await percentage_of(transport, "second")
+        loop.set_task_factory(None)
+    assert "ClientRequest.write_bytes" not in started
+
+
+async def test_a_connection_that_takes_no_more_for_now() -> None:
+    """Where aiohttp has to start a task after all, the query goes out whole, and so does the next.
+
+    It does so where much is waiting to be written.
+    """
+    async with RawServer() as server, sending(server.url, fast_lane=False) as transport:
+        await percentage_of(transport, "first")
+        (protocol,) = transport._sessions[0]._request_class.renewals  # type: ignore[attr-defined]
+        protocol.pause_writing()
+        await percentage_of(transport, "second")
+        await percentage_of(transport, "third")
+    assert [query.request_id for query in server.queries] == ["first", "second", "third"]
+
+
+async def test_a_head_that_cannot_be_written() -> None:
+    """Its connection is closed: half a query may be on it."""
+    async with RawServer() as server, sending(server.url, fast_lane=False) as transport:
+        await percentage_of(transport, "first")
+        with pytest.raises(ValueError, match="control character"):
+            await transport._posts[0](data=b"", headers={"X-Note": "two\nlines"})
+        await server.connections[0].closed.wait()
+        await percentage_of(transport, "second")
+
+
 # Whoever watches
 
 
@@ -278,6 +319,22 @@ async def test_whoever_comes_later_sees_contexts(monkeypatch: pytest.MonkeyPatch
         for name in ("two", "three"):
             await transport.query(0, name, context)
     assert seen == ["the owner"] * 2
+
+
+async def test_a_trace_sees_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever traces aiohttp is told of the body that is sent, as by any other client."""
+    sent = []
+
+    async def written(_: object, __: object, params: aiohttp.TraceRequestChunkSentParams) -> None:
+        sent.append(params.chunk)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_chunk_sent.append(written)
+    monkeypatch.setattr(aiohttp, "TraceConfig", lambda: trace)
+    _traced(monkeypatch)
+    async with RawServer() as server, sending(server.url) as transport:
+        await percentage_of(transport, "id")
+        assert sent == [encode_query("id")]
 
 
 async def test_opentelemetry() -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import gzip
 import sys
 import tracemalloc
-import zlib
-from collections.abc import AsyncGenerator
-from functools import cache
 
 import anyio
 import pytest
@@ -21,12 +18,11 @@ from ideogram_async import (
     PollingFailed,
 )
 from tests.support.lanes import each_lane
+from tests.support.large_answers import MIB, large_answers
 from tests.support.raw_server import (
     Choice,
     End,
     FullPort,
-    Play,
-    Query,
     RawServer,
     Step,
     body_of,
@@ -39,49 +35,11 @@ from tests.support.wire_faults import BROKEN, GOOD, LATE
 
 pytestmark = [pytest.mark.anyio, each_lane]
 
-MIB = 1 << 20
-_BLOCK = bytes(1 << 16)
-_BLOCKS = 64 * MIB // len(_BLOCK)
-
 
 # What is too large
 
 
-async def _large_by_length(_: Query) -> AsyncGenerator[Step, None]:
-    yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (_BLOCKS * len(_BLOCK))
-    for _block in range(_BLOCKS):
-        yield _BLOCK
-
-
-async def _large_in_chunks(_: Query) -> AsyncGenerator[Step, None]:
-    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    for _block in range(_BLOCKS):
-        yield b"%x\r\n%s\r\n" % (len(_BLOCK), _BLOCK)
-    yield b"0\r\n\r\n"
-
-
-async def _large_to_the_end(_: Query) -> AsyncGenerator[Step, None]:
-    yield b"HTTP/1.1 200 OK\r\n\r\n"
-    for _block in range(_BLOCKS):
-        yield _BLOCK
-    yield End.CLOSE
-
-
-@cache
-def _zipped() -> bytes:
-    zipper = zlib.compressobj(wbits=31)
-    body = b"".join(zipper.compress(_BLOCK) for _ in range(_BLOCKS)) + zipper.flush()
-    assert len(body) < MIB // 8
-    return body
-
-
-def _large_once_decoded(_: Query) -> Play:
-    return [reply(_zipped(), "200 OK", "Content-Encoding: gzip")]
-
-
-@pytest.mark.parametrize(
-    "play", [_large_by_length, _large_in_chunks, _large_to_the_end, _large_once_decoded]
-)
+@pytest.mark.parametrize("play", large_answers(mib=64).values(), ids=large_answers(mib=64))
 async def test_an_answer_larger_than_max_body(play: Choice) -> None:
     """64 MiB are neither read nor held: the connection is closed, and the id is asked again."""
     async with RawServer(ends={"well": 3.0}) as server, IdeogramClient(server.url) as client:
