@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -39,7 +39,9 @@ from ideogram_async import (
     WaitTimeout,
 )
 from ideogram_async._polling import registry
-from ideogram_async._polling.job import ANSWERED, ORDINARY, Job
+from ideogram_async._polling.attribution import KeyEvidence
+from ideogram_async._polling.dispatcher import _is_told_apart
+from ideogram_async._polling.job import ANSWERED, IMMEDIATE, ORDINARY, Job
 from ideogram_async._polling.registry import JobRegistry
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async.testing import Gateway, Reply, VirtualTimeLoop
@@ -462,6 +464,8 @@ async def test_a_failed_id_waits_until_its_next_fault_can_be_told_apart() -> Non
             assert not may_go(job)
             evidence.answered(0, 0.0, 0.0, is_known=True)
         assert may_go(job)
+        job.history().good_then, job.history().key = 3, 1
+        assert may_go(job), "another key's answers tell nothing"
 
 
 @pytest.mark.anyio
@@ -538,3 +542,121 @@ async def test_an_answer_settles_the_refusals_of_the_key_that_refused() -> None:
         answer = Answer(SamplingRequest(request_id="id", completion_percentage=50), None)
         tracker.handle_outcome(job, runtime._pool.sessions[1], answer, 0.0, 0.0)
         assert [evidence.of(key).disputes for key in range(2)] == [0, 1]
+
+
+@pytest.mark.anyio
+async def test_workers_are_no_more_than_the_flight_and_are_woken_again() -> None:
+    """The only one is at work as a timer rings; then it is idle, and takes the next id."""
+    async with Gateway() as gateway, IdeogramClient(gateway.url, max_in_flight=1) as client:
+        dispatcher = client._started().dispatcher
+        for is_first in (True, False):
+            waiting = asyncio.create_task(client.wait(gateway.submit(duration=0)))
+            await asyncio.sleep(0.01)
+            if is_first:
+                dispatcher._on_timer()
+            async with asyncio.timeout(10):
+                await waiting
+            assert dispatcher._workers == 1
+            await asyncio.sleep(10)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_in_doubt", [False, True])
+async def test_an_immediate_id_waits_while_known_ids_are_asked_in_doubt(
+    *, is_in_doubt: bool
+) -> None:
+    """It has no pace, as long as no limit is known; in doubt it waits for its turn."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        dispatcher, queue = runtime.dispatcher, runtime.tracker.registry.queue
+        runtime._pool.sessions[0].sent(0.0, immediate=False)
+        runtime.tracker.evidence.of(0).doubt = int(is_in_doubt)
+        run: Any = SimpleNamespace(urgent=True, deadline=None)
+        job = Job(0.0, "id", 0, run, None, 0.0, IMMEDIATE)
+        queue.add(job, 0.0)
+        assert (dispatcher._next_time(0.0) > 0.0) is is_in_doubt
+        assert (dispatcher._take(0.0) is None) is is_in_doubt
+
+
+@pytest.mark.anyio
+async def test_a_closed_client_leaves_no_timer_and_starts_no_worker() -> None:
+    """A timer of the loop would keep all of it alive until it rings."""
+    async with (
+        Gateway() as gateway,
+        IdeogramClient(gateway.url, schedule=FixedInterval(1000.0)) as client,
+    ):
+        dispatcher = client._started().dispatcher
+        async with client.as_completed([gateway.submit()]):
+            await asyncio.sleep(10)
+            dispatcher._watch_slow(10.0)
+            timers = [dispatcher._alarm, dispatcher._slow_timer]
+            await client.aclose()
+        assert [timer is not None and timer.cancelled() for timer in timers] == [True, True]
+        workers = dispatcher._workers
+        dispatcher._idle.clear()
+        dispatcher._on_timer()
+        assert dispatcher._workers == workers
+
+
+@pytest.mark.anyio
+async def test_a_known_id_that_is_asked_in_doubt_goes_before_new_ones() -> None:
+    """Also where new ids have failed in a row, of which one at a random place would be next."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        queue, evidence = runtime.tracker.registry.queue, runtime.tracker.evidence.of(0)
+        run: Any = SimpleNamespace(urgent=True)
+        new = Job(0.0, "new", 0, run, None, 0.0, ORDINARY)
+        known = Job(1.0, "known", 0, run, None, 0.0, ORDINARY, stage=ANSWERED)
+        evidence.doubt, evidence.newcomers_in_a_row = 1, 4
+        for job in (new, known):
+            queue.add(job, 0.0)
+        pop = partial(runtime.dispatcher._pop, runtime._pool.sessions[0], 0.0)
+        assert [pop(), pop()] == [known, new]
+
+
+@pytest.mark.anyio
+async def test_when_a_probe_may_go() -> None:
+    """A sound id goes before its time, a new one at once; a hung probe has no place to keep."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        dispatcher, registry = runtime.dispatcher, runtime.tracker.registry
+        session, run = runtime._pool.sessions[0], SimpleNamespace(urgent=True)
+        job = Job(0.0, "id", 0, cast("Any", run), None, 90.0, ORDINARY, stage=ANSWERED)
+        registry.queue.add(job, 0.0)
+        assert (dispatcher._next_time(0.0), dispatcher._slow_allowed() > 0) == (90.0, True)
+        session.failed(APIConnectionError(""), 0.0, 0.0, is_row=True, is_doubtful=False)
+        assert (dispatcher._next_time(0.0), dispatcher._slow_allowed()) == (
+            session.closed_until,
+            0,
+        )
+        registry._unasked = 1
+        registry.queue.add(Job(0.0, "new", 0, cast("Any", run), None, 0.0, ORDINARY), 0.0)
+        assert dispatcher._next_time(0.0) == 0.0
+
+
+@pytest.mark.anyio
+async def test_an_immediate_id_that_a_key_refused_goes_though_no_key_is_paced() -> None:
+    """Where no other key may send by its pace, the one that was chosen does."""
+    async with IdeogramClient("http://127.0.0.1:9") as client:
+        runtime = client._started()
+        session = runtime._pool.sessions[0]
+        session.sent(0.0, immediate=False)
+        job = Job(0.0, "id", 0, None, None, 0.0, IMMEDIATE)
+        job.history().refusals = {0: 1}
+        assert runtime.dispatcher._another_key(job.history(), session, 0.0) is session
+
+
+@pytest.mark.parametrize(
+    ("key", "is_charged", "good", "tells"),
+    [(0, True, 3, True), (0, True, 2, False), (0, False, 3, False), (1, True, 3, False)],
+)
+def test_which_refusal_in_dispute_is_told_apart(
+    key: int, good: int, *, is_charged: bool, tells: bool
+) -> None:
+    """One that was charged to the rate of that key, since which others were answered."""
+    job, evidence = Job(0.0, "id", 0, None, None, 0.0, ORDINARY), KeyEvidence()
+    history = job.history()
+    history.faults, history.key, history.is_charged = 1, key, is_charged
+    for _ in range(good):
+        evidence.answered(0.0, is_known=True)
+    assert _is_told_apart(evidence, 0, job) is tells

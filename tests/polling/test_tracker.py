@@ -45,6 +45,7 @@ from ideogram_async._polling.job import (
     Job,
 )
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
+from ideogram_async._protocol.headers import Allowance
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from tests.support.settings import settled
 
@@ -86,10 +87,12 @@ class _Caller:
         self.taken: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.errors: dict[str, RequestError] = {}
+        self.changes: list[tuple[str, float | None]] = []
         self.gone = False
 
     def changed(self, request_id: str, record: SamplingRequest) -> None:
-        raise AssertionError("nobody watches")
+        assert self.wants_changes
+        self.changes.append((request_id, record.completion_percentage))
 
     def completed(self, request_id: str, record: SamplingRequest) -> None:
         assert record.request_id == request_id
@@ -422,9 +425,15 @@ class Polled:
         return caller
 
     def ask(
-        self, request_id: str, outcome: str | Fault, now: float, *, asked: float = -1, key: int = 0
+        self,
+        request_id: str,
+        outcome: str | Answer | Fault,
+        now: float,
+        *,
+        asked: float = -1,
+        key: int = 0,
     ) -> Job:
-        """Let a query come to an outcome, which is "good" or a fault."""
+        """Let a query come to an outcome: "good" is an answer of a request that runs."""
         job, asked = self.jobs[request_id], now if asked < 0 else asked
         answer = Answer(SamplingRequest(request_id=request_id, completion_percentage=50), None)
         result = _FAULTS.get(outcome, answer) if isinstance(outcome, str) else outcome
@@ -699,6 +708,7 @@ def test_what_a_deadline_error_says() -> None:
     run = polled.enter(polled.caller(deadline=5.0), "unseen", "slow", "unasked")
     polled.tracker.registry.queue.add(polled.jobs["unasked"], 0.0)
     polled.ask("unseen", "no connection", 6.0)
+    assert run.ends["unseen"], "no sweep sees what is in flight"
     polled.ask("slow", "good", 7.0)
     polled.ask("slow", "good", 13.0)
     list(polled.tracker.expire_overdue(19.0))
@@ -709,17 +719,17 @@ def test_what_a_deadline_error_says() -> None:
     }
 
 
-class Counting(FixedInterval):
-    """A schedule that expects every request to end at once, and counts what it is asked."""
+class Hasty(FixedInterval):
+    """A schedule that expects every request to end at once, and keeps what it is told."""
 
     def __init__(self, *, is_sure: bool = False) -> None:
         super().__init__(1.0)
-        self.delays = 0
+        self.late: list[float] = []
         self._is_sure = is_sure
 
     def next_delay(self, state: Any, seen: Observation) -> float:
-        """Count it."""
-        self.delays += 1
+        """Note by how much it was late."""
+        self.late.append(seen.late)
         return super().next_delay(state, seen)
 
     def expected_end(self, state: Any) -> Any:
@@ -733,18 +743,18 @@ class Counting(FixedInterval):
 
 def test_a_schedule_is_asked_nothing_about_an_id_that_has_ended() -> None:
     """Its time was up as the answer came."""
-    schedule = Counting()
+    schedule = Hasty()
     polled = Polled(schedule=schedule)
     polled.enter(polled.caller(deadline=5.0), "id")
     for now in (0.0, 6.0):
         polled.ask("id", "good", now)
-    assert schedule.delays == 1
+    assert len(schedule.late) == 1
 
 
 @pytest.mark.parametrize("is_sure", [False, True])
 def test_who_goes_first_at_a_limited_rate(*, is_sure: bool) -> None:
     """An id whose end is sure goes before others; an immediate one that was refused waits."""
-    polled = Polled(schedule=Counting(is_sure=is_sure), max_rate=10.0)
+    polled = Polled(schedule=Hasty(is_sure=is_sure), max_rate=10.0)
     polled.enter(polled.caller(), "id")
     job = polled.ask("id", "good", 0.0)
     assert job.precedence == (EXPECTED if is_sure else ORDINARY)
@@ -770,3 +780,90 @@ def test_an_ids_own_retry_after_that_outlasts_a_call(
     error = InternalServerError("500", status=500, retry_after=retry_after)
     polled.ask("id", Fault(FaultKind.TRANSIENT, error), 1.0)
     assert bool(call.ends) is ends
+
+
+def test_what_an_answer_says_of_the_limit_is_heeded() -> None:
+    """Also where it is a fault: 10 queries in 20 s are one each 2 s."""
+    polled = Polled()
+    polled.enter(polled.caller(), "id")
+    error = InternalServerError("500", status=500)
+    polled.ask("id", Fault(FaultKind.TRANSIENT, error, allowance=Allowance(10, 20.0)), 1.0)
+    figures = polled.pool.statistics(1.0)[0]
+    assert (figures.limit_source, figures.rate) == ("header", 0.5)
+
+
+def test_a_schedule_is_told_how_late_a_query_went_out() -> None:
+    """One that was sent before its time was not late."""
+    schedule = Hasty()
+    polled = Polled(schedule=schedule)
+    polled.enter(polled.caller(), "id")
+    for asked in (0.0, 0.5, 4.0):  # due at 0, 1 and 1.5
+        polled.ask("id", "good", asked)
+    assert schedule.late == [0.0, 0.0, 2.5]
+
+
+def test_an_id_that_was_asked_has_its_last_query_before_it_ends() -> None:
+    """One that was never asked ends once it was due for its deadline, and nothing was answered."""
+    polled = Polled()
+    run = polled.enter(polled.caller(deadline=5.0), "asked", "unasked")
+    polled.tracker.registry.queue.add(polled.jobs["unasked"], 0.0)
+    polled.ask("asked", "good", 1.0)
+    for now, ended in ((4.0, []), (12.0, ["unasked"]), (37.0, ["unasked", "asked"])):
+        list(polled.tracker.expire_overdue(now))
+        assert list(run.ends) == ended
+
+
+@pytest.mark.parametrize("kind", [FaultKind.LOCAL, FaultKind.ADDRESS])
+def test_a_probe_that_tells_nothing_of_the_gateway_is_over(kind: FaultKind) -> None:
+    """Another one may go, for an id that may be sent, or a later call."""
+    polled = Polled()
+    run = polled.enter(polled.caller(), "id")
+    session, down = polled.pool.sessions[0], APIConnectionError("reset")
+    session.failed(down, 1.0, 1.0, is_row=True, is_doubtful=False)
+    for _ in range(2):
+        probe_at = session.closed_until
+        assert probe_at < math.inf
+        polled.ask("id", Fault(kind, APIStatusError("302", status=302)), probe_at)
+        assert run.ends
+
+
+def test_a_caller_that_shares_an_id_sees_its_changes() -> None:
+    """The job is another's, who wants none."""
+    polled = Polled()
+    polled.enter(polled.caller(), "id")
+    watching = polled.caller()
+    watching.wants_changes = True
+    polled.enter(watching, "id")
+    for now in (1.0, 2.0):
+        polled.ask("id", "good", now)
+    assert watching.changes == [("id", 50)]
+
+
+def test_a_good_answer_may_ask_to_wait() -> None:
+    """It holds that id alone."""
+    polled = Polled()
+    polled.enter(polled.caller(), "id")
+    running = SamplingRequest(request_id="id", completion_percentage=50)
+    assert polled.ask("id", Answer(running, None, retry_after=30.0), 1.0).release == 31.0
+    assert polled.pool.sessions[0].state == "open"
+
+
+def test_a_known_id_may_be_called_unknown_for_a_minute() -> None:
+    """However often, and though others are answered."""
+    polled = Polled()
+    run = polled.enter(polled.caller(), "sound", "id")
+    polled.ask("id", "good", 1.0)
+    for now in (10.0, 20.0, 30.0, 65.0, 71.0):
+        assert not run.ends
+        polled.ask("id", "unknown", now)
+        polled.ask("sound", "good", now)
+    assert run.ends == Counter(["id"])
+
+
+def test_an_id_that_is_refused_again_backs_off() -> None:
+    """At its first refusal it keeps its place, for the key waits."""
+    polled = Polled()
+    polled.enter(polled.caller(), "id")
+    polled.ask("id", "good", 0.0)
+    assert polled.ask("id", "throttled", 1.0).release == 1.0
+    assert polled.ask("id", "throttled", 8.0).release > 8.0
