@@ -26,7 +26,8 @@ REFUSED_SECONDS = 60.0
 """Seconds after which one query tries a refused key again."""
 FIRST_ROOM = 8
 """Queries that a key may have in flight at first: it may be a bad one, or the limit a small one.
-Each good answer makes room for one more, so that the flight doubles with each round trip."""
+Each good answer makes room for one more, so that the flight doubles with each round trip. The
+clients of a fleet, which know of each other, divide it."""
 FOLLOW_SECONDS = 0.25
 """Seconds that sessions of one limit hold longer than the one that probes it."""
 REFUSALS_ALONE = 3
@@ -107,6 +108,10 @@ class KeySession:
         return opens_at
 
     @property
+    def _first_room(self) -> int:
+        return max(FIRST_ROOM // int(getattr(self.limiter, "members", 1)), 1)
+
+    @property
     def newcomer_at(self) -> float:
         """When an id that was never asked may be sent before the next probe; inf for never."""
         if self.refusal or self.suspicion:
@@ -154,7 +159,7 @@ class KeySession:
         self.fault = None
         self.limiter.accepted(asked, now)
         if self.breaker.succeeded(asked):
-            self.room = FIRST_ROOM  # many wait for a gateway that has just come back
+            self.room = self._first_room  # many wait for a gateway that has just come back
         if self._unproven_until > now:
             self._unproven_accepted += 1
             if self._unproven_accepted == UNPROVEN_HOLD_ACCEPTED:
@@ -210,7 +215,8 @@ class KeySession:
             self._unproven_until = max(self._unproven_until, until)
             self._unproven_accepted = 0
         if holds and is_unlimited:
-            self.room = FIRST_ROOM  # what was accepted so far may be what the limit allows at once
+            # What was accepted so far may be what the limit allows at once.
+            self.room = self._first_room
         self._ended(asked, now)
         return holds
 
@@ -330,6 +336,8 @@ class KeySession:
 
     def update(self, now: float) -> None:
         """Look at its health anew: a good answer changes nothing of it, most of the time."""
+        if not self._has_worked:
+            self.room = self._first_room
         self._close()
         former, self.state = self.state, self._state(now)
         if self.state != former:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from ideogram_async import AdaptiveSchedule, CompletionSample, FixedInterval, IdeogramClient
+from ideogram_async._limits.session import FIRST_ROOM
 from ideogram_async.testing import Gateway, Query, Reply
 from tests.support.answers import RUNNING, body_of
 
@@ -75,6 +76,25 @@ async def test_members_share_a_told_rate(twin: Twin, members: int) -> None:
         part = 60 / (60 + 20 * len(few))
         of_many = sent(gateway, begun, many) / sent(gateway, begun)
         assert of_many == pytest.approx(0.1 / members + 0.9 * part, rel=0.1)
+
+
+@pytest.mark.usefixtures("twin")
+async def test_members_divide_the_first_room_of_a_key() -> None:
+    """Before the first answer eight clients send no more ids of unknown age than one does."""
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(Gateway(latency=0.3))
+        clients = [
+            await stack.enter_async_context(IdeogramClient(gateway.url, limiter=limiter()))
+            for _ in range(8)
+        ]
+        await asyncio.sleep(1)
+        for client in clients:
+            names = {gateway.submit(duration=9000) for _ in range(20)}
+            await stack.enter_async_context(client.as_completed(names))
+        await asyncio.sleep(0.25)
+        assert len(gateway.queries) == FIRST_ROOM
+        await asyncio.sleep(0.3)
+        assert len(gateway.queries) == 3 * FIRST_ROOM
 
 
 @pytest.mark.usefixtures("twin")
