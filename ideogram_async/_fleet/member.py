@@ -86,7 +86,7 @@ class FleetMember:
         """Until when all stop."""
         self.is_probing: bool = False
         """Whether one query of one member is to find out if more are accepted."""
-        self.members: int = 1
+        self.fleet_size: int = 1
         """How many share the rate, as far as is known: they divide the first room of a key, too."""
         self._source: LimitSource = "none"
         self._share, self._prospect = 0.0, 1.0
@@ -292,7 +292,7 @@ class FleetMember:
 
     def _pause(self, now: float) -> float:
         """Return the seconds until the next report, if nothing happens."""
-        seconds = min(REPORT_SECONDS * max(self.members, 1), LONGEST_REPORT_SECONDS)
+        seconds = min(REPORT_SECONDS * max(self.fleet_size, 1), LONGEST_REPORT_SECONDS)
         if self._leads and self._found.told == math.inf and not self.is_probing:
             seconds = min(seconds, LEAD_SECONDS)
         if self.is_probing and now < self.held_until:
@@ -317,7 +317,7 @@ class FleetMember:
         if self._is_away:
             _log.info("%s is back: the rate is shared again", self._coordinator)
         self._is_away, self._alone = False, 1.0
-        self.members = reply.members
+        self.fleet_size = reply.members
         self._behind = now - reply.now
         self._found.feed(reply, now)
         self._leads = reply.leads
@@ -344,7 +344,7 @@ class FleetMember:
         if not heard.shares:
             self._set(State(heard.rate, heard.source, heard.held, heard.probing), now)
         elif self._id in heard.shares:
-            self.members = len(heard.shares)
+            self.fleet_size = len(heard.shares)
             self._use_share(*heard.shares[self._id], now)
             self._changed()
 

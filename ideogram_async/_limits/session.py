@@ -109,7 +109,7 @@ class KeySession:
 
     @property
     def _first_room(self) -> int:
-        return max(FIRST_ROOM // int(getattr(self.limiter, "members", 1)), 1)
+        return max(FIRST_ROOM // int(getattr(self.limiter, "fleet_size", 1)), 1)
 
     @property
     def newcomer_at(self) -> float:

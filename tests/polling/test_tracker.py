@@ -528,9 +528,10 @@ def test_a_refusal_that_comes_after_another_key_took_over() -> None:
 
 
 def test_an_id_that_its_key_refuses_while_others_are_answered() -> None:
-    """It is asked again after a second, then after 5 s each; the third refusal that counts ends it.
+    """An id is queried again 1 s after its first refusal, and 5 s after each later one.
 
-    A refusal that comes sooner does not count: a key may be refused for a while.
+    It fails at its third refusal. A refusal that comes within the 5 s is not counted: a key may be
+    refused for a while.
     """
     polled = Polled()
     run = polled.enter(polled.caller(), "sick", "sound")
@@ -728,7 +729,7 @@ class Hasty(FixedInterval):
         self._is_sure = is_sure
 
     def next_delay(self, state: Any, seen: Observation) -> float:
-        """Note by how much it was late."""
+        """Record how many seconds late the query was."""
         self.late.append(seen.late)
         return super().next_delay(state, seen)
 
