@@ -145,11 +145,10 @@ class Lane:
         """
         if self.soonest > before:
             return
-        waiting = tuple(chain(*self.queues))
         self.soonest = math.inf
-        for start in range(0, len(waiting), RELEASED_AT_ONCE):
+        for portion in self.ready_portions():
             late = []
-            for job in waiting[start : start + RELEASED_AT_ONCE]:
+            for job in portion:
                 if job.owner is not None and job.first_expiry() <= before:
                     late.append(job)
                 else:
@@ -176,9 +175,14 @@ class Lane:
         waiting = chain(*self.queues, self.asleep)
         return [job for job in waiting if job.owner is not None]
 
-    def ready_jobs(self) -> list[Job]:
-        """Return the jobs that may be asked now."""
-        return [job for job in chain(*self.queues) if job.owner is not None]
+    def ready_portions(self) -> Iterator[tuple[Job, ...]]:
+        """Yield the jobs that may be asked now, removed ones among them, by portions.
+
+        Those that come or go between two portions make no difference to them.
+        """
+        waiting = tuple(chain(*self.queues))
+        for start in range(0, len(waiting), RELEASED_AT_ONCE):
+            yield waiting[start : start + RELEASED_AT_ONCE]
 
     def mark_removed(self) -> None:
         """Record that a job here is about to lose its owner; take such out where they are many.
@@ -195,7 +199,7 @@ class Lane:
             self._rebuild_at = max(self._removed + REMOVED_KEPT, waiting // 2)
 
     def _rebuild(self) -> None:
-        ready = self.ready_jobs()
+        ready = [job for job in chain(*self.queues) if job.owner is not None]
         asleep = [job for job in self.asleep if job.owner is not None]
         self._begin()
         for job in ready:

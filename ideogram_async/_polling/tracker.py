@@ -179,12 +179,17 @@ class JobTracker:
 
     def _expire_unasked(self, now: float) -> Iterator[None]:
         """Fail ids that were never asked, and due for long while nothing was answered well."""
-        for lane in self.registry.queue.lanes(now) if self.registry.has_newcomers() else ():
-            for job in lane.ready_jobs():
-                if self._is_spent_unasked(job, now):
-                    job.expires = now
-                    self._give_up(job, now, now)
-            yield
+        registry, silent = self.registry, now - self.evidence.last_good_at
+        deadlines = (one.deadline for one in registry.subscribers if one.deadline is not None)
+        if not registry.has_newcomers() or silent < min(deadlines, default=math.inf):
+            return
+        for lane in registry.queue.lanes(now):
+            for portion in lane.ready_portions():
+                for job in portion:
+                    if self._is_spent_unasked(job, now):
+                        job.expires = now
+                        self._give_up(job, now, now)
+                yield
 
     def _is_spent_unasked(self, job: Job, now: float) -> bool:
         """Return whether an id was never asked, and due for its deadline in a silent gateway."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
-from itertools import count
+from itertools import count, pairwise
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -44,6 +44,7 @@ from ideogram_async._polling.job import (
     ORDINARY,
     Job,
 )
+from ideogram_async._polling.lane import RELEASED_AT_ONCE
 from ideogram_async._polling.tracker import LAST_CALL_SECONDS, JobTracker
 from ideogram_async._protocol.headers import Allowance
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
@@ -812,6 +813,19 @@ def test_an_id_that_was_asked_has_its_last_query_before_it_ends() -> None:
     for now, ended in ((4.0, []), (12.0, ["unasked"]), (37.0, ["unasked", "asked"])):
         list(polled.tracker.expire_overdue(now))
         assert list(run.ends) == ended
+
+
+def test_the_sweep_of_ids_that_were_never_asked_is_done_by_portions() -> None:
+    """No step ends more than one portion; while answers are good, no id is looked at."""
+    polled, ids = Polled(), [str(number) for number in range(2 * RELEASED_AT_ONCE + 1)]
+    run = polled.enter(polled.caller(deadline=5.0), "asked", *ids)
+    for request_id in ids:
+        polled.tracker.registry.queue.add(polled.jobs[request_id], 0.0)
+    polled.ask("asked", "good", 1.0)
+    assert not list(polled.tracker.expire_overdue(5.9))
+    ended = [len(run.ends) for _ in polled.tracker.expire_overdue(6.0)]
+    assert max(after - before for before, after in pairwise(ended)) <= RELEASED_AT_ONCE
+    assert sorted(run.ends) == sorted(ids)
 
 
 @pytest.mark.parametrize("kind", [FaultKind.LOCAL, FaultKind.ADDRESS])
