@@ -17,7 +17,7 @@ from tests.support.ray_nodes import KEY, shards
 pytest.importorskip("ray", reason="Ray is not installed")
 
 from ideogram_async.ray import ShardLost, _shard_proxy
-from tests.support.ray_runs import happened, polled, submit
+from tests.support.ray_runs import polled, submit
 
 # Processes start and end here, in real time: on a busy machine that takes its time.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
