@@ -112,13 +112,13 @@ async def answered_per_second(limit: Limit | None, ids: int, seconds: int) -> li
 
 async def test_no_limit_is_made_of_bad_luck() -> None:
     """Refusals that have nothing to do with the rate cost less than 40 % of the throughput."""
-    refused, free = [await answered_per_second(AtRandom(share), 400, 10) for share in (0.03, 0.0)]
+    refused, free = [await answered_per_second(AtRandom(share), 200, 30) for share in (0.03, 0.0)]
     assert sum(refused) >= 0.6 * sum(free)
 
 
 async def test_without_a_limit_the_rate_is_soon_what_is_wanted() -> None:
-    """450 of 500 queries per second that 50 in flight allow are sent from the 5th second on."""
-    assert min((await answered_per_second(None, 5000, 9))[4:]) >= 450
+    """Each id was asked once within 5 s; 1 s later 450 of 500 queries per second are sent again."""
+    assert min((await answered_per_second(None, 2000, 9))[5:]) >= 450
 
 
 async def test_a_limit_that_moves() -> None:
@@ -135,10 +135,10 @@ async def test_a_limit_that_moves() -> None:
 
 
 async def test_a_limit_of_several_keys() -> None:
-    """Three keys have one bucket of 20 per second together: it is used, and few are refused."""
-    run = scenes.steady(scenes.bucket(20, 20), 20, scenes.Load(400, keys=3), seconds=100)
+    """Five keys have one bucket of 20 per second together: it is used, and few are refused."""
+    run = scenes.steady(scenes.bucket(20, 20), 20, scenes.Load(400, keys=5), seconds=60)
     figures = await run(7)
-    assert figures["refused"] <= 1.0
+    assert figures["refused"] <= 0.5
     assert figures["used"] >= 85
 
 
