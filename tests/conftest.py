@@ -110,9 +110,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     At the end of the run nobody should wait for one of them.
     """
-    first = ["ray", "cli", "redis", "transport", "project", "pytest_plugin", "limits"]
-    places = {folder: place for place, folder in enumerate(first)}
-    items.sort(key=lambda item: places.get(item.path.parent.name, len(first)))
+    waiting = ["ray", "cli", "redis", "transport"]
+    long = ["project", "pytest_plugin", "limits", "fault_matrix"]
+    places = {folder: place for place, folder in enumerate([*waiting, *long])}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
 
 
 @pytest.fixture

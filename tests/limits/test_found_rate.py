@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.limits import scenes
 from benchmarks.limits.__main__ import measure
+from benchmarks.limits.gateway import Gateway as GatewayWithoutHttp
 from benchmarks.schedule import pacing
 from ideogram_async import FixedInterval, IdeogramClient, RateLimitError
 from ideogram_async._limits.found_rate import FLOOR, FoundRate
@@ -104,7 +105,7 @@ async def test_limits_of_many_kinds(scenario: pacing.Scenario, seed: int) -> Non
 async def answered_per_second(limit: Limit | None, ids: int, seconds: int) -> list[float]:
     """Poll ids that never end; return the accepted queries per second, second by second."""
     random.seed(7)
-    gateway, begun = scenes.Gateway(limit=limit, seed=7), anyio.current_time()
+    gateway, begun = GatewayWithoutHttp(limit=limit, seed=7), anyio.current_time()
     async with scenes.polling(gateway, scenes.Load(ids), 7):
         await asyncio.sleep(seconds)
     begins = [begun + second for second in range(seconds)]
@@ -126,7 +127,7 @@ async def test_without_a_limit_the_rate_is_soon_what_is_wanted() -> None:
 async def test_a_limit_that_moves() -> None:
     """A bucket's rate goes from 20 to 60: within 35 s it is used; and back: few are refused."""
     random.seed(7)
-    gateway = scenes.Gateway(limit=TokenBucket(20, 20), seed=7)
+    gateway = GatewayWithoutHttp(limit=TokenBucket(20, 20), seed=7)
     async with scenes.polling(gateway, scenes.Load(400), 7):
         for rate, seconds in ((20, 40), (60, 60), (20, 60)):
             gateway.limit = TokenBucket(rate, rate)
