@@ -387,7 +387,7 @@ async def _read(caller: RunCaller) -> None:
         caller.collect()
 
 
-EngineMachine.TestCase.settings = hypothesis_settings(stateful_step_count=40, max_examples=25)
+EngineMachine.TestCase.settings = hypothesis_settings(stateful_step_count=40)
 TestEngine: Any = EngineMachine.TestCase
 TestEngine.__doc__ = "No sequence of events loses an id, ends one twice, or asks for nobody."
 
