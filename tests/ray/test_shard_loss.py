@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import signal
@@ -40,6 +41,7 @@ async def test_lost_shards(served: Served, cluster: Any) -> None:
     )
     one_on_each = {"scheduling_strategy": "SPREAD", "num_cpus": 1}
     ids = [one for n in range(100) for one in submit(served, 2, duration=0.5 + n / 100)]
+    await asyncio.sleep(0.5)  # until the first node has heard of the other one
     got, removed = [], False
     async with polled(served, ids, actor_options=one_on_each) as run:
         async for request in run:
