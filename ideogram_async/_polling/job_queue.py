@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ideogram_async._polling.job import ANSWERED, NEW, Job, Subscriber
+from ideogram_async._polling.job import ANSWERED, EXPECTED, NEW, Job, Subscriber
 from ideogram_async._polling.lane import Jobs, Lane
 from ideogram_async._polling.lane_set import LaneSet
 
@@ -112,7 +112,7 @@ class JobQueue:
             return math.inf if job.request_id == excluded else job.release
 
         return (
-            self.pop_known(now, excluded)
+            self.pop_known(now, excluded, at_random=True)
             or self._sound.pop_candidate(now, rank)
             or self._pop_asleep(excluded, now)
             or self._troubled.pop_candidate(now, failed_at)
@@ -120,11 +120,23 @@ class JobQueue:
             or self._troubled.pop(now)
         )
 
-    def pop_known(self, now: float, excluded: str | None = None) -> Job | None:
-        """Remove and return a sound id that was answered well: a due one, else before its time."""
+    def pop_known(
+        self, now: float, excluded: str | None = None, *, at_random: bool = False
+    ) -> Job | None:
+        """Remove and return a sound id that was answered well, of those looked at.
+
+        1. A due one whose end was sure, and has passed.
+        2. The due one whose turn is first, or any, for a probe: not the same again and again.
+        3. The one that is released first.
+        """
 
         def rank(job: Job) -> float:
-            return 0.0 if job.stage == ANSWERED and job.request_id != excluded else math.inf
+            if job.stage != ANSWERED or job.request_id == excluded:
+                return math.inf
+            if at_random:
+                return 0.0
+            is_over = job.precedence == EXPECTED and job.order <= now
+            return -math.inf if is_over else job.order
 
         job = self._sound.pop_candidate(now, rank) or self._pop_asleep(excluded, now)
         if job is not None and job.stage != ANSWERED:

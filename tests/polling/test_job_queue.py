@@ -163,6 +163,18 @@ def test_known_ids_that_are_asked_in_doubt() -> None:
     assert len(_drain(job_queue, 0.0)) == 18
 
 
+def test_known_ids_in_doubt_keep_their_turns() -> None:
+    """The one whose end was sure goes first, once it has passed; the others by their deadlines."""
+    job_queue, owner = JobQueue(), _Owner()
+    for order in range(20):
+        job = _job(owner, order, 0.0, float(order))
+        job.stage, job.precedence = ANSWERED, EXPECTED if order in {7, 15} else ORDINARY
+        job_queue.add(job, 0.0)
+    popped = [job_queue.pop_known(9.0) for _ in range(20)]
+    others = [order for order in range(20) if order != 7]
+    assert [job.order for job in popped if job is not None] == [7, *others]
+
+
 def test_who_goes_as_a_probe() -> None:
     """One that was answered well, a new one, a sleeping one, then a failed one; last the suspect.
 
