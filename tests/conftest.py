@@ -39,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     runs_tests = hasattr(config, "workerinput") or not config.getoption("numprocesses")
     if runs_tests or config.getoption("--hypothesis-profile"):
         _register_profiles()
+    else:
+        config.pluginmanager.unregister(name="hypothesispytest")  # imports it for its summary
 
 
 def _register_profiles() -> None:
@@ -50,7 +52,7 @@ def _register_profiles() -> None:
 
     settings.register_profile(
         "suite",
-        max_examples=40,
+        max_examples=25,
         deadline=None,
         derandomize=True,
         database=None,
@@ -104,9 +106,14 @@ class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # no annotations
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders whose tests wait for other processes: nobody should wait for them."""
-    first = {"ray": 0, "cli": 1, "redis": 2, "transport": 3}
-    items.sort(key=lambda item: first.get(item.path.parent.name, len(first)))
+    """Begin with the folders whose tests wait for other processes, or whose files take long.
+
+    At the end of the run nobody should wait for one of them.
+    """
+    waiting = ["ray", "cli", "redis", "transport"]
+    long = ["project", "pytest_plugin", "limits", "fault_matrix"]
+    places = {folder: place for place, folder in enumerate([*waiting, *long])}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
 
 
 @pytest.fixture
@@ -125,16 +132,15 @@ def _frozen() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
-    """Make every draw of backoff and jitter the same in each run."""
-    random.seed(0)
+def lane(request: pytest.FixtureRequest) -> str | None:
+    """Choose the lane that clients use, where a test is run on each.
 
-
-@pytest.fixture(autouse=True)
-def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
-    """Choose the lane that clients use, where a test is run on each."""
+    Make every draw of backoff and jitter the same in each run: one fixture costs less than two.
+    """
     from tests.support import lanes  # noqa: PLC0415 - as Hypothesis
 
+    random.seed(0)
     lane: str | None = getattr(request, "param", None)
-    lanes.choose(lane, monkeypatch)
+    if lanes.is_plain(lane):
+        lanes.choose_plain(request.getfixturevalue("monkeypatch"))
     return lane

@@ -21,6 +21,8 @@ KEPT_BY_TRIAL = 0.7
 """The part of the share that remains after a trial without a refusal."""
 CLUSTER = 300
 """Fewer queries than these accepted since chance was learned: a cluster is a limit's, or peers'."""
+PEERS_SHARE = 0.04
+"""More is refused by chance alone: clients of one limit are refused less, for each heeds it."""
 
 
 class Chance:
@@ -31,44 +33,43 @@ class Chance:
         """Whether refusals by chance have shown."""
         self._share = UNKNOWN
         self._weight: float = FIRST_WEIGHT
-        self._evidence = 0.0
+        self.evidence: float = 0.0
+        """For a limit: each accepted query takes from it, at whatever rate."""
         self._accepted = 0
-
-    @property
-    def is_in_question(self) -> bool:
-        """Whether each accepted query counts, at whatever rate."""
-        return self.is_known or self._evidence > 0
+        self.refuted: int = 0
+        """How often in a row it was learned in vain, with few refusals."""
 
     def accepted(self, *, is_safe: bool) -> None:
         """Record an accepted query. `is_safe`: at a rate that a limit was seen to allow."""
         self._accepted += 1
         if is_safe:
             self._count(0)
-        if self._evidence:
+        if self.evidence:
             less = math.log1p(-self._excess / (1 - self._expected))
-            self._evidence = max(0.0, self._evidence + less)
+            self.evidence = max(0.0, self.evidence + less)
 
     def refused(self, *, is_safe: bool) -> bool:
         """Record a refusal; return whether it takes a limit to explain it."""
         if is_safe:
             self._count(1)
-        self._evidence += math.log(1 + self._excess / self._expected)
-        if self._evidence < LIMIT_EVIDENCE:
+        self.evidence += math.log(1 + self._excess / self._expected)
+        if self.evidence < LIMIT_EVIDENCE:
             return False
-        self._evidence = 0.0
+        self.evidence = 0.0
         return True
 
     def learn(self) -> None:
         """Learn that refusals came by chance."""
         self.is_known = True
-        self._accepted, self._evidence = 0, 0.0
+        self._accepted, self.evidence = 0, 0.0
 
     def is_refuted(self) -> bool:
         """Return whether a limit shows so soon after chance was learned that it was none."""
-        if self.is_known and self._accepted < CLUSTER:
-            self.is_known = False
-            return True
-        return False
+        if not self.is_known:
+            return False
+        self.is_known = self._accepted >= CLUSTER
+        self.refuted = 0 if self.is_known else self.refuted + (self._share < PEERS_SHARE)
+        return not self.is_known
 
     def pass_trial(self) -> None:
         """Record a trial without a refusal: less is by chance than was known."""

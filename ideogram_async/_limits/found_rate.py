@@ -25,12 +25,11 @@ IDLE_SHARE = 0.1
 """The part of the time in which the pace may be unused, and still tell the limit."""
 IDLE_SECONDS = 10.0
 """Seconds without a query after which what was accepted before tells nothing of the limit."""
-HOLD_QUERIES, SHORTEST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 3, 0.1, 20.0
+HOLD_QUERIES, SHORTEST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 3, 0.1, 18.0
 """At a limit it holds for as long as 3 queries take, within these bounds; twice as long each time
-that the query after a hold is refused."""
+that the query after a hold is refused. It is back within 20 s of an outage: 18 s and the jitter."""
 LONGEST_JITTER = 1.1
-"""Times that a hold is longer at most, at random: the clients of one gateway do not wake as a
-herd."""
+"""Times that a hold is longer at most, at random: clients of one gateway do not wake as a herd."""
 STEADY_SECONDS = 30.0
 """Where the gateway closes for long after so many seconds without a refusal, the rate is kept
 once: an outage looks like that, and a window closes again."""
@@ -41,9 +40,9 @@ FEWEST_TRIAL_QUERIES, MOST_TRIAL_QUERIES = 25, 120
 """A trial: for so many seconds, and so many queries, this part of the accepted rate goes out. A
 limit of this client's own refuses none of them; chance does, and a limit that others use, too."""
 UNEXPLAINED, UNEXPLAINED_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
-"""Refusals at rates that had been accepted, which no limit of this client's own explains, that tell
-of chance. Where a limit has shown others may use it, which must not be taken for chance. A trial
-that passes counts against 0.3 of them; a refusal in a cluster, which is a limit's, against 1."""
+"""Refusals at accepted rates, which no limit of this client's own explains, that tell of chance; 1
+more each time that this was wrong. Where a limit has shown, others may use it. A trial that passes
+counts against 0.3 of them; a refusal in a cluster, which is a limit's, against 1."""
 LIMIT_SHARE, LIMIT_REFUSALS = 0.25, 2
 """The share of queries that a limit has refused, and not chance; or so many in a row after one."""
 CHANGED_SHARE, LONG_GROWTH_SECONDS = 0.15, 30.0
@@ -160,9 +159,8 @@ class FoundRate:
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate: it may grow."""
         self._waited = True
-        enough = self._rate * self._start_seconds
-        if pending > enough and self._source == "none" and not self.chance.is_known:
-            self._rate = pending / self._start_seconds
+        if self._source == "none" and not self.chance.is_known:
+            self._rate = max(self._rate, pending / self._start_seconds)
 
     def sent(self, now: float, *, paced: bool = True) -> None:
         """Record a query."""
@@ -173,9 +171,9 @@ class FoundRate:
         if self._trial:
             rate *= TRIAL_RATE
         elif waited and paced and not self.is_probing and rate < self._bound:
-            self._ungrown += seconds
-            if self._ungrown >= GROWTH_STEP_SECONDS:
-                self._grow(self._ungrown)
+            self._ungrown = ungrown = self._ungrown + seconds
+            if ungrown >= GROWTH_STEP_SECONDS:
+                self._grow(ungrown)
                 rate = self._rate
         if self._bound < math.inf:
             self._bound = self._announced.bound(now)
@@ -203,9 +201,10 @@ class FoundRate:
         if self._alarm_at == -math.inf:  # nothing was ever refused
             return
         self._cut_accepted += 1
-        is_safe = self._is_safe
-        if is_safe or self.chance.is_in_question:
-            self.chance.accepted(is_safe=is_safe or self._is_idle(now))
+        chance = self.chance
+        is_safe = self._trial > 0 or self._rate <= self._safe  # `_is_safe`, without a call
+        if is_safe or chance.is_known or chance.evidence:
+            chance.accepted(is_safe=is_safe or self._is_idle(now))
         if self.is_probing and asked >= self._alarm_at:
             self._reopen(asked, now)
         elif self._trial and asked >= self._alarm_at:
@@ -308,7 +307,8 @@ class FoundRate:
         queries = self._cut_refused + self._cut_accepted
         if self._cut_refused > LIMIT_SHARE * max(queries, MEASURED_QUERIES):
             self._limit_shown = True
-        if self._unexplained < (UNEXPLAINED_AT_LIMIT if self._limit_shown else UNEXPLAINED):
+        needed = UNEXPLAINED_AT_LIMIT if self._limit_shown else UNEXPLAINED
+        if self._unexplained < needed + self.chance.refuted:
             return False
         self._unexplained = 0.0
         return True
@@ -400,18 +400,18 @@ class FoundRate:
     def _grow(self, seconds: float) -> None:
         """Let the rate grow for the time since the last query, or since several were sent.
 
-        1. No limit has shown: the faster, the higher it is.
+        1. No limit is known: the faster, the higher it is.
         2. Refusals by chance are known: as at the beginning.
-        3. A limit was found: slowly, and by a clock that each cut slows down.
+        3. A limit was found: slowly. In 1 and 3 the time is that of a clock which cuts slow down.
         """
         growth, self._ungrown = FREE_GROWTH, 0.0
         seconds = min(seconds, MOST_GROWTH_SECONDS)
         is_first = self._source == "none"
-        if not is_first and not self.chance.is_known:
+        if not self.chance.is_known:
             faster = 1 + FASTER_PER_QUERY * seconds * self._rate
             self._clock = min(self._clock * faster, 1.0)
-            growth = GROWTH
             seconds *= self._clock
+            growth = FREE_GROWTH if is_first else GROWTH
         growth *= 1 + (self._grown / GROWTH_SECONDS) ** 2
         if is_first:
             growth = max(growth, min((self._rate / FAST_RATE) ** 2, FASTEST_GROWTH))

@@ -41,7 +41,6 @@ from tests.support.commands import (
     Served,
     check_sane,
     environment_for,
-    run,
     run_in_terminal,
     start,
     until,
@@ -122,15 +121,22 @@ def test_the_picture_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 # watch, from end to end
 
 
-def test_watch_delivers_each_as_json_and_tells_of_failures(served: Served, tmp_path: Path) -> None:
+def test_watch_delivers_each_as_json_and_tells_of_failures(
+    served: Served,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     """Ids of a file and of arguments, once each: records on stdout, the failure on stderr."""
+    monkeypatch.setenv("IDEOGRAM_BASE_URL", served.gateway.url)
+    monkeypatch.setenv("IDEOGRAM_TOKEN", TOKEN)
     done = [served.submit(duration=0, prompt=HOSTILE) for _ in range(3)]
     dashed = served.submit(duration=0, request_id=f"-{done[0][:21]}")
     failed = served.submit(duration=0, progress="errored", errored=True)
     file = tmp_path / "ids"
     file.write_bytes(f"\ufeff{dashed}\r\n\n  {failed}\t\n{done[0]}\n{done[0]}".encode())
-    code, output, errors = run(served, "watch", "--from", str(file), "--", dashed, *done)
-    assert code == 1
+    assert _call("watch", "--from", str(file), "--", dashed, *done) == 1
+    output, errors = capfd.readouterr()
     records = [msgspec.json.decode(line) for line in output.splitlines()]
     assert sorted(record["request_id"] for record in records) == sorted([dashed, *done])
     assert {record["user_prompt"] for record in records} == {HOSTILE, "a lighthouse at dawn"}
@@ -203,6 +209,7 @@ def test_ctrl_c_tells_what_is_pending(served: Served) -> None:
 
 FORKS = """
 import os, sys
+import ideogram_async.cli, ideogram_async.testing
 from ideogram_async.__main__ import main
 
 for command in sys.argv[1:]:

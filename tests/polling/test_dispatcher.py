@@ -396,7 +396,7 @@ TestEngine.__doc__ = "No sequence of events loses an id, ends one twice, or asks
 async def test_sick_ids_hold_a_quarter_of_the_flight() -> None:
     """While sound ids are due, those whose last query failed have two places of eight."""
     async with (
-        Gateway(latency=0.05) as gateway,
+        Gateway(latency=0.2) as gateway,
         IdeogramClient(gateway.url, max_in_flight=8, schedule=FixedInterval(0.1)) as client,
     ):
         sick = {gateway.submit() for _ in range(30)}
@@ -441,7 +441,7 @@ async def test_an_id_that_one_key_refuses_is_asked_with_the_other() -> None:
             schedule=FixedInterval(0.5),
         ) as client,
     ):
-        ids = [gateway.submit(duration=60) for _ in range(20)]
+        ids = [gateway.submit(duration=30) for _ in range(9)]  # odd: keys take turns
         gateway.on_query = lambda query: (
             Reply(403, *told) if query.request_id == ids[0] and query.key == keys[0] else None
         )

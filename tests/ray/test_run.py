@@ -18,7 +18,8 @@ from tests.support.ray_nodes import KEY, shards
 
 state = pytest.importorskip("ray._private.state", reason="Ray is not installed")
 
-from ideogram_async.ray._budget import divide  # noqa: E402 - where it is installed
+from ideogram_async.ray import RayRun, ray_as_completed  # noqa: E402 - where it is installed
+from ideogram_async.ray._budget import divide  # noqa: E402 - as above
 from ideogram_async.ray._shard_config import ClusterConfig  # noqa: E402 - as above
 from tests.examples import on_ray  # noqa: E402 - as above
 from tests.support.ray_runs import happened, polled, submit  # noqa: E402 - as above
@@ -61,8 +62,13 @@ async def test_each_id_is_delivered_once(served: Served) -> None:
     assert schedule.save().bands[0].n == 62  # 2 of the prior
 
 
-async def test_the_example_of_the_readme(served: Served) -> None:
-    """The README's example gives each id."""
+async def test_the_example_of_the_readme(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's example gives each id, here by one shard, which costs half as much."""
+
+    def by_one(*arguments: Any, **settings: Any) -> RayRun[Any]:
+        return ray_as_completed(*arguments, **{**settings, "shards": 1})
+
+    monkeypatch.setattr(on_ray, "ray_as_completed", by_one)
     served.call(lambda: served.gateway.accept("my-key"))
     ids = submit(served, 4, duration=0)
     finished = await on_ray.finished_on_ray(served.gateway.url, ids)
@@ -107,30 +113,49 @@ async def test_an_endless_source_is_pulled_as_there_is_room(served: Served) -> N
     await happened(lambda: not shards())
 
 
-async def test_limits_hold_for_the_cluster(served: Served) -> None:
+async def test_limits_hold_for_the_cluster_until_it_is_left(served: Served) -> None:
     """Over all shards the limits hold, and all wait that use a key that was refused for a while.
 
-    As long as no answer comes, exactly `max_in_flight` queries go out. Then over any 2 s there
-    are at most `max_rate` per second. When one shard is told to wait, no query comes, and then
-    every id is asked for again.
+    A cancellation ends all of that: no actor is left, no query comes, and what is open is listed.
     """
     ids, queries = submit(served, 40, progress="never"), served.gateway.queries
-    async with polled(served, ids, max_in_flight=7, max_rate=100) as run:
-        with served.held():
-            await happened(lambda: served.gateway.in_flight == 7)
-            await asyncio.sleep(0.5)  # in which an eighth query might come
-        released = len(queries)
-        change(served, latency=0.01)
-        await happened(lambda: len(queries) >= released + 250)
-        assert served.gateway.peak_in_flight == 7
-        _check_rate([query.at for query in queries], 100)
-        assert run.client_statistics().refused == 0
-
-        served.call(lambda: served.gateway.script(Reply(429, {"Retry-After": "2"})))
-        await happened(lambda: any(query.status == 429 for query in queries))
-        refused = next(query.answered for query in queries if query.status == 429)
-        await happened(lambda: {q.request_id for q in queries if q.at >= refused + 2} == set(ids))
+    run = polled(served, [*submit(served, 1, duration=0), *ids], max_in_flight=7, max_rate=100)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(None) as leaving, run:
+            await _check_limits(served, run, set(ids))
+            leaving.reschedule(asyncio.get_running_loop().time() + 0.3)
+            async for _ in run:
+                pass
+    assert sorted(run.pending) == sorted(ids)
     await happened(lambda: not shards())
+    async with asyncio.timeout(5):
+        before = 0
+        while len(queries) > before:  # the last are still being read
+            before = len(queries)
+            await asyncio.sleep(1)  # five times the interval
+
+
+async def _check_limits(served: Served, run: RayRun[Any], ids: set[str]) -> None:
+    """As long as no answer comes, exactly `max_in_flight` queries go out.
+
+    Then over any 2 s there are at most `max_rate` per second. When one shard is told to wait, no
+    query comes, and then every id is asked for again.
+    """
+    queries = served.gateway.queries
+    with served.held():
+        await happened(lambda: served.gateway.in_flight == 7)
+        await asyncio.sleep(0.5)  # in which an eighth query might come
+    released = len(queries)
+    change(served, latency=0.01)
+    await happened(lambda: len(queries) >= released + 250)
+    assert served.gateway.peak_in_flight == 7
+    _check_rate([query.at for query in queries], 100)
+    assert run.client_statistics().refused == 0
+
+    served.call(lambda: served.gateway.script(Reply(429, {"Retry-After": "2"})))
+    await happened(lambda: any(query.status == 429 for query in queries))
+    refused = next(query.answered for query in queries if query.status == 429)
+    await happened(lambda: {q.request_id for q in queries if q.at >= refused + 2} == ids)
     assert not [query for query in queries if refused + 1 < query.at < refused + 2]
 
 

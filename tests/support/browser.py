@@ -35,6 +35,8 @@ def probe(page: Path, folder: Path, script: str, *options: str, width: int = 100
             "--no-first-run",
             "--disable-background-networking",
             "--disable-component-update",
+            "--disable-extensions",
+            "--disable-features=MediaRouter,OptimizationHints,Translate",
             "--disable-sync",
             "--allow-file-access-from-files",
             "--virtual-time-budget=4000",

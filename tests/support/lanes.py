@@ -16,7 +16,12 @@ on_fast_lane = pytest.mark.parametrize("lane", ["fast"], indirect=True)
 each_lane = pytest.mark.parametrize("lane", ["fast", "plain"], indirect=True)
 
 
-def choose(lane: str | None, patch: pytest.MonkeyPatch) -> None:
-    if (lane or os.environ.get(VARIABLE)) == "plain":
-        create: Any = Settings.__init__
-        patch.setitem(create.__kwdefaults__, "fast_lane", False)
+def is_plain(lane: str | None) -> bool:
+    """Return whether clients use the plain lane."""
+    return (lane or os.environ.get(VARIABLE)) == "plain"
+
+
+def choose_plain(patch: pytest.MonkeyPatch) -> None:
+    """Let clients use the plain lane."""
+    create: Any = Settings.__init__
+    patch.setitem(create.__kwdefaults__, "fast_lane", False)

@@ -212,10 +212,10 @@ async def test_replays_stay_within_the_limit() -> None:
 
 async def test_connections_are_renewed_within_300_s() -> None:
     """Under steady polling each connection is left within 300 s, and not all of them at once."""
-    ends = {f"id-{number}": 800.0 for number in range(12)}
+    ends = {f"id-{number}": 650.0 for number in range(12)}
     async with (
         RawServer(ends=ends, default=lambda q: [0.5, server.answer(q.request_id)]) as server,
-        IdeogramClient(server.url, schedule=FixedInterval(5.0)) as client,
+        IdeogramClient(server.url, schedule=FixedInterval(10.0)) as client,
     ):
         await drain(client, list(ends))
         lives = [(c.queries[0].at, c.queries[-1].at) for c in server.connections]

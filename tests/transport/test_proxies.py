@@ -31,7 +31,6 @@ pid_filename {place}/pid
 cache_log {place}/cache.log
 access_log stdio:{place}/access.log
 coredump_dir {place}
-shutdown_lifetime 0 seconds
 """
 _CHECK = """
 while read -r name password rest; do
