@@ -376,8 +376,8 @@ class FleetMember:
         begins = self._share <= NO_SHARE < share
         self._share, self._prospect, self._first = share, prospect, first
         self._keep_share(now)
-        if begins:
-            self._pace.begin(now)
+        if begins:  # as others may, who have sent a query, too: half of them are made up for
+            self._pace.begin(now, self.fleet_size / 2)
 
     def _keep_share(self, now: float) -> None:
         of_all = min(self._all, UNLIMITED_RATE)

@@ -80,9 +80,9 @@ class Slots:
             if self.opens_at > now:
                 self.skip(now)
 
-    def begin(self, now: float) -> None:
-        """Go on with the next slot: a query that just went out without one is made up for."""
-        self.skip(max(now, self._after + self._behind + 1 / self.rate))
+    def begin(self, now: float, slots: float) -> None:
+        """Go on with the next slot: a query that just went out without one costs so many."""
+        self.skip(max(now, self._after + self._behind + slots / self._share.rate))
 
     def skip(self, until: float) -> None:
         """Use no slot that begins until then."""

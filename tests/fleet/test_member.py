@@ -139,7 +139,7 @@ def test_who_joins_late_takes_over_what_was_found() -> None:
     assert (late.decision(0.0).rate, late.decision(0.0).source) == (7.0, "found")
     told = FleetRate(5.0)
     told.feed(reply(rate=5.0, source="none"), 0.0)
-    assert (told.decision(0.0).rate, told.decision(0.0).source) == (0.99 * 5, "none")
+    assert (told.decision(0.0).rate, told.decision(0.0).source) == (0.98 * 5, "none")
     assert told._limiter.rate == math.inf  # nothing was found: a cut begins at what is measured
 
 
@@ -162,10 +162,10 @@ def test_a_later_message_outlasts_an_earlier_reply() -> None:
     limiter._take(reply(rate=100.0, source="none", share=0.5, prospect=0.5), 0.0)
     limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4, 0.0)}, pushed=2), 0.0)
     limiter._take(reply(rate=100.0, source="none", share=0.5, pushed=1), 0.1)
-    assert limiter.rate == pytest.approx(0.4 * 99)
+    assert limiter.rate == pytest.approx(0.4 * 98)
     limiter._take(reply(rate=100.0, source="none", prospect=0.3, pushed=2), 0.2)
     limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4, 0.0)}, pushed=2), 0.3)
-    assert limiter.rate == pytest.approx(0.3 * 99)
+    assert limiter.rate == pytest.approx(0.3 * 98)
     limiter._hear(Announcement(held=SERVER + 5, probing=True, pushed=3), 0.4)
     limiter._take(reply(rate=100.0, source="none", pushed=2), 0.5)
     assert limiter.is_probing
@@ -187,7 +187,7 @@ def test_a_member_that_is_back_brings_its_rate_along() -> None:
     one.feed(reply(10.5, **what), 10.5)
     assert one.decision(10.5).rate < 75
     one.feed(reply(10.6, **what, back=1), 10.6)
-    assert one.decision(10.6).rate == 99
+    assert one.decision(10.6).rate == 98
 
 
 def test_an_announced_limit_binds_all() -> None:

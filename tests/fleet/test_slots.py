@@ -95,16 +95,16 @@ def test_what_may_be_sent_stays_so_when_shares_change() -> None:
 
 
 def test_a_query_without_a_slot_is_made_up_for() -> None:
-    """A member that has just sent one begins a slot later than one that has sent none."""
+    """A member that has just sent one begins later by a round of slots than one that has not."""
     begins = []
     for sends in (True, False):
         one = Slots(RATE)
         if sends:
             one.sent(0.0)
         one.change(slot_share(), -SERVER, 0.01)
-        one.begin(0.01)
+        one.begin(0.01, slots=2)
         begins.append(one.opens_at)
-    assert begins == pytest.approx([0.0875, 0.0375], abs=1e-5)
+    assert begins == pytest.approx([0.1375, 0.0375], abs=1e-5)
 
 
 def test_a_share_of_nothing_is_looked_for_in_some_slots_only() -> None:

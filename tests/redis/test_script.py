@@ -267,7 +267,7 @@ async def test_a_run_on_ray_shares_as_redis_does(budget: Budget, seed: int) -> N
     }
     for what in needs.values():
         what["due"] = draws.random() * what["pending"]
-    await budget.decide("a", rate=19.8)
+    await budget.decide("a", rate=19.6)
     for step in range(3):
         for member, what in needs.items():
             await budget.age(0.5)
