@@ -13,6 +13,9 @@ are in this process, in virtual time, and the script is run by Lua (`lupa`) in p
 - load, with `--virtual`: 2 and 8 members that are told 100 queries per second. Each gets 20
   requests at once, at random moments: 40 per second for all, which could use more than that rate.
   `per report`: queries for each round trip to Redis, from the 20th second to the 50th.
+- bucket, with `--virtual`: 200 ids that never end, asked every second, by 8 members and by one that
+  is alone; a bucket of `--burst` tokens allows 20 queries per second. `used`: accepted queries of
+  120 s in % of that, after 30 s.
 - faults: 4 members, 60 ids each that never end, the same limit; after 15 s one member is killed,
   or Redis is stopped for 30 s, or one member is cut off from it. `most`: queries in the busiest
   10 s, in % of the limit. `back`: seconds after the fault's end until 90 % of the rate before it is
@@ -39,7 +42,7 @@ from typing import NamedTuple
 from benchmarks.limits import redis_twin
 from ideogram_async import FixedInterval, IdeogramClient, Limiter
 from ideogram_async.redis import RedisLimiter
-from ideogram_async.testing import Gateway, SlidingWindow, run_in_virtual_time
+from ideogram_async.testing import Gateway, SlidingWindow, TokenBucket, run_in_virtual_time
 from tests.support.redis_server import RedisServer, redis_server
 
 RATE = 20.0
@@ -52,6 +55,7 @@ LOAD_RATE, LOAD_REQUESTS = 100.0, 40.0
 LOAD_AT_ONCE = 20
 """Requests that a member gets at once."""
 LOAD_FROM_SECONDS, LOAD_SECONDS = 20.0, 30.0
+BUCKET_FROM_SECONDS, BUCKET_SECONDS = 30.0, 120.0
 IDS_OF_A_MEMBER = 60
 FAULT_AT_SECONDS = 15.0
 FAULT_SECONDS = 30.0
@@ -231,6 +235,29 @@ async def virtual_load(seed: int, count: int) -> Figures:
         return {"queries per second": queries / LOAD_SECONDS, "per report": queries / reports}
 
 
+async def virtual_bucket(seed: int, count: int, burst: int, rate: float | None) -> Figures:
+    """Have so many members keep a bucket's limit, which allows few queries at once."""
+    random.seed(seed)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(redis_twin.installed(redis_twin.Twin()))
+        gateway = await stack.enter_async_context(
+            Gateway(latency=(0.05, 0.3), limit=TokenBucket(RATE, burst), seed=seed)
+        )
+        task = Task(gateway.url, "redis://twin" if count else None, "virtual", rate, 1.0)
+        members = max(count, 1)
+        clients = [await stack.enter_async_context(_client(task)) for _ in range(members)]
+        await asyncio.sleep(STARTED_SECONDS)
+        for client in clients:
+            ids = [gateway.submit(duration=1e5) for _ in range(PEERS // members)]
+            await stack.enter_async_context(client.as_completed(ids, deadline=None))
+        await asyncio.sleep(BUCKET_FROM_SECONDS)
+        queries, refused = len(gateway.queries), gateway.refused
+        await asyncio.sleep(BUCKET_SECONDS)
+        queries, refused = len(gateway.queries) - queries, gateway.refused - refused
+        used = 100 * (queries - refused) / (RATE * BUCKET_SECONDS)
+        return {"used": used, "refused": 100 * refused / queries}
+
+
 async def _start(connections: Sequence[Connection], tasks: list[Task]) -> None:
     """Have each member make a client for each task, and join its fleet."""
     for connection in connections:
@@ -394,8 +421,11 @@ def main() -> None:
     parser.add_argument("--seeds", default="1-8", help="the first and the last (default 1-8)")
     parser.add_argument("--members", type=int, nargs="*", default=[0, 1, 2, 4, 8])
     parser.add_argument("--how", nargs="*", default=["told", "found"])
-    parser.add_argument("--virtual", action="store_true", help="peers and load, in virtual time")
+    parser.add_argument(
+        "--virtual", action="store_true", help="peers, load and bucket, in virtual time"
+    )
     parser.add_argument("--load", type=int, nargs="*", default=[2, 8], help="with --virtual")
+    parser.add_argument("--burst", type=int, nargs="*", default=[1, 3], help="with --virtual")
     parser.add_argument("--faults", nargs="*", default=["kill", "stop", "cut"])
     arguments = parser.parse_args()
     first, last = map(int, arguments.seeds.split("-"))
@@ -409,6 +439,10 @@ def main() -> None:
         for count in arguments.load:
             loads = [run_in_virtual_time(virtual_load, seed, count) for seed in seeds]
             _print(_row("load", "told", count), loads)
+        for how, burst, count in itertools.product(arguments.how, arguments.burst, (0, 8)):
+            rate = RATE if how == "told" else None
+            runs = [run_in_virtual_time(virtual_bucket, one, count, burst, rate) for one in seeds]
+            _print(_row(f"bucket of {burst}", how, count), runs)
         return
     with redis_server() as server:
         for how in arguments.how:

@@ -15,8 +15,8 @@ from ideogram_async._limits.found_rate import FoundRate
 from ideogram_async._validation import check_rate
 
 TOLD_SHARE = 0.98
-"""The part of the told rate that is used: each member's even pace has its own beat, and in a window
-some queries more than on the average fall together."""
+"""The part of the told rate that is used: some queries are sent beside the common slots, as the
+first one of a member whose work begins, and one slot that was not used may be used later."""
 
 DOUBT_SECONDS = 60.0
 """Seconds after the loss of a member in which that of another one begins no new doubt."""

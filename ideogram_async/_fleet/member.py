@@ -16,8 +16,8 @@ from ideogram_async._fleet.activity import Activity
 from ideogram_async._fleet.fleet_rate import FleetRate
 from ideogram_async._fleet.link import Link
 from ideogram_async._fleet.messages import Announcement, Reply, Report, State
+from ideogram_async._fleet.slots import Slots, SlotShare
 from ideogram_async._limiter import LimitSource, check_cancelled
-from ideogram_async._limits.told_rate import ToldRate
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
 from ideogram_async._schedules.learned import CompletionSample
 
@@ -52,7 +52,7 @@ NO_SHARE = 0.02
 """The largest share that an idle member has."""
 LOWEST_RATE = 0.01
 """Queries per second that a share is at least."""
-UNLIMITED_RATE = 1e9
+UNLIMITED_RATE = 1e6
 """Queries per second of all together where nothing limits them: of infinity there is no share."""
 ALONE_HOLD_SECONDS = 1.0
 ALONE_KEPT = 0.7
@@ -89,9 +89,9 @@ class FleetMember:
         self.fleet_size: int = 1
         """How many share the rate, as far as is known: they divide the first room of a key, too."""
         self._source: LimitSource = "none"
-        self._share, self._prospect = 0.0, 1.0
-        self._all = self.rate
-        self._pace = ToldRate(LOWEST_RATE)
+        self._share, self._prospect, self._first = 0.0, 1.0, 0.0
+        self._all, self._slot = self.rate, (0.0, 0.0)
+        self._pace = Slots(LOWEST_RATE)
         # The part of the share that is left while the link is cut. Ids are placed as if it were
         # all: else they would come behind all others for long, once the link is back.
         self._alone, self._held_alone = 1.0, -math.inf
@@ -123,17 +123,17 @@ class FleetMember:
             return "told"
         return "found" if self.is_probing else self._source
 
-    def opens_at(self, now: float) -> float:
+    def opens_at(self, now: float) -> float:  # noqa: ARG002 - the protocol's
         """Return when the next query may be sent; inf while another member probes."""
         if self.is_probing and not self._may_probe:
             return math.inf
-        return max(self._pace.opens_at(now), self.held_until)
+        return max(self._pace.opens_at, self.held_until)
 
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate."""
         self._pending = pending
         self._waits = True
-        self._pace.wait(pending)
+        self._pace.wait()
         could_probe = not self._may_probe and self._sought != self.held_until
         if could_probe if self.is_probing else self._is_idle:
             self._report_soon(is_urgent=False)
@@ -325,7 +325,7 @@ class FleetMember:
             self._report_soon(is_urgent=False)
         if reply.pushed >= self._pushed:  # else a later message came sooner
             self._pushed = reply.pushed
-            self._use_share(reply.share, reply.prospect, now)
+            self._use_share(reply.share, reply.prospect, reply.first, now)
             self._set(reply, now)
         if reply.probe:
             self._may_probe = True
@@ -342,7 +342,8 @@ class FleetMember:
             return
         self._pushed = heard.pushed
         if not heard.shares:
-            self._set(State(heard.rate, heard.source, heard.held, heard.probing), now)
+            state = State(heard.rate, heard.source, heard.held, heard.probing, heard.slot)
+            self._set(state, now)
         elif self._id in heard.shares:
             self.fleet_size = len(heard.shares)
             self._use_share(*heard.shares[self._id], now)
@@ -365,27 +366,24 @@ class FleetMember:
         self.held_until = max(held, self._held_alone)
         if state.rate:  # nobody has decided yet
             self._all = min(state.queries_per_second, self._found.told)
+            self._slot = state.slot
         self._keep_share(now)
-        if goes_on:
-            self._stagger(now)
+        if goes_on:  # nobody has saved a slot
+            self._pace.skip(now)
         self._changed()
 
-    def _use_share(self, share: float, prospect: float, now: float) -> None:
-        is_first = self._share <= NO_SHARE < share
-        self._share, self._prospect = share, prospect
+    def _use_share(self, share: float, prospect: float, first: float, now: float) -> None:
+        begins = self._share <= NO_SHARE < share
+        self._share, self._prospect, self._first = share, prospect, first
         self._keep_share(now)
-        if is_first:
-            self._stagger(now)
-
-    def _stagger(self, now: float) -> None:
-        """Begin a little later at random: members that begin together must not send in step."""
-        late = random.random() / self._pace.rate  # noqa: S311 - no secret
-        self._pace.hold(max(self._pace.opens_at(now), now) + late, now)
+        if begins:  # as others may, who have sent a query, too: half of them are made up for
+            self._pace.begin(now, self.fleet_size / 2)
 
     def _keep_share(self, now: float) -> None:
         of_all = min(self._all, UNLIMITED_RATE)
         self.rate = max(of_all * self._prospect, LOWEST_RATE)
-        self._pace.change_rate(max(of_all * self._share * self._alone, LOWEST_RATE), now)
+        share = SlotShare(of_all, self._slot, self._first, self._share * self._alone)
+        self._pace.change(share, self._behind, now)
 
     def _lose(self, error: Exception) -> None:
         """Go on without the coordinator, with the last share."""
@@ -397,6 +395,7 @@ class FleetMember:
             )
         if self._is_away is None:
             self._share = self._prospect = FIRST_SHARE
+            self._first = random.random()  # noqa: S311 - no secret
         self._is_away, self._leads = True, False
         self.is_probing = False
         self._keep_share(asyncio.get_running_loop().time())

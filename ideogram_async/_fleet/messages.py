@@ -85,6 +85,8 @@ class State(msgspec.Struct):
     held: float
     """Until when all stop."""
     probing: bool
+    slot: tuple[float, float] = (0.0, 0.0)
+    """The number of the common slot, and its part, at a time: it grows with the rate."""
 
     @property
     def queries_per_second(self) -> float:
@@ -99,6 +101,8 @@ class Reply(State, kw_only=True):
     share: float
     prospect: float
     """The share that it has on the average, or will have once its queries wait for the rate."""
+    first: float = 0.0
+    """Where its part of the slots begins: what those before it have together."""
     pending: float
     """The pending ids of those that wait."""
     pushed: int
@@ -136,8 +140,8 @@ class Announcement(msgspec.Struct):
 
     pushed: int
     """Its number."""
-    shares: dict[str, tuple[float, float]] = {}
-    """Of each member: its share, and the one that it has on the average."""
+    shares: dict[str, tuple[float, float, float]] = {}
+    """Of each member: its share, the one that it has on the average, where its part begins."""
     leader: str | None = None
     samples: list[str] = []
     author: str = ""
@@ -146,3 +150,4 @@ class Announcement(msgspec.Struct):
     source: LimitSource = "none"
     held: float = 0.0
     probing: bool = False
+    slot: tuple[float, float] = (0.0, 0.0)

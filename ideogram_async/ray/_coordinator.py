@@ -28,7 +28,7 @@ EVEN_SHARE = 0.1
 DUE_SHARE, DUE_SECONDS = 0.95, 2.0
 """The most of the rest that is divided by the due ids, and not by the pending ones; less where
 fewer are due than may be asked within so many seconds."""
-OWED_SECONDS, REPAID_SECONDS, FORGOTTEN_SECONDS = 2.0, 5.0, 60.0
+OWED_SECONDS, REPAID_SECONDS, FORGOTTEN_SECONDS = 1.7, 5.0, 60.0
 """What a member may have sent too few, or too many, for its part of the pending ids: what it uses
 in so many seconds. What is beyond is repaid within some seconds …"""
 LEAST_PART = 0.1
@@ -43,7 +43,7 @@ class _Member:
     """What one shard has reported."""
 
     def __init__(self, now: float) -> None:
-        self.share = self.used = self.pending = self.due = self.owed = 0.0
+        self.share = self.first = self.used = self.pending = self.due = self.owed = 0.0
         self.binds = False
         self.seen = now
         self._waited = -math.inf
@@ -97,12 +97,15 @@ class Coordinator:
         news = self._decide(report, now)
         shares = self._divide()
         if any(_differs(shares[name][0], one.share) for name, one in self._members.items()):
+            first = 0.0
             for name, one in self._members.items():
-                one.share = shares[name][0]
+                one.share, one.first = shares[name][0], first
+                first += one.share
             self._pushed += 1
-            news.append(Announcement(self._pushed, shares))
+            parts = {name: (*shares[name], one.first) for name, one in self._members.items()}
+            news.append(Announcement(self._pushed, parts))
         reply = self._reply(now)
-        reply.share, reply.prospect = me.share, shares[report.id][1]
+        reply.share, reply.prospect, reply.first = me.share, shares[report.id][1], me.first
         reply.probe = self._may_probe(report, now)
         return reply, news
 
@@ -128,7 +131,9 @@ class Coordinator:
         held = now + decision.held if decision.held else 0.0
         if decision.probing != state.probing or held > state.held:
             self._prober = None
-        self._state = State(decision.rate, decision.source, held, decision.probing)
+        number, at = state.slot
+        slot = number + (now - at) * state.rate, now
+        self._state = State(decision.rate, decision.source, held, decision.probing, slot)
         self._pushed += 1
         return [Announcement(self._pushed, **asdict(self._state))]
 

@@ -5,7 +5,7 @@ SCRIPT = """
 local DEAD, LEASE, ANSWER, BINDING, GRACE, PROBE = 5, 3, 0.5, 2.5, 5, 5   -- seconds
 local FRESH, HEARD, KEPT = 10, 10, 600
 local IDLE, EVEN, DUE, HEADROOM, CHANGE, SPARE = 0.02, 0.1, 0.95, 1.2, 0.05, 0.05
-local CHANGED, WITHIN, EVENTS, OWED, REPAID, FORGOTTEN, LEAST = 0.01, 2, 100, 2, 5, 60, 0.1
+local CHANGED, WITHIN, EVENTS, OWED, REPAID, FORGOTTEN, LEAST = 0.01, 2, 100, 1.7, 5, 60, 0.1
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1e6
 local report = cjson.decode(ARGV[1])
@@ -13,7 +13,7 @@ local text = redis.call('GET', KEYS[1])
 local fleet = text and cjson.decode(text) or {
   born = now, joined = 0, lost = 0, back = 0, members = {},
   sent = 0, accepted = 0, newest = 0, heard = 0, events = {}, rate = 0, source = 'none', held = 0,
-  shown = 0, probing = false, prober = '', probed = 0, called = 0, reported = now,
+  slot = {0, now}, probing = false, prober = '', probed = 0, called = 0, reported = now,
   pushed = math.floor(100 * now)}  -- later than all of a budget that was lost
 
 local function save()
@@ -98,12 +98,16 @@ if decision and leader == report.id then
   local held = decision.held > 0 and now + decision.held or 0
   local news = decision.probing ~= fleet.probing or held > fleet.held + 0.05
   if news then fleet.prober = '' end
-  local differs = math.abs(decision.rate - fleet.shown) > CHANGED * math.abs(fleet.shown)
-  fleet.rate, fleet.source, fleet.probing = decision.rate, decision.source, decision.probing
+  local differs = math.abs(decision.rate - fleet.rate) > CHANGED * math.abs(fleet.rate)
+  if news or differs then
+    fleet.slot = {fleet.slot[1] + (now - fleet.slot[2]) * fleet.rate, now}
+    fleet.rate = decision.rate
+  end
+  fleet.source, fleet.probing = decision.source, decision.probing
   fleet.held = news and held or fleet.held
-  if news or differs then fleet.shown = fleet.rate end
   if (news or differs) and count > 1 then
-    publish({rate = fleet.rate, source = fleet.source, held = fleet.held, probing = fleet.probing})
+    publish({rate = fleet.rate, source = fleet.source, held = fleet.held, probing = fleet.probing,
+      slot = fleet.slot})
   end
 end
 if report.urgent and leader ~= report.id then
@@ -162,7 +166,7 @@ local function prospect(one, share)
   end
   return math.max(share, free / (binding + math.max(fresh, 1)))
 end
--- All learn at once of shares that differ from what they have; else one grows by what is free.
+-- All learn at once of shares that differ from what they have: else each keeps its own.
 local others, differs, shares = 0, is_new, {}
 for id, one in pairs(fleet.members) do
   local share = part(one)
@@ -170,21 +174,24 @@ for id, one in pairs(fleet.members) do
   if one ~= me then others = others + one.share end
   differs = differs or math.abs(share - one.share) > CHANGE * one.share
 end
-local share = shares[report.id][1]
-if count > 1 and (differs or 1 - others - share > SPARE) then
-  for id, one in pairs(fleet.members) do one.share = shares[id][1] end
-  publish({shares = shares})
-else
-  share = math.max(math.min(share, 1 - others), 0)
+if differs or 1 - others - me.share > SPARE then
+  local ids, first = {}, 0
+  for id in pairs(fleet.members) do table.insert(ids, id) end
+  table.sort(ids)
+  for _, id in ipairs(ids) do
+    local one = fleet.members[id]
+    one.share, one.first = shares[id][1], first
+    shares[id][3], first = first, first + one.share
+  end
+  if count > 1 then publish({shares = shares}) end
 end
-me.share = share
 
 save()
 local reply = {
-  now = now, share = share, prospect = prospect(me, share), members = count, joined = is_new,
-  lost = fleet.lost, back = fleet.back,
+  now = now, share = me.share, first = me.first, prospect = prospect(me, me.share),
+  members = count, joined = is_new, lost = fleet.lost, back = fleet.back,
   rate = fleet.rate, source = fleet.source, held = fleet.held,
-  probing = fleet.probing, probe = probe, pushed = fleet.pushed,
+  slot = fleet.slot, probing = fleet.probing, probe = probe, pushed = fleet.pushed,
   leads = leader == report.id, pending = pending,
   sent = fleet.sent, accepted = fleet.accepted, newest = fleet.newest, heard = fleet.heard}
 local new, heard = {}, report.heard <= fleet.heard and report.heard or 0

@@ -12,7 +12,7 @@ import pytest
 
 from ideogram_async import AdaptiveSchedule, CompletionSample, FixedInterval, IdeogramClient
 from ideogram_async._limits.session import FIRST_ROOM
-from ideogram_async.testing import Gateway, Query, Reply
+from ideogram_async.testing import Gateway, Query, Reply, TokenBucket
 from tests.support.answers import RUNNING, body_of
 
 pytest.importorskip("redis", reason="the extra is not installed")
@@ -76,6 +76,20 @@ async def test_members_share_a_told_rate(twin: Twin, members: int) -> None:
         part = 60 / (60 + 20 * len(few))
         of_many = sent(gateway, begun, many) / sent(gateway, begun)
         assert of_many == pytest.approx(0.1 / members + 0.9 * part, rel=0.1)
+
+
+@pytest.mark.usefixtures("twin")
+async def test_members_send_at_one_pace_where_no_burst_is_allowed() -> None:
+    """Each uses slots of its own: a bucket of one token sees no two queries at once."""
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(Gateway(latency=0.01, limit=TokenBucket(20, 1)))
+        for _ in range(8):
+            await stack.enter_async_context(polling(gateway, limiter(20), 5))
+        await asyncio.sleep(5)
+        begun, refused = anyio.current_time(), gateway.refused
+        await asyncio.sleep(10)
+        assert gateway.refused == refused
+        assert sent(gateway, begun) == pytest.approx(196, abs=3)
 
 
 @pytest.mark.usefixtures("twin")

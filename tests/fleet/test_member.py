@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 from unittest.mock import Mock
 
@@ -44,16 +45,26 @@ def test_a_probe_is_one_query() -> None:
     assert limiter.opens_at(6.5) <= 6.5
 
 
+def sent_from(limiter: FleetMember, begin: float, seconds: float) -> int:
+    """Send whenever the member may; return how often that was."""
+    count, now = 0, begin
+    while (now := max(limiter.opens_at(now), now)) < begin + seconds:
+        limiter.sent(now)
+        count += 1
+    return count
+
+
 def test_members_begin_apart_after_a_hold() -> None:
-    """Eight members that go on at the same moment are spread over the interval of each."""
+    """Eight members that go on at the same moment use one of the common slots each."""
     fleet = [member() for _ in range(8)]
-    share = {"members": 8, "rate": 16.0, "share": 1 / 8, "prospect": 1 / 8}
-    for one in fleet:
-        one._take(reply(held=SERVER + 5, probing=True, **share), 0.0)
-        one._take(reply(6, **share), 6.0)
+    share: dict[str, Any] = {"members": 8, "rate": 16.0, "share": 1 / 8, "prospect": 1 / 8}
+    share["slot"] = 7.0, SERVER
+    for place, one in enumerate(fleet):
+        one._take(reply(held=SERVER + 5, probing=True, first=place / 8, **share), 0.0)
+        one._take(reply(6, first=place / 8, **share), 6.0)
     begin = sorted(one.opens_at(6.0) for one in fleet)
-    assert 6.0 <= begin[0] < begin[-1] <= 6.5
-    assert begin[-1] - begin[0] > 0.2
+    assert 6.0 < begin[0] < begin[-1] <= 7.0
+    assert all(after - before > 0.06 for before, after in pairwise(begin))
 
 
 def test_a_hold_of_its_own_outlasts_a_reply() -> None:
@@ -140,22 +151,20 @@ def test_a_refusal_while_redis_is_away_changes_the_pace_alone() -> None:
     for now in (1.0, 3.0, 5.0):
         limiter.refused(now, None, now)
     assert limiter.rate == pytest.approx(49)
-    limiter.sent(7.0)
-    assert limiter.opens_at(7.0) == pytest.approx(7 + 1 / (49 * 0.7**3))
-    limiter._take(reply(8, rate=98.0, source="none", share=0.5, prospect=0.5), 8.0)
-    limiter.sent(9.0)
-    assert limiter.opens_at(9.0) == pytest.approx(9 + 1 / 49)
+    assert sent_from(limiter, 7.0, 10.0) == pytest.approx(10 * 49 * 0.7**3, rel=0.02)
+    limiter._take(reply(20, rate=98.0, source="none", share=0.5, prospect=0.5), 20.0)
+    assert sent_from(limiter, 20.0, 10.0) == pytest.approx(10 * 49, rel=0.02)
 
 
 def test_a_later_message_outlasts_an_earlier_reply() -> None:
     """Replies and messages come by two connections: the share that was given last counts."""
     limiter = member(100)
     limiter._take(reply(rate=100.0, source="none", share=0.5, prospect=0.5), 0.0)
-    limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4)}, pushed=2), 0.0)
+    limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4, 0.0)}, pushed=2), 0.0)
     limiter._take(reply(rate=100.0, source="none", share=0.5, pushed=1), 0.1)
     assert limiter.rate == pytest.approx(0.4 * 98)
     limiter._take(reply(rate=100.0, source="none", prospect=0.3, pushed=2), 0.2)
-    limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4)}, pushed=2), 0.3)
+    limiter._hear(Announcement(shares={limiter._id: (0.25, 0.4, 0.0)}, pushed=2), 0.3)
     assert limiter.rate == pytest.approx(0.3 * 98)
     limiter._hear(Announcement(held=SERVER + 5, probing=True, pushed=3), 0.4)
     limiter._take(reply(rate=100.0, source="none", pushed=2), 0.5)

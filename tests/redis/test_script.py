@@ -113,7 +113,7 @@ async def test_shares_follow_what_is_due(budget: Budget) -> None:
         pushed = msgspec.json.decode(news[-1]["data"], type=Announcement)
         assert pushed.shares["b"][0] == last.share
         assert (pushed.shares["a"][0] > 0.8) == (due > 0)
-        assert sum(share for share, _ in pushed.shares.values()) == pytest.approx(1)
+        assert sum(share for share, *_ in pushed.shares.values()) == pytest.approx(1)
         assert pushed.shares["a"][1] == pytest.approx(0.5)  # by the pending ids
 
 
