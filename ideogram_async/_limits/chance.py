@@ -21,8 +21,6 @@ KEPT_BY_TRIAL = 0.7
 """The part of the share that remains after a trial without a refusal."""
 CLUSTER = 300
 """Fewer queries than these accepted since chance was learned: a cluster is a limit's, or peers'."""
-PEERS_SHARE = 0.04
-"""More is refused by chance alone: clients of one limit are refused less, for each heeds it."""
 
 
 class Chance:
@@ -36,8 +34,6 @@ class Chance:
         self.evidence: float = 0.0
         """For a limit: each accepted query takes from it, at whatever rate."""
         self._accepted = 0
-        self.refuted: int = 0
-        """How often in a row it was learned in vain, with few refusals."""
 
     def accepted(self, *, is_safe: bool) -> None:
         """Record an accepted query. `is_safe`: at a rate that a limit was seen to allow."""
@@ -68,7 +64,6 @@ class Chance:
         if not self.is_known:
             return False
         self.is_known = self._accepted >= CLUSTER
-        self.refuted = 0 if self.is_known else self.refuted + (self._share < PEERS_SHARE)
         return not self.is_known
 
     def pass_trial(self) -> None:

@@ -40,9 +40,9 @@ FEWEST_TRIAL_QUERIES, MOST_TRIAL_QUERIES = 25, 120
 """A trial: for so many seconds, and so many queries, this part of the accepted rate goes out. A
 limit of this client's own refuses none of them; chance does, and a limit that others use, too."""
 UNEXPLAINED, UNEXPLAINED_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
-"""Refusals at accepted rates, which no limit of this client's own explains, that tell of chance; 1
-more each time that this was wrong. Where a limit has shown, others may use it. A trial that passes
-counts against 0.3 of them; a refusal in a cluster, which is a limit's, against 1."""
+"""Refusals at rates that had been accepted, which no limit of this client's own explains, that tell
+of chance. Where a limit has shown others may use it, which must not be taken for chance. A trial
+that passes counts against 0.3 of them; a refusal in a cluster, which is a limit's, against 1."""
 LIMIT_SHARE, LIMIT_REFUSALS = 0.25, 2
 """The share of queries that a limit has refused, and not chance; or so many in a row after one."""
 CHANGED_SHARE, LONG_GROWTH_SECONDS = 0.15, 30.0
@@ -307,8 +307,7 @@ class FoundRate:
         queries = self._cut_refused + self._cut_accepted
         if self._cut_refused > LIMIT_SHARE * max(queries, MEASURED_QUERIES):
             self._limit_shown = True
-        needed = UNEXPLAINED_AT_LIMIT if self._limit_shown else UNEXPLAINED
-        if self._unexplained < needed + self.chance.refuted:
+        if self._unexplained < (UNEXPLAINED_AT_LIMIT if self._limit_shown else UNEXPLAINED):
             return False
         self._unexplained = 0.0
         return True
