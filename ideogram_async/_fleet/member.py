@@ -127,13 +127,14 @@ class FleetMember:
         """Return when the next query may be sent; inf while another member probes."""
         if self.is_probing and not self._may_probe:
             return math.inf
-        return max(self._pace.opens_at, self.held_until)
+        opens_at = self._pace.opens_at
+        return opens_at if opens_at > self.held_until else self.held_until  # noqa: FURB136 - the same
 
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate."""
         self._pending = pending
         self._waits = True
-        self._pace.wait()
+        self._pace.waited = True
         could_probe = not self._may_probe and self._sought != self.held_until
         if could_probe if self.is_probing else self._is_idle:
             self._report_soon(is_urgent=False)

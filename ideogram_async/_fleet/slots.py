@@ -41,7 +41,7 @@ class Slots:
     changes a little with each reply, and no slot must be used twice for that.
     """
 
-    __slots__ = ("_after", "_behind", "_share", "_waited", "opens_at")
+    __slots__ = ("_after", "_behind", "_share", "opens_at", "waited")
 
     def __init__(self, rate: float) -> None:
         self.opens_at: float = -math.inf
@@ -49,23 +49,20 @@ class Slots:
         self._share = SlotShare(rate, (0.0, 0.0), 0.0, 1.0)
         self._behind = 0.0
         self._after = -math.inf  # the last slot that is used, or lost
-        self._waited = False
+        self.waited: bool = False
+        """Whether a due query has waited: only then lateness is made up."""
 
     @property
     def rate(self) -> float:
         """Queries per second of this member."""
         return self._share.rate * self._share.share
 
-    def wait(self) -> None:
-        """Record that a due query waits: only then lateness is made up."""
-        self._waited = True
-
     def sent(self, now: float) -> None:
         """Record that a query goes out."""
-        late = now
-        if self._waited:
-            self._waited, late = False, now - MADE_UP_SECONDS
-        self.skip(max(self.opens_at, late))
+        if self.waited:
+            self.waited = False
+            now -= MADE_UP_SECONDS
+        self.skip(now if now > self.opens_at else self.opens_at)  # noqa: FURB136 - for each query
 
     def change(self, share: SlotShare, behind: float, now: float) -> None:
         """Go on with other slots; what may be sent now, may be sent still."""
@@ -90,9 +87,7 @@ class Slots:
         after = until - self._behind
         if after > self._after:  # noqa: PLR1730 - run for each query: no `max`
             self._after = after
-        own = math.floor(number + (self._after - at) * rate + ROUNDING) + 1
-        for _ in range(MOST_LOOKED_AT):
-            if (own * GOLDEN - begin) % 1.0 < share:
-                break
+        own = first = (number + (self._after - at) * rate + ROUNDING) // 1 + 1
+        while (own * GOLDEN - begin) % 1.0 >= share and own < first + MOST_LOOKED_AT:
             own += 1
         self.opens_at = at + (own - number) / rate + self._behind

@@ -67,6 +67,15 @@ def test_members_begin_apart_after_a_hold() -> None:
     assert all(after - before > 0.06 for before, after in pairwise(begin))
 
 
+def test_a_member_whose_work_begins_makes_up_for_its_first_query() -> None:
+    """Its share comes after it: of eight that do the same, each waits for half a round of slots."""
+    limiter = member()
+    limiter._take(reply(share=0.002, members=8), 0.0)
+    limiter.sent(1.0)
+    limiter._take(reply(1.01, share=1 / 8, members=8), 1.01)
+    assert limiter.opens_at(1.01) > 1.0 + 4 / 20
+
+
 def test_a_hold_of_its_own_outlasts_a_reply() -> None:
     """A member that was asked to wait does so, while the others go on."""
     limiter = member()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from itertools import accumulate, chain, pairwise
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ideogram_async._fleet.member import FleetMember
 from ideogram_async._fleet.slots import Slots, SlotShare
 
 RATE = 20.0
@@ -68,8 +70,7 @@ def test_lateness_is_made_up_while_queries_wait() -> None:
     """Of a stall of a second, the slots of 0.05 s are left; without a wait, none."""
     for waits, opens_at in ((True, 9.9875), (False, 10.0375)):
         one = slots()
-        if waits:
-            one.wait()
+        one.waited = waits
         one.sent(10.0)
         assert one.opens_at == pytest.approx(opens_at)
 
@@ -112,3 +113,13 @@ def test_a_share_of_nothing_is_looked_for_in_some_slots_only() -> None:
     one = slots(0.0)
     assert one.opens_at == pytest.approx(2000 / RATE, rel=0.01)
     assert math.isfinite(one.rate)
+
+
+@pytest.mark.anyio
+async def test_members_that_never_had_a_reply_have_slots_of_their_own() -> None:
+    """A member that cannot reach the coordinator takes a tenth of the circle, at a random place."""
+    fleet = [FleetMember(Mock(), "nobody", 20) for _ in range(20)]
+    for one in fleet:
+        one._lose(OSError())
+        one.sent(0.0)
+    assert len({round(one.opens_at(0.0), 6) for one in fleet}) > 5

@@ -84,6 +84,19 @@ async def test_shares_follow_pending_ids(budget: Budget) -> None:
     assert shares == pytest.approx({"a": 0.05 + 0.9 * 0.75, "b": 0.05 + 0.9 * 0.25})
 
 
+async def test_slots_are_counted_on_when_the_rate_changes(budget: Budget) -> None:
+    """The slot's number at a change is what the rate before it has counted in 100 s."""
+    await budget.decide("a", rate=20.0)
+    for rate, counted in ((30.0, 2000), (10.0, 3000)):
+        fleet = await budget.fleet()
+        number, at = fleet["slot"]
+        fleet["slot"] = number, at - 100
+        await budget.redis.set(budget.key, msgspec.json.encode(fleet))
+        slot = (await budget.decide("a", rate=rate)).slot
+        assert slot[0] - number == pytest.approx(counted, rel=0.01)
+        assert slot[1] >= at
+
+
 async def test_shares_are_never_more_than_the_whole(budget: Budget) -> None:
     """Whatever members report, in any order, the shares that they hold never exceed the whole."""
     draws = random.Random(1)
