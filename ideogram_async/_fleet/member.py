@@ -128,7 +128,7 @@ class FleetMember:
         if self.is_probing and not self._may_probe:
             return math.inf
         opens_at = self._pace.opens_at
-        return opens_at if opens_at > self.held_until else self.held_until  # noqa: FURB136 - the same
+        return opens_at if opens_at > self.held_until else self.held_until  # noqa: FURB136 - no `max`
 
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate."""

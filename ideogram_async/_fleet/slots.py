@@ -62,7 +62,7 @@ class Slots:
         if self.waited:
             self.waited = False
             now -= MADE_UP_SECONDS
-        self.skip(now if now > self.opens_at else self.opens_at)  # noqa: FURB136 - for each query
+        self.skip(now if now > self.opens_at else self.opens_at)  # noqa: FURB136 - no `max`
 
     def change(self, share: SlotShare, behind: float, now: float) -> None:
         """Go on with other slots; what may be sent now, may be sent still."""

@@ -61,10 +61,10 @@ class Chance:
 
     def is_refuted(self) -> bool:
         """Return whether a limit shows so soon after chance was learned that it was none."""
-        if not self.is_known:
-            return False
-        self.is_known = self._accepted >= CLUSTER
-        return not self.is_known
+        if self.is_known and self._accepted < CLUSTER:
+            self.is_known = False
+            return True
+        return False
 
     def pass_trial(self) -> None:
         """Record a trial without a refusal: less is by chance than was known."""

@@ -19,9 +19,9 @@ SERVER = 1.7e9
 """The coordinator's time at 0 of the loop's clock."""
 
 
-def slot_share(share: float = 1.0, first: float = 0.0, number: float = 3.25) -> SlotShare:
+def slot_share(share: float = 1.0, first: float = 0.0) -> SlotShare:
     """Return what is a member's of the slots, of which one was under way at 0."""
-    return SlotShare(RATE, (number, SERVER), first, share)
+    return SlotShare(RATE, (3.25, SERVER), first, share)
 
 
 def slots(share: float = 1.0, first: float = 0.0) -> Slots:

@@ -175,6 +175,19 @@ def test_known_ids_in_doubt_keep_their_turns() -> None:
     assert [job.order for job in popped if job is not None] == [7, *others]
 
 
+def test_a_known_id_that_goes_as_a_probe_is_any_of_them() -> None:
+    """Not the one whose turn is first: it would be the same again and again."""
+    job_queue, owner = JobQueue(), _Owner()
+    for order in range(20):
+        job = _job(owner, order, 0.0, float(order))
+        job.stage = ANSWERED
+        job_queue.add(job, 0.0)
+    probes = [job_queue.pop_probe(9.0, None) for _ in range(20)]
+    orders = [job.order for job in probes if job is not None]
+    assert sorted(orders) == list(range(20))
+    assert orders != sorted(orders)
+
+
 def test_who_goes_as_a_probe() -> None:
     """One that was answered well, a new one, a sleeping one, then a failed one; last the suspect.
 

@@ -60,9 +60,8 @@ class Proxy:
 
     def stop(self) -> None:
         """End it; Squid takes 2 s if it may, whatever its settings say."""
-        if Path(self._command[0]).name == "squid":
-            self._process.kill()
-        self._process.terminate()
+        is_squid = Path(self._command[0]).name == "squid"
+        (self._process.kill if is_squid else self._process.terminate)()
         self._process.wait(10)
 
 
