@@ -107,7 +107,7 @@ class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # no annotations
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files whose tests wait for other processes, each followed by one that does not.
+    """Begin with the files whose tests wait for other processes; after each put one that computes.
 
     So not all processes wait at one time, and at the end nobody waits for a long file: those of
     the folders named as long come before the rest.
@@ -118,7 +118,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
     files.sort(key=lambda tests: places.get(tests[0].path.parent.name, len(places)))
     first = sum(tests[0].path.parent.name in waiting for tests in files)
-    pairs = zip_longest(files[:first], files[first:], fillvalue=[])
+    none: list[pytest.Item] = []
+    pairs = zip_longest(files[:first], files[first:], fillvalue=none)
     items[:] = chain.from_iterable(chain.from_iterable(pairs))
 
 

@@ -1,9 +1,10 @@
 """The adaptive schedule: query again once the expected lag is worth the price of a query.
 
 Lag is the time between a request's real completion and the answer that shows it. What remains of
-a request, R, is taken as lognormal with parameters (mu, sg), and known to be more than `w`. They
-are learned from the requests that have completed, and sharpened by the progress that answers tell.
-Seconds throughout; times are on the event loop's clock unless they say otherwise.
+a request, R, is taken as lognormal, and known to be more than `w`. Its parameters are mu, the log
+of the median, and sg, the deviation. They are learned from the requests that have completed, and
+sharpened by the progress that answers tell. Seconds throughout; times are on the event loop's clock
+unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -61,10 +62,10 @@ _logger = logging.getLogger("ideogram_async")
 SHORTEST = 0.05
 """Seconds: no delay is shorter."""
 PROGRESS_BELIEVED = 0.9
-"""The widest sg at which a band's progress is of use; the prior's is just below it."""
+"""The widest deviation at which a band's progress is of use; the prior's is just below it."""
 NEW_SECONDS = 2.0
 """A request that is no older by the server's clock is taken as fresh."""
-LEAST_SG = 1e-4
+LEAST_DEVIATION = 1e-4
 """A line's end is not taken as more precise, of its duration, lest rounding decide."""
 HUNG = 0.13
 """Of the time beyond two deviations, that a request which hangs is left alone."""
@@ -177,13 +178,13 @@ class AdaptiveSchedule:
         if state.packed[ORIGIN] != FRESH:  # most often, and before the state is unpacked
             return
         job = unpack(state)
-        last, asked = max(job.last, 0.0), seen.asked - job.t0
+        last, asked = max(job.last_asked, 0.0), seen.asked - job.began
         end = (last + asked) / 2
         sample = CompletionSample(
             kind=kind_of(seen.record),
             duration=_log(end),
-            band=job.sample_k if job.estimates else 0,
-            residual=_log(end - job.sample_at) - job.sample_x if job.estimates else 0.0,
+            band=job.sample_band if job.estimates else 0,
+            residual=_log(end - job.sample_at) - job.sample_log_left if job.estimates else 0.0,
             line=None if job.line is None else _line_sample(job.line, end, asked - last),
         )
         self.learn(sample)
@@ -211,10 +212,10 @@ class AdaptiveSchedule:
         basis = state.packed[BASIS]
         if basis not in {PROGRESS, LINE}:
             return None
-        t0, last, since, _, mu, sg, *_ = PLAIN.unpack_from(state.packed)
+        began, last_asked, told_at, _, mu, sg, *_ = PLAIN.unpack_from(state.packed)
         late = sg if sg < LINE_LATE else LINE_LATE
-        end: float = exp(mu) * (1 + late) if basis == LINE else since + LATE * exp(mu)
-        return float(t0) + (end if end > last else 2 * last - end)
+        end: float = exp(mu) * (1 + late) if basis == LINE else told_at + LATE * exp(mu)
+        return float(began) + (end if end > last_asked else 2 * last_asked - end)
 
     def is_sure(self, state: JobState) -> bool:
         """Return whether the expected end is that of a line which is believed.
@@ -244,14 +245,14 @@ class AdaptiveSchedule:
 
     def _by_duration(self, state: JobState, pool: BandPool, seen: Observation) -> float:
         """Return the delay of a request that has shown no progress, by how long requests take."""
-        t0, _, _, p, _, _, _, _, _, origin, _, p_anchor, t_anchor = PLAIN.unpack(state.packed)
-        asked = age = seen.asked - t0
+        began, _, _, told, _, _, _, _, _, origin, _, *anchor = PLAIN.unpack(state.packed)
+        asked = age = seen.asked - began
         if not 0 <= age <= EVER:
             age = within(0.0, age, EVER)
         mu, sg = pool.duration
         delay = _guarded(interval(mu, sg, age, self.price), mu, sg, age, age, seen)
         state.packed = PLAIN.pack(
-            t0, asked, 0.0, p, mu, sg, delay, 0, 0, origin, DURATION, p_anchor, t_anchor
+            began, asked, 0.0, told, mu, sg, delay, 0, 0, origin, DURATION, *anchor
         )
         return delay
 
@@ -264,25 +265,26 @@ class AdaptiveSchedule:
         """
         if job.origin == UNSEEN:
             _place(job, seen, pool)
-        asked, price = seen.asked - job.t0, self.price
+        asked, price = seen.asked - job.began, self.price
         told = seen.record.completion_percentage
         if told is not None:
             self._observe(job, pool, told, asked)
-        job.last = asked
+        job.last_asked = asked
         age = w = within(0.0, asked, EVER)
-        k, line, deviations = job.k, job.line, pool.deviations
+        k, line, deviations = job.band, job.line, pool.deviations
         if line is not None and pool.is_straight and _by_line(job, line, pool, age):
             if line.points < POINTS_OF_A_LINE:
                 price *= CURIOSITY
         elif k and deviations[k] <= PROGRESS_BELIEVED:
-            job.mu, job.sg = pool.bands[k].mean + job.x, deviations[k]
+            job.log_median, job.deviation = pool.bands[k].mean + job.log_left, deviations[k]
             crooked = k == LAST_BAND and not pool.is_straight
             job.basis = CROOKED if crooked else PROGRESS
-            w = within(0.0, asked - job.since, EVER)
+            w = within(0.0, asked - job.told_at, EVER)
         else:
-            job.mu, job.sg = pool.duration
+            job.log_median, job.deviation = pool.duration
             job.basis = DURATION
-        return _guarded(interval(job.mu, job.sg, w, price), job.mu, job.sg, w, age, seen)
+        mu, sg = job.log_median, job.deviation
+        return _guarded(interval(mu, sg, w, price), mu, sg, w, age, seen)
 
     def _observe(self, job: RequestState, pool: BandPool, told: float, asked: float) -> None:
         """Record a percentage: x = ln( time since the anchor · what is left / what was done ).
@@ -291,23 +293,23 @@ class AdaptiveSchedule:
         """
         p = within(0.0, told, 100.0)
         p = int(64 * p + 0.5) / 64  # single precision holds it exactly
-        if p == job.p:
+        if p == job.percentage:
             return
-        job.p = p
-        if p < job.p_anchor:
-            job.t_anchor, job.p_anchor = asked, p
+        job.percentage = p
+        if p < job.anchor_percentage:
+            job.anchored_at, job.anchor_percentage = asked, p
         k = band_of(p)
-        job.k = k if p > job.p_anchor else 0
+        job.band = k if p > job.anchor_percentage else 0
         if k:
-            job.since = asked
+            job.told_at = asked
             _add_point(job, pool, p, asked)
-        if job.k:
-            taken = within(0.3, asked - job.t_anchor, EVER)
-            job.x = _log(taken * (100.5 - p) / (p - job.p_anchor))
+        if job.band:
+            taken = within(0.3, asked - job.anchored_at, EVER)
+            job.log_left = _log(taken * (100.5 - p) / (p - job.anchor_percentage))
             if job.estimates < MOST_ESTIMATES:
                 job.estimates += 1
             if self._random.random() * job.estimates < 1:
-                job.sample_k, job.sample_at, job.sample_x = k, asked, job.x
+                job.sample_band, job.sample_at, job.sample_log_left = k, asked, job.log_left
 
 
 def _by_line(job: RequestState, line: ProgressLine, pool: BandPool, age: float) -> bool:
@@ -321,7 +323,8 @@ def _by_line(job: RequestState, line: ProgressLine, pool: BandPool, age: float) 
         deviation *= DOUBT
     if not SHORTEST < end < EVER or age >= end + GATE_DEVIATIONS * deviation:
         return False
-    job.mu, job.sg, job.basis = log(end), within(LEAST_SG, deviation / end, 1.5), LINE
+    job.log_median, job.basis = log(end), LINE
+    job.deviation = within(LEAST_DEVIATION, deviation / end, 1.5)
     return True
 
 
@@ -387,9 +390,9 @@ def _place(job: RequestState, seen: Observation, pool: BandPool) -> None:
     told = -1.0 if created is None or date is None else date + 0.5 - created
     new = 0 <= told <= NEW_SECONDS
     band = pool.bands[0]
-    age = within(0.0, told, exp(band.mean + band.sg))
+    age = within(0.0, told, exp(band.mean + band.deviation))
     job.origin = FRESH if new else RESUMED
-    job.t0 = seen.asked - age
+    job.began = seen.asked - age
     if not new:
-        job.t_anchor = age
-        job.p_anchor = within(0.0, seen.record.completion_percentage or 0.0, 100.0)
+        job.anchored_at = age
+        job.anchor_percentage = within(0.0, seen.record.completion_percentage or 0.0, 100.0)

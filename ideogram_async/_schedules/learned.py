@@ -39,9 +39,9 @@ def within(least: float, x: float, most: float) -> float:
     return x if least <= x <= most else least if x < least else most
 
 
-def band_of(p: float) -> int:
+def band_of(percentage: float) -> int:
     """Return the band of a percentage."""
-    return bisect_right(EDGES, p)
+    return bisect_right(EDGES, percentage)
 
 
 class Band(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +52,7 @@ class Band(msgspec.Struct, frozen=True, gc=False):
     var: float
 
     @property
-    def sg(self) -> float:
+    def deviation(self) -> float:
         """The standard deviation to expect of the next residual: the predictive one of `n`."""
         return within(0.05, sqrt(self.var * (1 + 1 / self.n)), 1.5)
 
@@ -73,7 +73,7 @@ class Band(msgspec.Struct, frozen=True, gc=False):
         return Band(_PRIOR_N, self.mean, self.var)
 
 
-# Progress is believed until it disappoints: its sg is just below the widest that is believed. The
+# Progress is believed until it disappoints: its deviation is just below the widest believed. The
 # naive estimate counts the queue as work done, so it is late, and its mean negative. But 99 is no
 # promise: upscales were seen to stay there for most of their time, so it has to prove itself.
 _PRIOR = (
@@ -148,10 +148,10 @@ class BandPool:
 
     def __init__(self, bands: Sequence[Band], stray: Band, begun: Band) -> None:
         self.bands: list[Band] = list(bands)
-        self.deviations: list[float] = [band.sg for band in bands]
-        """The `sg` of each band, which are looked at once per query."""
-        self.duration: tuple[float, float] = bands[0].mean, bands[0].sg
-        """The law of how long requests take: (mu, sg)."""
+        self.deviations: list[float] = [band.deviation for band in bands]
+        """The deviation of each band: they are looked at once per query."""
+        self.duration: tuple[float, float] = bands[0].mean, bands[0].deviation
+        """How long requests take: the log of the median, and its deviation."""
         self.first_look: tuple[float, float] = 0.0, 0.0
         """A price, and the seconds from a request's start to its first query at that price."""
         self.stray: Band = stray
@@ -173,9 +173,9 @@ class BandPool:
         for i in range(1, len(bands)) if k else ():
             if i != k and bands[i].n == _PRIOR_N:
                 bands[i] = bands[i].taught(residual).loosened()
-                self.deviations[i] = bands[i].sg
+                self.deviations[i] = bands[i].deviation
         bands[k] = bands[k].taught(residual)
-        self.deviations[k] = bands[k].sg
+        self.deviations[k] = bands[k].deviation
         if k == 0:
             self.duration = bands[0].mean, self.deviations[0]
             self.first_look = 0.0, 0.0

@@ -145,14 +145,14 @@ def test_a_band_learns_mean_and_spread() -> None:
     for i in range(1000):
         band = band.taught(3.0 + (0.5 if i % 2 else -0.5))
     assert band.mean == pytest.approx(3.0, abs=0.02)
-    assert band.sg == pytest.approx(0.5, abs=0.02)
+    assert band.deviation == pytest.approx(0.5, abs=0.02)
 
 
 def test_sg_is_wide_while_little_is_known_and_bounded() -> None:
     """The predictive deviation adds the mean's own error, within 0.05 and 1.5."""
-    assert Band(2, 0.0, 0.5).sg == pytest.approx(math.sqrt(0.75))
-    assert Band(64, 0.0, 0.0).sg == 0.05
-    assert Band(2, 0.0, 100.0).sg == 1.5
+    assert Band(2, 0.0, 0.5).deviation == pytest.approx(math.sqrt(0.75))
+    assert Band(64, 0.0, 0.0).deviation == 0.05
+    assert Band(2, 0.0, 100.0).deviation == 1.5
 
 
 def test_completion_is_between_the_last_two_queries() -> None:
@@ -469,9 +469,9 @@ def test_age_counts_by_the_server_and_is_bounded() -> None:
         return schedule.next_delay(begin(schedule, fresh=False), seen)
 
     band = schedule.save().bands[0]
-    expected = interval(band.mean, band.sg, 9.5, 0.05) - TRIP
+    expected = interval(band.mean, band.deviation, 9.5, 0.05) - TRIP
     assert second(9.0) == pytest.approx(expected)
-    assert second(1e12) == second(math.exp(band.mean + band.sg) + 1)
+    assert second(1e12) == second(math.exp(band.mean + band.deviation) + 1)
     assert second(-1e12) == second(-5.0)
 
 
