@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ideogram_async._schedules.explanation import explained
 from ideogram_async._schedules.learned import (
     EDGES,
-    EVER,
+    OLDEST_SECONDS,
     BandPool,
     CompletionSample,
     Learned,
@@ -30,11 +30,11 @@ from ideogram_async._schedules.learned import (
 )
 from ideogram_async._schedules.progress_line import (
     GATE_DEVIATIONS,
-    STRAY_MOST,
+    MOST_STRAY_VARIANCES,
     LinePrior,
     ProgressLine,
 )
-from ideogram_async._schedules.rent_or_buy import LONGEST, interval
+from ideogram_async._schedules.rent_or_buy import LONGEST_DELAY_SECONDS, interval
 from ideogram_async._schedules.request_state import (
     BASIS,
     CROOKED,
@@ -59,32 +59,32 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("ideogram_async")
 
-SHORTEST = 0.05
+SHORTEST_DELAY_SECONDS = 0.05
 """Seconds: no delay is shorter."""
-PROGRESS_BELIEVED = 0.9
+PROGRESS_BELIEVED_DEVIATION = 0.9
 """The widest deviation at which a band's progress is of use; the prior's is just below it."""
-NEW_SECONDS = 2.0
+FRESH_SECONDS = 2.0
 """A request that is no older by the server's clock is taken as fresh."""
 LEAST_DEVIATION = 1e-4
 """A line's end is not taken as more precise, of its duration, lest rounding decide."""
-HUNG = 0.13
+HUNG_SHARE = 0.13
 """Of the time beyond two deviations, that a request which hangs is left alone."""
-LATE = 1.25
+PERCENTAGE_LATE_FACTOR = 1.25
 """Of what the last percentage predicts to remain, by which the end is expected."""
-LINE_LATE = 0.05
+LINE_LATE_SHARE = 0.05
 """Of its duration, after a line's end, by which a request is expected to end at latest: one early
 percentage leaves a wide line, and to wait for its whole deviation took a trained schedule longer
 than to look."""
-LEAST_STRAY = 0.5
+LEAST_STRAY_VARIANCES = 0.5
 """Lines are not taken as more precise than this, in variances, however well they did."""
 POINTS_OF_A_LINE = 2
 """Fewer show nothing of how straight it is: they lie on a line whatever they are."""
-LARGEST_SHARE = 0.9
+LARGEST_WAITING_SHARE = 0.9
 """Of its duration that a request is expected to wait: the rest is its pace, and must not be 0."""
-DOUBT = 1.3
+ONE_POINT_WIDENING = 1.3
 """How much wider the end of a line is taken that has one point: where progress turns crooked, such
 a line costs most, and shows least."""
-CURIOSITY = 0.5
+FIRST_POINTS_PRICE_SHARE = 0.5
 """Of the price, where a query also shows the first points of a line: the value of information."""
 LAST_BAND = band_of(EDGES[-1])
 MOST_ESTIMATES = 255
@@ -213,8 +213,10 @@ class AdaptiveSchedule:
         if basis not in {PROGRESS, LINE}:
             return None
         began, last_asked, told_at, _, mu, sg, *_ = PLAIN.unpack_from(state.packed)
-        late = sg if sg < LINE_LATE else LINE_LATE
-        end: float = exp(mu) * (1 + late) if basis == LINE else told_at + LATE * exp(mu)
+        if basis == LINE:
+            end = exp(mu) * (1 + (sg if sg < LINE_LATE_SHARE else LINE_LATE_SHARE))
+        else:
+            end = told_at + PERCENTAGE_LATE_FACTOR * exp(mu)
         return float(began) + (end if end > last_asked else 2 * last_asked - end)
 
     def is_sure(self, state: JobState) -> bool:
@@ -232,14 +234,14 @@ class AdaptiveSchedule:
         """
         mu, sg = pool.duration
         price, delay = pool.first_look
-        asked = self.price * CURIOSITY if pool.is_straight else self.price
+        asked = self.price * FIRST_POINTS_PRICE_SHARE if pool.is_straight else self.price
         if price != asked:
             delay = interval(mu, sg, 0.0, asked)
             pool.first_look = asked, delay
         if trip > 0:
             delay -= trip
-        if delay < SHORTEST:
-            delay = SHORTEST
+        if delay < SHORTEST_DELAY_SECONDS:
+            delay = SHORTEST_DELAY_SECONDS
         packed = PLAIN.pack(now, 0.0, 0.0, 0.0, mu, sg, delay, 0, 0, FRESH, DURATION, 0.0, 0.0)
         return JobState(packed), delay
 
@@ -247,8 +249,8 @@ class AdaptiveSchedule:
         """Return the delay of a request that has shown no progress, by how long requests take."""
         began, _, _, told, _, _, _, _, _, origin, _, *anchor = PLAIN.unpack(state.packed)
         asked = age = seen.asked - began
-        if not 0 <= age <= EVER:
-            age = within(0.0, age, EVER)
+        if not 0 <= age <= OLDEST_SECONDS:
+            age = within(0.0, age, OLDEST_SECONDS)
         mu, sg = pool.duration
         delay = _guarded(interval(mu, sg, age, self.price), mu, sg, age, age, seen)
         state.packed = PLAIN.pack(
@@ -270,16 +272,16 @@ class AdaptiveSchedule:
         if told is not None:
             self._observe(job, pool, told, asked)
         job.last_asked = asked
-        age = w = within(0.0, asked, EVER)
+        age = w = within(0.0, asked, OLDEST_SECONDS)
         k, line, deviations = job.band, job.line, pool.deviations
         if line is not None and pool.is_straight and _by_line(job, line, pool, age):
             if line.points < POINTS_OF_A_LINE:
-                price *= CURIOSITY
-        elif k and deviations[k] <= PROGRESS_BELIEVED:
+                price *= FIRST_POINTS_PRICE_SHARE
+        elif k and deviations[k] <= PROGRESS_BELIEVED_DEVIATION:
             job.log_median, job.deviation = pool.bands[k].mean + job.log_left, deviations[k]
             crooked = k == LAST_BAND and not pool.is_straight
             job.basis = CROOKED if crooked else PROGRESS
-            w = within(0.0, asked - job.told_at, EVER)
+            w = within(0.0, asked - job.told_at, OLDEST_SECONDS)
         else:
             job.log_median, job.deviation = pool.duration
             job.basis = DURATION
@@ -304,7 +306,7 @@ class AdaptiveSchedule:
             job.told_at = asked
             _add_point(job, pool, p, asked)
         if job.band:
-            taken = within(0.3, asked - job.anchored_at, EVER)
+            taken = within(0.3, asked - job.anchored_at, OLDEST_SECONDS)
             job.log_left = _log(taken * (100.5 - p) / (p - job.anchor_percentage))
             if job.estimates < MOST_ESTIMATES:
                 job.estimates += 1
@@ -318,10 +320,15 @@ def _by_line(job: RequestState, line: ProgressLine, pool: BandPool, age: float) 
         return False
     end, variance = line.end()
     stray = pool.stray.mean
-    deviation = sqrt((stray if stray > LEAST_STRAY else LEAST_STRAY) * variance)
+    if stray < LEAST_STRAY_VARIANCES:
+        stray = LEAST_STRAY_VARIANCES
+    deviation = sqrt(stray * variance)
     if line.points < POINTS_OF_A_LINE:
-        deviation *= DOUBT
-    if not SHORTEST < end < EVER or age >= end + GATE_DEVIATIONS * deviation:
+        deviation *= ONE_POINT_WIDENING
+    if (
+        not SHORTEST_DELAY_SECONDS < end < OLDEST_SECONDS
+        or age >= end + GATE_DEVIATIONS * deviation
+    ):
         return False
     job.log_median, job.basis = log(end), LINE
     job.deviation = within(LEAST_DEVIATION, deviation / end, 1.5)
@@ -336,33 +343,33 @@ def _guarded(delay: float, mu: float, sg: float, w: float, age: float, seen: Obs
     trip = seen.answered - seen.asked
     if trip > 0:
         delay -= trip
-    if delay < HUNG * w:
-        least = HUNG * (w - exp(mu + 2 * sg))
+    if delay < HUNG_SHARE * w:
+        least = HUNG_SHARE * (w - exp(mu + 2 * sg))
         if delay < least:
             delay = least
     if delay > age:
         delay = age if age > 1 else 1.0
-    if SHORTEST <= delay <= LONGEST:
+    if SHORTEST_DELAY_SECONDS <= delay <= LONGEST_DELAY_SECONDS:
         return delay
-    return within(SHORTEST, delay, max(LONGEST, 0.1 * age))
+    return within(SHORTEST_DELAY_SECONDS, delay, max(LONGEST_DELAY_SECONDS, 0.1 * age))
 
 
 _NOT_SEEN = pack(RequestState(0.0))
 
 
 def _log(x: float) -> float:
-    return log(within(0.01, x, EVER))
+    return log(within(0.01, x, OLDEST_SECONDS))
 
 
 def _add_point(job: RequestState, pool: BandPool, p: float, asked: float) -> None:
     """Add a point to the request's line; 99, which often stays, is none where two are known."""
-    at, line = within(-EVER, asked, EVER), job.line
+    at, line = within(-OLDEST_SECONDS, asked, OLDEST_SECONDS), job.line
     if line is None:
         band, begun = pool.bands[0], pool.begun
-        duration = within(0.01, exp(band.mean), EVER)
+        duration = within(0.01, exp(band.mean), OLDEST_SECONDS)
         share, variance = (begun.mean, begun.var) if job.origin == FRESH else (0.0, 1.0)
-        if share > LARGEST_SHARE:
-            share = LARGEST_SHARE
+        if share > LARGEST_WAITING_SHARE:
+            share = LARGEST_WAITING_SHARE
         prior = LinePrior(duration, pool.deviations[0], share, variance)
         job.line = ProgressLine.through(at, p, prior)
     elif line.pace and (p < EDGES[-1] or line.points < POINTS_OF_A_LINE):
@@ -372,9 +379,9 @@ def _add_point(job: RequestState, pool: BandPool, p: float, asked: float) -> Non
 def _line_sample(line: ProgressLine, took: float, width: float) -> LineSample:
     """Return what a line teaches whose real end is known, within `width` seconds."""
     if line.is_given_up:
-        return LineSample(STRAY_MOST, None, 0.0)
+        return LineSample(MOST_STRAY_VARIANCES, None, 0.0)
     stray = line.stray(took, width) if line.points >= POINTS_OF_A_LINE else None
-    took = max(took, SHORTEST)
+    took = max(took, SHORTEST_DELAY_SECONDS)
     begun, variance = line.begun_given(took, width)
     share, variance = begun / took, variance / (took * took)
     return LineSample(stray, within(-1.0, share, 1.0), min(variance, 1.0))
@@ -388,7 +395,7 @@ def _place(job: RequestState, seen: Observation, pool: BandPool) -> None:
     """
     created, date = seen.record.creation_time_float, seen.server_time
     told = -1.0 if created is None or date is None else date + 0.5 - created
-    new = 0 <= told <= NEW_SECONDS
+    new = 0 <= told <= FRESH_SECONDS
     band = pool.bands[0]
     age = within(0.0, told, exp(band.mean + band.deviation))
     job.origin = FRESH if new else RESUMED
