@@ -13,12 +13,9 @@ class Link(Protocol):
 
     async def send(self, report: Report) -> Reply:
         """Send a report; return what the coordinator makes of it."""
-        ...
 
     async def leave(self, report: Report) -> None:
         """Send the last report, and close."""
-        ...
 
     async def listen(self, hear: Callable[[Announcement, float], None]) -> None:
         """Pass on what is published, and when it came, until cancelled."""
-        ...

@@ -30,11 +30,9 @@ class Lane(Protocol):
 
         In the context, if any, is run what traces queries.
         """
-        ...
 
     def close_cancelled(self) -> None:
         """Close the connections of queries whose futures were cancelled."""
-        ...
 
     async def post(
         self, index: int, request_id: str, context: Context | None, until: float
@@ -43,7 +41,6 @@ class Lane(Protocol):
 
         It is over by that time of the loop.
         """
-        ...
 
     def close(self) -> None:
         """Keep nothing any more."""
