@@ -33,24 +33,29 @@ class Limiter(Protocol):
     @property
     def rate(self) -> float:
         """Queries per second that may be sent; inf where nothing limits them."""
+        ...
 
     @property
     def source(self) -> LimitSource:
         """How the limit is known. While it is "none", immediate queries have no pace."""
+        ...
 
     @property
     def held_until(self) -> float:
         """Until when nothing may be sent, not even an immediate query; -inf for no hold."""
+        ...
 
     @property
     def is_probing(self) -> bool:
         """Whether one query alone may be out, to find out if more are accepted."""
+        ...
 
     def opens_at(self, now: float) -> float:
         """Return when the next query may be sent: at once if that is no later than `now`.
 
         inf where that is not known yet: then the limiter calls back.
         """
+        ...
 
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate, of so many pending ids."""
@@ -63,6 +68,7 @@ class Limiter(Protocol):
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
         """Record a refusal that was charged to the rate; return whether it holds the session."""
+        ...
 
     def hold(self, until: float, now: float) -> None:
         """Send nothing until then: another user of the same limit was refused."""

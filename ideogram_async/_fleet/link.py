@@ -13,6 +13,7 @@ class Link(Protocol):
 
     async def send(self, report: Report) -> Reply:
         """Send a report; return what the coordinator makes of it."""
+        ...
 
     async def leave(self, report: Report) -> None:
         """Send the last report, and close."""

@@ -43,12 +43,15 @@ class RunBackend(Protocol):
 
     def open_ids(self) -> list[str]:
         """Return the ids that are being polled."""
+        raise NotImplementedError
 
     def last_fault(self) -> RequestError | None:
         """Return what the open ids wait for, if that is known."""
+        raise NotImplementedError
 
     def leave(self) -> list[str]:
         """Stop polling; return the ids that were open."""
+        raise NotImplementedError
 
     async def aclose(self) -> None:
         """Wait until all of it has stopped, after `leave`."""

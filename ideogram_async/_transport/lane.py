@@ -30,6 +30,7 @@ class Lane(Protocol):
 
         In the context, if any, is run what traces queries.
         """
+        ...
 
     def close_cancelled(self) -> None:
         """Close the connections of queries whose futures were cancelled."""
@@ -41,6 +42,7 @@ class Lane(Protocol):
 
         It is over by that time of the loop.
         """
+        ...
 
     def close(self) -> None:
         """Keep nothing any more."""
