@@ -5,19 +5,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from contextvars import Context
+from typing import Any, Protocol
 
 import msgspec
 
+from ideogram_async._errors import IdeogramError, RequestError
+from ideogram_async._models import SamplingRequest
 from ideogram_async._polling.attribution import FaultHistory
 from ideogram_async._protocol.answers import record_of
 from ideogram_async._protocol.outcome import Answer
-
-if TYPE_CHECKING:
-    from contextvars import Context
-
-    from ideogram_async._errors import IdeogramError, RequestError
-    from ideogram_async._models import SamplingRequest
 
 NEW, ASKED, ANSWERED = range(3)
 """How far an id has come: never asked, asked, answered well at least once."""

@@ -6,15 +6,11 @@ import asyncio
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import anyio
 
 from ideogram_async._runs.id_set import IdSet
-from ideogram_async._runs.ids import check_id
-
-if TYPE_CHECKING:
-    from ideogram_async._runs.ids import Ids
+from ideogram_async._runs.ids import Ids, check_id
 
 IDS_AT_THE_CALL = 500
 """The call itself takes in so many, so that it raises where one of them is bad."""

@@ -6,16 +6,13 @@ import math
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ideogram_async._errors import IdeogramError, RequestError
-from ideogram_async._runs.run_state import RunState
-
-if TYPE_CHECKING:
-    from ideogram_async._polling.dispatcher import Dispatcher
-    from ideogram_async._polling.tracker import JobTracker
-    from ideogram_async._runs.ids import Ids
-    from ideogram_async._runs.run_state import TakeIn
+from ideogram_async._polling.dispatcher import Dispatcher
+from ideogram_async._polling.tracker import JobTracker
+from ideogram_async._runs.ids import Ids
+from ideogram_async._runs.run_state import RunState, TakeIn
 
 
 def local_run(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ideogram_async._errors import IdeogramError, PollingFailed, RequestError
+from ideogram_async._models import SamplingRequest
 from ideogram_async._polling.tracker import copied
 from ideogram_async._statistics import RunStatistics
-
-if TYPE_CHECKING:
-    from ideogram_async._models import SamplingRequest
 
 T = TypeVar("T")
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 
 from ideogram_async._config import CLOSE_SECONDS
 from ideogram_async._errors import ClientClosed, RequestError, WaitTimeout
 from ideogram_async._runs.id_source import IdSource
-from ideogram_async._runs.ids import short_repr
+from ideogram_async._runs.ids import Ids, short_repr
 from ideogram_async._runs.result_buffer import ResultBuffer
-
-if TYPE_CHECKING:
-    from ideogram_async._runs.ids import Ids
-    from ideogram_async._statistics import RunStatistics
+from ideogram_async._statistics import RunStatistics
 
 T = TypeVar("T")
 
