@@ -92,11 +92,6 @@ class Job(msgspec.Struct, order=True, gc=False):
     """The subscribers beside its owner, and when the id's time is up for each."""
 
     @property
-    def is_immediate(self) -> bool:
-        """Whether a caller asked for this query now, rather than the schedule."""
-        return self.precedence == IMMEDIATE
-
-    @property
     def record(self) -> SamplingRequest | None:
         """The last record seen, decoded anew at each look: few look at it."""
         seen = self.last_seen
@@ -129,9 +124,8 @@ class Job(msgspec.Struct, order=True, gc=False):
 
     def start_clock(self, now: float) -> None:
         """Start the id's time for each subscriber that has set one, at its first query."""
-        owner = self.owner
-        if owner is not None and owner.deadline is not None:
-            self.expires = now + owner.deadline
+        if self.owner is not None:
+            self.expires = expiry_from(self.owner, now)
         if self.shared_with:
             self.shared_with = {one: expiry_from(one, now) for one in self.shared_with}
 

@@ -32,7 +32,7 @@ from ideogram_async._polling.attribution import (
     attribute,
     is_passing,
 )
-from ideogram_async._polling.job import ANSWERED, EXPECTED, ORDINARY, Job, Subscriber
+from ideogram_async._polling.job import ANSWERED, EXPECTED, IMMEDIATE, ORDINARY, Job, Subscriber
 from ideogram_async._polling.registry import REMOVED_AT_ONCE, JobRegistry, checked_delay
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._schedules.base import Observation, Schedule
@@ -181,7 +181,7 @@ class JobTracker:
         """Fail ids that were never asked, and due for long while nothing was answered well."""
         registry, silent = self.registry, now - self.evidence.last_good_at
         deadlines = (one.deadline for one in registry.subscribers if one.deadline is not None)
-        if not registry.has_newcomers() or silent < min(deadlines, default=math.inf):
+        if not registry.unasked or silent < min(deadlines, default=math.inf):
             return
         for lane in registry.queue.lanes(now):
             for portion in lane.ready_portions():
@@ -539,7 +539,7 @@ class JobTracker:
     def _requeue(self, job: Job, now: float) -> None:
         """Let a job keep its place."""
         job.release = now
-        if job.is_immediate:
+        if job.precedence == IMMEDIATE:
             job.precedence = ORDINARY
         self.registry.queue.add(job, now)
 
