@@ -52,17 +52,9 @@ class IdSource:
         self._scope = anyio.CancelScope()
         self._seen = IdSet()
         self._room: anyio.Event | None = None
-        self._iterator: Iterator[str] = iter(())
-        self._async_source: AsyncIterable[str] | None = None
-        if isinstance(ids, AsyncIterable):
-            self._async_source = ids
-        else:
-            self._iterator = iter(ids)
-
-    @property
-    def rest(self) -> Iterator[str]:
+        self._async_source = ids if isinstance(ids, AsyncIterable) else None
+        self.rest: Iterator[str] = iter(() if isinstance(ids, AsyncIterable) else ids)
         """The caller's iterable from where it was left; empty for an async source."""
-        return self._iterator
 
     def take_at_once(self) -> None:
         """Accept the first ids of an iterable; raise what `refuse` or the iterable raises."""
@@ -126,7 +118,7 @@ class IdSource:
         now = time()
         until = now + SLICE_SECONDS
         pulled = 0
-        for request_id in islice(self._iterator, most):
+        for request_id in islice(self.rest, most):
             take(request_id, now)
             pulled += 1
             now = time()

@@ -66,9 +66,7 @@ class ResultBuffer(Generic[T]):
         self._ended += 1
         if self._ended == self._expected:
             self._finished()
-        for listener in self._listeners:  # `_wake`, without its call
-            if not listener.done():
-                listener.set_result(None)
+        self._wake()
 
     def failed(self, request_id: object, error: RequestError) -> None:
         """Keep the error that ends an id: to yield it, or to raise it at the end."""

@@ -73,13 +73,6 @@ class RunState(Generic[T]):
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.times_out_at: float = math.inf if timeout is None else self.loop.time() + timeout
-        self.results: ResultBuffer[T] = ResultBuffer(
-            self.loop,
-            wants_changes=wants_changes,
-            return_exceptions=return_exceptions,
-            release=self._release if isinstance(ids, AsyncIterable) else None,
-            finished=self._finish,
-        )
         self._backend = backend
         self._return_exceptions = return_exceptions
         self._ended_well = ended_well
@@ -93,6 +86,13 @@ class RunState(Generic[T]):
             accept=backend.poll,
             refuse=self._refuse,
             accepted=backend.wake,
+        )
+        self.results: ResultBuffer[T] = ResultBuffer(
+            self.loop,
+            wants_changes=wants_changes,
+            return_exceptions=return_exceptions,
+            release=self._source.release if isinstance(ids, AsyncIterable) else None,
+            finished=self._finish,
         )
         self._start()
 
@@ -135,15 +135,7 @@ class RunState(Generic[T]):
             self._source.occupy(failure)
         self.results.failed(failure, failure)  # under a key that no id can have
 
-    def _release(self, request_id: object) -> None:
-        self._source.release(request_id)
-
     # What the caller sees
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will come, and all that came was taken."""
-        return self.results.exhausted
 
     @property
     def rest(self) -> Iterator[str]:
@@ -166,12 +158,12 @@ class RunState(Generic[T]):
 
     def end(self, error: Exception) -> None:
         """Stop: the caller has what is ready, then this error, which lists what was open."""
-        if not (self.results.complete or self.finished):
+        if not (self.results.complete or self.results.exhausted):
             self._leave(error)
 
     def close(self) -> None:
         """Leave: nothing more is asked for this run alone, and nothing more is yielded."""
-        if not self.finished:
+        if not self.results.exhausted:
             self.results.discard()
             self._leave(ClientClosed("the run was left before all of it was yielded"))
 
