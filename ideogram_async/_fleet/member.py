@@ -342,8 +342,7 @@ class FleetMember:
             return
         self._pushed = heard.pushed
         if not heard.shares:
-            state = State(heard.rate, heard.source, heard.held, heard.probing, heard.slot)
-            self._set(state, now)
+            self._set(heard, now)
         elif self._id in heard.shares:
             self.fleet_size = len(heard.shares)
             self._use_share(*heard.shares[self._id], now)
