@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
@@ -58,7 +57,6 @@ class LocalBackend:
         self.is_one_shot = is_one_shot
         self.wants_changes = wants_changes
         self.deadline = deadline
-        self.times_out_at: float = math.inf
         self.shared_ids: set[str] = set()
         self.context: Context = copy_context()
         self._dispatcher = dispatcher

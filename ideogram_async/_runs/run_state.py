@@ -79,7 +79,6 @@ class RunState(Generic[T]):
         self._left: list[str] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._started = False
-        self._intake_over = asyncio.Event()
         self._source = IdSource(
             ids,
             max_pending=max_pending,
@@ -114,11 +113,8 @@ class RunState(Generic[T]):
     # Ids in
 
     async def _take_in(self) -> None:
-        try:
-            await self._source.run()
-            self.results.expect(self._source.taken, self._source.error)
-        finally:
-            self._intake_over.set()  # also where its task was cancelled
+        await self._source.run()
+        self.results.expect(self._source.taken, self._source.error)
         await self._source.forget()
 
     def _refuse(self, request_id: object, error: Exception) -> None:
@@ -173,8 +169,7 @@ class RunState(Generic[T]):
             raise RuntimeError("the run belongs to another event loop")
         self.close()
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            if self._source.running:
-                await self._intake_over.wait()
+            await self._source.left.wait()
             await self._backend.aclose()
 
     def _time_out(self) -> None:
