@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from ideogram_async import (
     AuthenticationError,
@@ -16,15 +16,11 @@ from ideogram_async import (
 from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._console import complain
 from ideogram_async.cli._exit_codes import Code, CommandError
+from ideogram_async.cli._image_saver import ImageSaver
+from ideogram_async.cli._progress_display import ProgressDisplay
+from ideogram_async.cli._results import Results
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ideogram_async.cli._image_saver import ImageSaver
-    from ideogram_async.cli._progress_display import ProgressDisplay
-    from ideogram_async.cli._results import Results
-
-    Stream = Run[SamplingRequest | RequestError]
+Stream = Run[SamplingRequest | RequestError]
 
 
 async def deliver(

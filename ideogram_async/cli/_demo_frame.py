@@ -8,17 +8,15 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich import console as rich_console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.constrain import Constrain
 from rich.table import Table
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from ideogram_async.cli._bars import SPARE_LINES, WIDEST, one_line
+from ideogram_async.cli._bars import SPARE_LINES, WIDEST, RequestBars, one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-
-    from ideogram_async.cli._bars import RequestBars
     from ideogram_async.testing import Gateway
 
 EVENTS_SHOWN = 6

@@ -5,18 +5,15 @@ from __future__ import annotations
 import enum
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperGroup
 
 from ideogram_async import IdeogramError
 from ideogram_async.cli._console import complain
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TextIO
 
 
 class Code(enum.IntEnum):

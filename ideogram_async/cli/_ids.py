@@ -7,17 +7,15 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._streams import read_some
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from collections.abc import Set as AbstractSet
-    from io import FileIO
 
 LONGEST = 1 << 16
 """Bytes of a line, at most: a source without line ends would fill the memory."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from ideogram_async import (
@@ -18,12 +20,7 @@ from ideogram_async._validation import is_loopback
 from ideogram_async.cli._console import counted
 from ideogram_async.cli._contact_sheet import NAME, ContactSheet
 from ideogram_async.cli._exit_codes import Code, CommandError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
-
-    from ideogram_async.cli._options import QualityName
+from ideogram_async.cli._options import QualityName
 
 NO_IMAGES = "complete, without images: it was moderated, probably"
 WORKERS = 16

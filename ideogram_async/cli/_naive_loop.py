@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from ideogram_async.testing import PATH
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 SLEEP_SECONDS = 2.0
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 from rich.live import Live
 
+from ideogram_async import IdeogramClient, Run, SamplingRequest
 from ideogram_async.cli._bars import Frame, RequestBars, Total
-from ideogram_async.cli._console import counted
+from ideogram_async.cli._console import Console, counted
 from ideogram_async.cli._gateway_words import NOT_THROTTLED, TroubleLines, trouble_in_words
+from ideogram_async.cli._image_saver import ImageSaver
 from ideogram_async.cli._rate_estimate import (
     RateEstimate,
     elapsed_in_words,
     left_in_words,
     rate_in_words,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ideogram_async import IdeogramClient, Run, SamplingRequest
-    from ideogram_async.cli._console import Console
-    from ideogram_async.cli._image_saver import ImageSaver
-    from ideogram_async.cli._request_states import RequestStates
-    from ideogram_async.cli._shards import Figures
+from ideogram_async.cli._request_states import RequestStates
+from ideogram_async.cli._shards import Figures
 
 FRAME_SECONDS = 0.2
 """Between two frames, where requests have bars."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -18,11 +21,6 @@ from ideogram_async import SamplingRequest
 from ideogram_async.cli._console import json_line
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._streams import write_all
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from collections.abc import Set as AbstractSet
-    from pathlib import Path
 
 if sys.platform != "win32":
     import fcntl

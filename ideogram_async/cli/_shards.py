@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, redirect_stdout
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ideogram_async import RequestError, SamplingRequest, Statistics
 from ideogram_async.cli._exit_codes import Code, CommandError
+from ideogram_async.cli._ids import IdStream
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from ideogram_async import RequestError, SamplingRequest, Statistics
-    from ideogram_async.cli._ids import IdStream
     from ideogram_async.ray import RayRun
 
 

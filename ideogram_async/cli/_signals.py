@@ -6,10 +6,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from types import FrameType
+from types import FrameType
 
 SHOW_CURSOR = b"\x1b[?25h\n"
 ENDING = ("SIGTERM", "SIGHUP")

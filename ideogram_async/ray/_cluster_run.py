@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -16,19 +16,16 @@ from ideogram_async import (
     RequestError,
     Statistics,
 )
+from ideogram_async._fleet.messages import Report
+from ideogram_async._runs.run_state import RunState, TakeIn
 from ideogram_async.ray import _cluster
 from ideogram_async.ray._budget import divide
 from ideogram_async.ray._completion_samples import learn
 from ideogram_async.ray._coordinator import Coordinator
 from ideogram_async.ray._errors import ShardLost
-from ideogram_async.ray._shard_proxy import ActorLost, ShardProxy
+from ideogram_async.ray._run_options import RunOptions
+from ideogram_async.ray._shard_proxy import ActorEnd, ActorLost, ShardProxy
 from ideogram_async.ray._shard_report import ShardReport
-
-if TYPE_CHECKING:
-    from ideogram_async._fleet.messages import Report
-    from ideogram_async._runs.run_state import RunState, TakeIn
-    from ideogram_async.ray._run_options import RunOptions
-    from ideogram_async.ray._shard_proxy import ActorEnd
 
 _log = logging.getLogger("ideogram_async")
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import anyio
 
-from ideogram_async import Statistics
+from ideogram_async import CompletionSample, IdeogramError, Statistics
+from ideogram_async._fleet.messages import Announcement, Reply
 from ideogram_async.ray import _cluster
+from ideogram_async.ray._budget import Share
 from ideogram_async.ray._completion_samples import SAMPLES_KEPT, copied
+from ideogram_async.ray._run_options import RunOptions
 from ideogram_async.ray._shard_report import ShardReport
-
-if TYPE_CHECKING:
-    from ideogram_async import CompletionSample, IdeogramError
-    from ideogram_async._fleet.messages import Announcement, Reply
-    from ideogram_async.ray._budget import Share
-    from ideogram_async.ray._run_options import RunOptions
 
 IDS_PER_CALL = 1_000
 START_SECONDS = 60.0

@@ -6,13 +6,15 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
+from types import TracebackType
+from typing import Any, Self, TypeAlias, Unpack
 
 import anyio
 import msgspec
 from aiohttp import web
 
 from ._access import Access, bearer
+from ._limits import Limit
 from ._listener import Listener, RawResponse, abort
 from ._pictures import ASSETS, ImageQuery, Pictures
 from ._queries import Query
@@ -29,14 +31,7 @@ from ._replies import (
 )
 from ._requests import RequestOptions, Requests
 from ._script import Script
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from ._limits import Limit
-    from ._submissions import Submission
-
-__all__ = ["PATH", "Gateway"]
+from ._submissions import Submission
 
 PATH = "/api/ideogram/task-request"
 

@@ -13,8 +13,6 @@ import msgspec
 
 from ._replies import Reply, html_reply, relay_error
 
-__all__ = ["AtRandom", "LeakyBucket", "Limit", "RateLimit", "SlidingWindow", "TokenBucket"]
-
 _ROUNDING = 1e-9
 """Tokens. Without it, rounding could cost a token that was refilled in many steps."""
 

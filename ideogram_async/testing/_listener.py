@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-__all__ = ["Listener"]
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _TURNS_TO_CLOSE = 100

@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 from ._threads import worker_is_busy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-
-__all__ = ["VirtualTimeLoop", "run_in_virtual_time"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

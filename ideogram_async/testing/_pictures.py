@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ._submissions import Submission
-
-__all__ = ["ASSETS", "ImageQuery", "Pictures", "picture"]
+from ._submissions import Submission
 
 ASSETS = "/assets"
 _PATHS = (

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Progress", "ProgressFunction", "ProgressKind"]
+from typing import Literal, NamedTuple, TypeAlias
 
 ProgressKind: TypeAlias = Literal[
     "text",

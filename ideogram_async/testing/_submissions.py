@@ -5,16 +5,11 @@ from __future__ import annotations
 import base64
 import math
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from ._progress import KINDS, Progress
-
-if TYPE_CHECKING:
-    from ._progress import ProgressFunction, ProgressKind
-
-__all__ = ["Submission"]
+from ._progress import KINDS, Progress, ProgressFunction, ProgressKind
 
 ASSETS_URL = "https://ideogram.ai/assets"
 _BALANCED = "/progressive-image/balanced/response/"
