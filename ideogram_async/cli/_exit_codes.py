@@ -46,14 +46,11 @@ def exit_codes() -> Iterator[None]:
     except CommandError as error:
         complain(str(error))
         code = error.code
-    except IdeogramError as error:
-        complain(str(error))
-        code = Code.ENDED
     except KeyboardInterrupt:
         code = Code.INTERRUPTED
     except BrokenPipeError:
         code = Code.READER_GONE
-    except OSError as error:
+    except (IdeogramError, OSError) as error:
         complain(str(error))
         code = Code.ENDED
     else:
