@@ -85,7 +85,7 @@ async def run_check(
             shown = Shown(client.base_url, done="answered", total=number_of(ids))
             table = _Table(ids if isinstance(ids, list) else ())
             try:
-                with ProgressDisplay(console, client, run, shown) as display:
+                with ProgressDisplay(console, client.statistics, run, shown) as display:
                     await _take(run, display, results, table)
             except WaitTimeout as error:
                 raise _late(run, ids, timeout, error) from None

@@ -29,14 +29,14 @@ async def deliver(
     """Write each finished request, report each failure, and show the progress of the others."""
     async for result in run:
         if isinstance(result, RequestError):
-            display.ended(result.request_id)
+            display.bars.remove(result.request_id)
             display.say(("failed: ", "red"), printable(_reason(result)))
             if saver is not None:
                 saver.add_failure(result, _reason(result))
         elif not result.is_complete:
-            display.update(result)
+            display.bars.update(result)
         else:
-            display.ended(result.request_id)
+            display.bars.remove(result.request_id)
             if results.on_terminal:
                 display.hide()
             await results.add(result)

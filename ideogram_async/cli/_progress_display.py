@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 from rich.live import Live
 
-from ideogram_async import IdeogramClient, Run, SamplingRequest
+from ideogram_async import Run, Statistics
 from ideogram_async.cli._bars import Frame, RequestBars, Total
 from ideogram_async.cli._console import Console, counted
 from ideogram_async.cli._gateway_words import NOT_THROTTLED, TroubleLines, trouble_in_words
@@ -20,7 +20,6 @@ from ideogram_async.cli._rate_estimate import (
     rate_in_words,
 )
 from ideogram_async.cli._request_states import RequestStates
-from ideogram_async.cli._shards import Figures
 
 FRAME_SECONDS = 0.2
 """Between two frames, where requests have bars."""
@@ -55,18 +54,22 @@ class ProgressDisplay:
     """
 
     def __init__(
-        self, console: Console, client: IdeogramClient | Figures, run: Run[Any], shown: Shown
+        self,
+        console: Console,
+        statistics: Callable[[], Statistics],
+        run: Run[Any],
+        shown: Shown,
     ) -> None:
-        self.console = console
-        self._client = client
+        self.bars = RequestBars(shown.bars)
+        self._console = console
+        self._statistics = statistics
         self._run = run
         self._shown = shown
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._ends, self._queries = RateEstimate(), RateEstimate()
         self._trouble = TroubleLines()
-        self._bars = RequestBars(shown.bars)
-        self._frame = Frame(self._bars)
+        self._frame = Frame(self.bars)
         self._live = console.live(self._frame)
         self._printed_at = self._began
         self._timer: asyncio.TimerHandle | None = None
@@ -89,15 +92,7 @@ class ProgressDisplay:
 
     def say(self, *parts: str | tuple[str, str]) -> None:
         """Print a line above the bars."""
-        self.console.say(*parts)
-
-    def update(self, request: SamplingRequest) -> None:
-        """Show a request's state on its bar."""
-        self._bars.update(request)
-
-    def ended(self, request_id: str | None) -> None:
-        """Remove the bar of a request."""
-        self._bars.remove(request_id)
+        self._console.say(*parts)
 
     def summary(self) -> str:
         """Return the figures in words: what has ended, what failed, and what it cost."""
@@ -105,7 +100,7 @@ class ProgressDisplay:
         parts = [f"{figures.completed:,} of {self._total():,} {self._shown.done}{self._known()}"]
         if figures.failed:
             parts.append(f"{figures.failed:,} failed")
-        parts.append(counted(self._client.statistics().queries, "query", "queries"))
+        parts.append(counted(self._statistics().queries, "query", "queries"))
         if saver is not None:
             parts.append(saver.describe())
         return ", ".join([*parts, f"in {elapsed_in_words(self._loop.time() - self._began)}"])
@@ -122,11 +117,11 @@ class ProgressDisplay:
     def _wind(self) -> None:
         seconds = LOOK_SECONDS
         if self._live is not None:
-            seconds = FRAME_SECONDS if len(self._bars) else CALM_FRAME_SECONDS
+            seconds = FRAME_SECONDS if len(self.bars) else CALM_FRAME_SECONDS
         self._timer = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
-        now, figures = self._loop.time(), self._client.statistics()
+        now, figures = self._loop.time(), self._statistics()
         why, when = trouble_in_words(self._shown.base_url, figures)
         line = self._trouble.next_line(now, why, when)
         is_back = not why and line != NOT_THROTTLED  # the bars show why it waits, and not the end
@@ -152,7 +147,7 @@ class ProgressDisplay:
 
     def _texts(self) -> list[str]:
         """Return the lines below the bars: what goes on, what it costs, and what it waits for."""
-        figures, queries = self._run.statistics(), self._client.statistics().queries
+        figures, queries = self._run.statistics(), self._statistics().queries
         now = self._loop.time()
         going = [elapsed_in_words(now - self._began)]
         if self._shown.states is not None:
@@ -164,7 +159,7 @@ class ProgressDisplay:
         if figures.failed:
             costs.append(f"{figures.failed:,} failed")
         texts = [", ".join([*going, *self._outlook()]), ", ".join(costs)]
-        why, when = trouble_in_words(self._shown.base_url, self._client.statistics())
+        why, when = trouble_in_words(self._shown.base_url, self._statistics())
         return [*texts, why + when] if why else texts
 
     def _outlook(self) -> list[str]:

@@ -1,8 +1,9 @@
 """`ideogram-async watch`: ids in, one line of JSON out for each as it completes."""
 
 import asyncio
+import sys
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,7 @@ from ideogram_async.cli._options import (
 from ideogram_async.cli._progress_display import ProgressDisplay, Shown
 from ideogram_async.cli._request_states import RequestStates
 from ideogram_async.cli._results import Results, results_to
-from ideogram_async.cli._shards import Figures, Shards, results_alone
+from ideogram_async.cli._shards import Shards
 
 
 def watch(
@@ -122,7 +123,9 @@ def watch(
             sharded=sharded,
             states=None if sharded else states,
         )
-        with results_alone() if sharded else nullcontext():
+        with (
+            redirect_stdout(sys.stderr) if sharded else nullcontext()
+        ):  # Ray prints words of its own
             asyncio.run(watching)
 
 
@@ -166,7 +169,8 @@ async def run_watch(
             saver=saver,
         )
         async with run:
-            display = ProgressDisplay(console, Figures(run) if sharded else client, run, shown)
+            statistics = getattr(run, "client_statistics", client.statistics)  # of shards, with Ray
+            display = ProgressDisplay(console, statistics, run, shown)
             with explained(run, results), display:
                 async with saver or nullcontext():
                     await deliver(run, display, results, saver)
