@@ -47,10 +47,6 @@ _STUCK_RAMP = 0.3
 """Share of the work after which an upscale shows 99 % (seen)."""
 
 
-def _share(elapsed: float, queue: float, duration: float) -> float:
-    return (elapsed - queue) / duration if duration else 1.0
-
-
 def _running(percentage: float) -> Progress:
     return Progress(max(0, min(99, int(percentage))))
 
@@ -59,10 +55,11 @@ def _along(curve: Callable[[float], Progress], end: Progress = _DONE) -> Progres
     """Return a progress function from a curve, which takes the share of the work that is done."""
 
     def progress(elapsed: float, queue: float, duration: float) -> Progress:
+        if elapsed < queue:
+            return _QUEUED
         if elapsed >= queue + duration:
             return end
-        share = _share(elapsed, queue, duration)
-        return curve(share) if share >= 0 else _QUEUED
+        return curve((elapsed - queue) / duration)
 
     return progress
 
@@ -89,11 +86,6 @@ def _lying(share: float) -> Progress:
     return Progress(int(share * 7919) * 37 % 100)
 
 
-def _never(elapsed: float, queue: float, duration: float) -> Progress:
-    share = _share(elapsed, queue, duration)
-    return _running(100 * share) if share >= 0 else _QUEUED
-
-
 _linear = _along(lambda share: _running(100 * share))
 
 KINDS: Mapping[str, ProgressFunction] = MappingProxyType(
@@ -105,7 +97,7 @@ KINDS: Mapping[str, ProgressFunction] = MappingProxyType(
         "stuck": _along(lambda share: _running(100 * share / _STUCK_RAMP)),
         "lying": _along(_lying),
         "errored": _along(lambda share: _running(57 * share), Progress(57, is_errored=True)),
-        "never": _never,
+        "never": _along(lambda share: _running(100 * share), Progress(99)),
         "moderated": _linear,
     }
 )
