@@ -33,14 +33,10 @@ class _Selector(selectors.DefaultSelector):
             # Checked before the poll: a thread that ends after the check wakes the loop.
             standing = self.loop.is_standing()
             events = self._poll()
-            if events:
+            if not events and not standing and self.loop.jump():
                 return events
-            if standing:
-                events = super().select(_THREAD_POLL_SECONDS)
-            elif not self.loop.jump():
-                events = super().select(None)
-            else:
-                return events
+            if not events:
+                events = super().select(_THREAD_POLL_SECONDS if standing else None)
             if events:
                 return events
 

@@ -51,12 +51,14 @@ def _running(percentage: float) -> Progress:
     return Progress(max(0, min(99, int(percentage))))
 
 
-def _along(curve: Callable[[float], Progress], end: Progress = _DONE) -> ProgressFunction:
+def _along(
+    curve: Callable[[float], Progress], *, queued: Progress = _QUEUED, end: Progress = _DONE
+) -> ProgressFunction:
     """Return a progress function from a curve, which takes the share of the work that is done."""
 
     def progress(elapsed: float, queue: float, duration: float) -> Progress:
         if elapsed < queue:
-            return _QUEUED
+            return queued
         if elapsed >= queue + duration:
             return end
         return curve((elapsed - queue) / duration)
@@ -76,12 +78,6 @@ def _text(elapsed: float, queue: float, duration: float) -> Progress:
     return _running(max(_TEXT_FIRST, 100 * share))
 
 
-def _absent(elapsed: float, queue: float, duration: float) -> Progress:
-    if elapsed >= queue + duration:
-        return _DONE
-    return Progress(None, has_started=elapsed >= queue)
-
-
 def _lying(share: float) -> Progress:
     return Progress(int(share * 7919) * 37 % 100)
 
@@ -92,12 +88,12 @@ KINDS: Mapping[str, ProgressFunction] = MappingProxyType(
     {
         "text": _text,
         "linear": _linear,
-        "absent": _absent,
+        "absent": _along(lambda _: Progress(None), queued=Progress(None, has_started=False)),
         "steps": _along(lambda share: Progress(25 * int(4 * share))),
         "stuck": _along(lambda share: _running(100 * share / _STUCK_RAMP)),
         "lying": _along(_lying),
-        "errored": _along(lambda share: _running(57 * share), Progress(57, is_errored=True)),
-        "never": _along(lambda share: _running(100 * share), Progress(99)),
+        "errored": _along(lambda share: _running(57 * share), end=Progress(57, is_errored=True)),
+        "never": _along(lambda share: _running(100 * share), end=Progress(99)),
         "moderated": _linear,
     }
 )
