@@ -13,7 +13,6 @@ from ideogram_async import (
     Run,
     SamplingRequest,
 )
-from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._console import complain
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._image_saver import ImageSaver
@@ -30,7 +29,7 @@ async def deliver(
     async for result in run:
         if isinstance(result, RequestError):
             display.bars.remove(result.request_id)
-            display.say(("failed: ", "red"), printable(_reason(result)))
+            display.console.say_failed(_reason(result))
             if saver is not None:
                 saver.add_failure(result, _reason(result))
         elif not result.is_complete:

@@ -7,8 +7,7 @@ import io
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from rich import console as rich_console
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.constrain import Constrain
 from rich.table import Table
 from rich.terminal_theme import MONOKAI
@@ -99,7 +98,7 @@ class DemoFrame:
         ]
         height = len(lines) + self.comparison().row_count - 1
         room = console.height - height - SPARE_LINES
-        yield Constrain(rich_console.Group(*lines, *self._bars.lines(room, width)), width)
+        yield Constrain(Group(*lines, *self._bars.lines(room, width)), width)
 
 
 def _lag(side: Side) -> str:
@@ -109,7 +108,7 @@ def _lag(side: Side) -> str:
 
 def svg_of(frame: DemoFrame) -> str:
     """Return a picture of a frame."""
-    console = rich_console.Console(
+    console = Console(
         file=io.StringIO(),
         record=True,
         force_terminal=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from rich.live import Live
 
@@ -31,26 +31,15 @@ PROGRESS_SECONDS = 10.0
 """Between two lines on progress there."""
 
 
-class Shown(NamedTuple):
-    """What a display is about."""
-
-    base_url: str
-    done: str = "complete"
-    """What is said of a request that has ended well."""
-    bars: Sequence[str] = ()
-    """The ids that have a bar of their own."""
-    total: int | None = None
-    """How many requests there are, if that is known."""
-    known: int = 0
-    """How many of the ids that were given the file of results held."""
-    states: RequestStates | None = None
-    saver: ImageSaver | None = None
-
-
 class ProgressDisplay:
     """Live bars on a terminal; elsewhere a line at each change of state, and now and then one more.
 
     They are drawn from the loop: rich's own thread would outlast a second Ctrl-C.
+
+    - `done`: what is said of a request that has ended well.
+    - `ids_with_bars`: the ids that have a bar of their own.
+    - `total`: how many requests there are, if that is known.
+    - `known`: how many of the ids that were given the file of results held.
     """
 
     def __init__(
@@ -58,13 +47,25 @@ class ProgressDisplay:
         console: Console,
         statistics: Callable[[], Statistics],
         run: Run[Any],
-        shown: Shown,
+        *,
+        base_url: str,
+        done: str = "complete",
+        ids_with_bars: Sequence[str] = (),
+        total: int | None = None,
+        known: int = 0,
+        states: RequestStates | None = None,
+        saver: ImageSaver | None = None,
     ) -> None:
-        self.bars = RequestBars(shown.bars)
-        self._console = console
+        self.bars = RequestBars(ids_with_bars)
+        self.console = console
         self._statistics = statistics
         self._run = run
-        self._shown = shown
+        self._base_url = base_url
+        self._done = done
+        self._given_total = total
+        self._known = known
+        self._states = states
+        self._saver = saver
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._ends, self._queries = RateEstimate(), RateEstimate()
@@ -72,7 +73,6 @@ class ProgressDisplay:
         self._frame = Frame(self.bars)
         self._live = console.live(self._frame)
         self._printed_at = self._began
-        self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -81,8 +81,7 @@ class ProgressDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         self.hide()
 
     def hide(self) -> None:
@@ -90,14 +89,10 @@ class ProgressDisplay:
         if self._live is not None:
             self._live.stop()
 
-    def say(self, *parts: str | tuple[str, str]) -> None:
-        """Print a line above the bars."""
-        self._console.say(*parts)
-
     def summary(self) -> str:
         """Return the figures in words: what has ended, what failed, and what it cost."""
-        figures, saver = self._run.statistics(), self._shown.saver
-        parts = [f"{figures.completed:,} of {self._total():,} {self._shown.done}{self._known()}"]
+        figures, saver = self._run.statistics(), self._saver
+        parts = [f"{figures.completed:,} of {self._total():,} {self._done}{self._in_file()}"]
         if figures.failed:
             parts.append(f"{figures.failed:,} failed")
         parts.append(counted(self._statistics().queries, "query", "queries"))
@@ -106,13 +101,12 @@ class ProgressDisplay:
         return ", ".join([*parts, f"in {elapsed_in_words(self._loop.time() - self._began)}"])
 
     def _total(self) -> int:
-        total = self._shown.total
+        total = self._given_total
         return self._run.statistics().taken if total is None else total
 
-    def _known(self) -> str:
-        known = self._shown.known
-        verb = "was" if known == 1 else "were"
-        return f" ({known:,} {verb} in the file)" if known else ""
+    def _in_file(self) -> str:
+        verb = "was" if self._known == 1 else "were"
+        return f" ({self._known:,} {verb} in the file)" if self._known else ""
 
     def _wind(self) -> None:
         seconds = LOOK_SECONDS
@@ -122,22 +116,22 @@ class ProgressDisplay:
 
     def _tick(self) -> None:
         now, figures = self._loop.time(), self._statistics()
-        why, when = trouble_in_words(self._shown.base_url, figures)
+        why, when = trouble_in_words(self._base_url, figures)
         line = self._trouble.next_line(now, why, when)
         is_back = not why and line != NOT_THROTTLED  # the bars show why it waits, and not the end
         if line and (self._live is None or is_back):
-            self.say(line)
+            self.console.say(line)
         if self._live is not None:
             self._draw(self._live)
         elif now - self._printed_at >= PROGRESS_SECONDS:
             self._printed_at = now
-            self.say(", ".join([self.summary(), *self._outlook()]))
+            self.console.say(", ".join([self.summary(), *self._outlook()]))
         self._wind()
 
     def _draw(self, live: Live) -> None:
-        figures, saver = self._run.statistics(), self._shown.saver
+        figures, saver = self._run.statistics(), self._saver
         ended, total = figures.completed + figures.failed, self._total()
-        self._frame.totals = [Total(ended, total, f"{ended:,} of {total:,}{self._known()}")]
+        self._frame.totals = [Total(ended, total, f"{ended:,} of {total:,}{self._in_file()}")]
         if saver is not None and saver.expected:
             words = f"{saver.saved:,} of {counted(saver.expected, 'image', 'images')}"
             self._frame.totals.append(Total(saver.saved, saver.expected, words))
@@ -150,8 +144,8 @@ class ProgressDisplay:
         figures, queries = self._run.statistics(), self._statistics().queries
         now = self._loop.time()
         going = [elapsed_in_words(now - self._began)]
-        if self._shown.states is not None:
-            going.append(self._shown.states.describe(figures.pending))
+        if self._states is not None:
+            going.append(self._states.describe(figures.pending))
         costs = [counted(queries, "query", "queries")]
         rate = self._queries.look(now, queries)
         if rate is not None:
@@ -159,13 +153,13 @@ class ProgressDisplay:
         if figures.failed:
             costs.append(f"{figures.failed:,} failed")
         texts = [", ".join([*going, *self._outlook()]), ", ".join(costs)]
-        why, when = trouble_in_words(self._shown.base_url, self._statistics())
+        why, when = trouble_in_words(self._base_url, self._statistics())
         return [*texts, why + when] if why else texts
 
     def _outlook(self) -> list[str]:
         """Return the rate at which requests end and the time left, as far as they are known."""
         figures = self._run.statistics()
-        ended, total = figures.completed + figures.failed, self._shown.total
+        ended, total = figures.completed + figures.failed, self._given_total
         rate = self._ends.look(self._loop.time(), ended)
         if rate is None:
             return []

@@ -34,7 +34,9 @@ _START = b'{"request_id":"'
 def results_to(path: Path | None) -> Iterator[Results]:
     """Open a file of results, and repair it; None stands for standard output."""
     if path is None:
-        yield Stream(_standard_output())
+        if sys.stdout is None:  # its number may be a socket's by now
+            raise CommandError("standard output is closed", Code.USAGE)
+        yield Stream(sys.stdout.fileno())
         return
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -44,12 +46,6 @@ def results_to(path: Path | None) -> Iterator[Results]:
         yield _File(fd, path)
     finally:
         os.close(fd)
-
-
-def _standard_output() -> int:
-    if sys.stdout is None:  # its number may be a socket's by now
-        raise CommandError("standard output is closed", Code.USAGE)
-    return sys.stdout.fileno()
 
 
 class Stream:
