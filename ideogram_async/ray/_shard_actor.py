@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import AsyncIterator
 
 import anyio
@@ -34,7 +33,7 @@ class ShardActor:
 
     def __init__(self) -> None:
         bytearray(1 << 20)  # as the command line does: asyncio's receive buffers cost less then
-        self._results: deque[Result] = deque()
+        self._results: asyncio.Queue[Result] = asyncio.Queue(RESULTS_AHEAD)
         self._queues: dict[bool, asyncio.Queue[list[str]]] = {}
         self._polling: set[asyncio.Task[None]] = set()
         self._reported_at = -REPORT_GAP_SECONDS
@@ -48,7 +47,6 @@ class ShardActor:
         self._link = ShardLink(self._report_is_due.set)
         self._client: IdeogramClient = config.client(self._schedule, self._link)
         self._report_is_full = asyncio.Event()
-        self._has_room = asyncio.Event()
         await self._client.__aenter__()
 
     async def add(self, ids: list[str], *, just_submitted: bool) -> None:
@@ -74,7 +72,7 @@ class ShardActor:
 
     async def reports(self) -> AsyncIterator[ShardReport]:
         """Yield a report when there is something to report, until the client's run has ended."""
-        while self._ended is None or self._results:
+        while self._ended is None or not self._results.empty():
             await self._wait_until_due()
             yield self._next_report()
 
@@ -88,12 +86,9 @@ class ShardActor:
         try:
             async with run:
                 async for result in run:
-                    while len(self._results) >= RESULTS_AHEAD:
-                        self._has_room.clear()
-                        await self._has_room.wait()
-                    self._results.append(result)
+                    await self._results.put(result)
                     self._report_is_due.set()
-                    if len(self._results) >= RESULTS_PER_REPORT:
+                    if self._results.qsize() >= RESULTS_PER_REPORT:
                         self._report_is_full.set()
         except IdeogramError as error:
             error.pending = ()  # the caller's process knows better
@@ -109,12 +104,11 @@ class ShardActor:
         self._reported_at = anyio.current_time()
 
     def _next_report(self) -> ShardReport:
-        count = min(RESULTS_PER_REPORT, len(self._results))
-        results = [self._results.popleft() for _ in range(count)]
-        self._has_room.set()
-        if len(self._results) < RESULTS_PER_REPORT:
+        count = min(RESULTS_PER_REPORT, self._results.qsize())
+        results = [self._results.get_nowait() for _ in range(count)]
+        if self._results.qsize() < RESULTS_PER_REPORT:
             self._report_is_full.clear()
-        if not self._results and self._ended is None:
+        if self._results.empty() and self._ended is None:
             self._report_is_due.clear()
         samples = list(self._samples)
         self._samples.clear()
@@ -124,7 +118,7 @@ class ShardActor:
             self._client.statistics(),
             self._link.take_report(),
             samples,
-            None if self._results else self._ended,
+            self._ended if self._results.empty() else None,
         )
 
 
