@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import AsyncIterator
 
 import anyio
@@ -33,7 +34,7 @@ class ShardActor:
 
     def __init__(self) -> None:
         bytearray(1 << 20)  # as the command line does: asyncio's receive buffers cost less then
-        self._results: asyncio.Queue[Result] = asyncio.Queue(RESULTS_AHEAD)
+        self._results: deque[Result] = deque()
         self._queues: dict[bool, asyncio.Queue[list[str]]] = {}
         self._polling: set[asyncio.Task[None]] = set()
         self._reported_at = -REPORT_GAP_SECONDS
@@ -47,6 +48,7 @@ class ShardActor:
         self._link = ShardLink(self._report_is_due.set)
         self._client: IdeogramClient = config.client(self._schedule, self._link)
         self._report_is_full = asyncio.Event()
+        self._has_room = asyncio.Event()
         await self._client.__aenter__()
 
     async def add(self, ids: list[str], *, just_submitted: bool) -> None:
@@ -72,7 +74,7 @@ class ShardActor:
 
     async def reports(self) -> AsyncIterator[ShardReport]:
         """Yield a report when there is something to report, until the client's run has ended."""
-        while self._ended is None or not self._results.empty():
+        while self._ended is None or self._results:
             await self._wait_until_due()
             yield self._next_report()
 
@@ -86,9 +88,12 @@ class ShardActor:
         try:
             async with run:
                 async for result in run:
-                    await self._results.put(result)
+                    while len(self._results) >= RESULTS_AHEAD:
+                        self._has_room.clear()
+                        await self._has_room.wait()
+                    self._results.append(result)
                     self._report_is_due.set()
-                    if self._results.qsize() >= RESULTS_PER_REPORT:
+                    if len(self._results) >= RESULTS_PER_REPORT:
                         self._report_is_full.set()
         except IdeogramError as error:
             error.pending = ()  # the caller's process knows better
@@ -104,11 +109,12 @@ class ShardActor:
         self._reported_at = anyio.current_time()
 
     def _next_report(self) -> ShardReport:
-        count = min(RESULTS_PER_REPORT, self._results.qsize())
-        results = [self._results.get_nowait() for _ in range(count)]
-        if self._results.qsize() < RESULTS_PER_REPORT:
+        count = min(RESULTS_PER_REPORT, len(self._results))
+        results = [self._results.popleft() for _ in range(count)]
+        self._has_room.set()
+        if len(self._results) < RESULTS_PER_REPORT:
             self._report_is_full.clear()
-        if self._results.empty() and self._ended is None:
+        if not self._results and self._ended is None:
             self._report_is_due.clear()
         samples = list(self._samples)
         self._samples.clear()
@@ -118,7 +124,7 @@ class ShardActor:
             self._client.statistics(),
             self._link.take_report(),
             samples,
-            self._ended if self._results.empty() else None,
+            None if self._results else self._ended,
         )
 
 
