@@ -27,9 +27,10 @@ from ideogram_async._validation import (
     BASE_URL_VARIABLE,
     check_base_url,
     check_count,
-    check_flag,
+    check_limit,
     check_rate,
     check_seconds,
+    check_type,
 )
 from ideogram_async._version import __version__
 
@@ -145,26 +146,26 @@ class Settings:
     limiter: Limiter | None = None
 
     def __post_init__(self) -> None:
-        self._set(
-            max_in_flight=check_count("max_in_flight", self.max_in_flight),
-            max_rate=None if self.max_rate is None else check_rate("max_rate", self.max_rate),
-            deadline=check_seconds("deadline", self.deadline),
-            attempt_timeout=_limit("attempt_timeout", self.attempt_timeout),
-            connect_timeout=_limit("connect_timeout", self.connect_timeout),
-            max_body=check_count("max_body", self.max_body),
-            max_faults=_check_max_faults(self.max_faults),
-            schedule=_check_schedule(self.schedule),
-            proxy=_check_proxy(self.proxy),
-            ssl=_check_ssl(self.ssl),
-            fast_lane=_check_fast_lane(self.fast_lane),
-            downloads=_check_downloads(self.downloads),
-            hooks=check_hooks(self.hooks),
-            limiter=check_limiter(self.limiter),
-        )
-
-    def _set(self, **checked: object) -> None:
+        checked = {
+            "max_in_flight": check_count("max_in_flight", self.max_in_flight),
+            "max_rate": None if self.max_rate is None else check_rate("max_rate", self.max_rate),
+            "deadline": check_seconds("deadline", self.deadline),
+            "attempt_timeout": check_limit("attempt_timeout", self.attempt_timeout, "a query"),
+            "connect_timeout": check_limit("connect_timeout", self.connect_timeout, "a query"),
+            "max_body": check_count("max_body", self.max_body),
+            "max_faults": None
+            if self.max_faults is None
+            else check_count("max_faults", self.max_faults),
+            "schedule": _check_schedule(self.schedule),
+            "proxy": _check_proxy(self.proxy),
+            "hooks": check_hooks(self.hooks),
+            "limiter": check_limiter(self.limiter),
+        }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        check_type("ssl", self.ssl, SSLContext | bool, "an ssl.SSLContext, True or False")
+        check_type("fast_lane", self.fast_lane, bool | None, "True, False or None")
+        check_type("downloads", self.downloads, Downloads, "a Downloads")
 
     @property
     def url(self) -> str:
@@ -217,7 +218,8 @@ def checked_settings(
         given.clear()
         del environ
     headers = _checked_headers(rest.pop("headers", None), rest.pop("user_agent", None))
-    allow_http = check_flag("allow_http", rest.pop("allow_http", False))
+    allow_http = rest.pop("allow_http", False)
+    check_type("allow_http", allow_http, bool, "True or False")
     if rest.get("downloads") is None:
         rest["downloads"] = Downloads()
     address = check_base_url(base_url, allow_http=allow_http)
@@ -250,17 +252,6 @@ def _check_names(options: dict[str, Any]) -> None:
             raise TypeError(f"{message}: did you mean {meant!r}?" if meant else message)
 
 
-def _limit(name: str, value: float) -> float:
-    seconds = check_seconds(name, value)
-    if seconds is None:
-        raise TypeError(f"{name} is None: a query without a limit could hang forever")
-    return seconds
-
-
-def _check_max_faults(max_faults: int | None) -> int | None:
-    return None if max_faults is None else check_count("max_faults", max_faults)
-
-
 def _check_schedule(schedule: Schedule[Any] | None) -> Schedule[Any] | None:
     """Check that the object has the methods of a `Schedule`."""
     if isinstance(schedule, type):
@@ -277,8 +268,7 @@ def _check_schedule(schedule: Schedule[Any] | None) -> Schedule[Any] | None:
 def _check_proxy(proxy: str | None) -> str | None:
     if proxy is None:
         return None
-    if not isinstance(proxy, str):
-        raise TypeError(f"proxy is a {type(proxy).__name__}: expected a str")
+    check_type("proxy", proxy, str, "a str")
     try:
         parts = urlsplit(proxy.strip())
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -289,30 +279,11 @@ def _check_proxy(proxy: str | None) -> str | None:
     return proxy.strip()
 
 
-def _check_ssl(ssl: SSLContext | bool) -> SSLContext | bool:
-    if not isinstance(ssl, SSLContext | bool):
-        raise TypeError(f"ssl is a {type(ssl).__name__}: expected an ssl.SSLContext, True or False")
-    return ssl
-
-
-def _check_fast_lane(fast_lane: bool | None) -> bool | None:
-    if fast_lane is not None and not isinstance(fast_lane, bool):
-        raise TypeError(f"fast_lane is a {type(fast_lane).__name__}: expected True, False or None")
-    return fast_lane
-
-
-def _check_downloads(downloads: Downloads) -> Downloads:
-    if not isinstance(downloads, Downloads):
-        raise TypeError(f"downloads is a {type(downloads).__name__}: expected a Downloads")
-    return downloads
-
-
 def _checked_headers(
     headers: Mapping[str, str] | None, user_agent: str | None
 ) -> Mapping[str, str]:
     headers = {} if headers is None else headers
-    if not isinstance(headers, Mapping):
-        raise TypeError(f"headers is a {type(headers).__name__}: expected a mapping")
+    check_type("headers", headers, Mapping, "a mapping")
     for name, value in headers.items():
         if not all(isinstance(part, str) for part in (name, value)):
             raise TypeError("headers: expected names and values of type str")
@@ -333,8 +304,7 @@ def _user_agent(headers: Mapping[str, str], user_agent: str | None) -> dict[str,
         if user_agent is not None:
             raise ValueError("user_agent was given, and headers sets it too: expected only one")
         return {}
-    if not isinstance(user_agent, str | None):
-        raise TypeError(f"user_agent is a {type(user_agent).__name__}: expected a str")
+    check_type("user_agent", user_agent, str | None, "a str")
     agent = user_agent or f"ideogram-async/{__version__}"
     if not agent.isprintable():
         raise ValueError("user_agent holds a line break or control character")

@@ -29,10 +29,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from ideogram_async._models import SamplingRequest
+from ideogram_async._models import SamplingRequest
 
 
 class IdeogramError(Exception):
@@ -150,12 +149,8 @@ class PollingFailed(IdeogramError, ExceptionGroup[RequestError]):
     `exceptions` holds one `RequestError` per failed id, so `except*` works.
     """
 
-    if TYPE_CHECKING:
-
-        @property
-        def exceptions(self) -> tuple[RequestError, ...]:
-            """The errors, one per id. The group holds no other groups."""
-            raise NotImplementedError
+    exceptions: tuple[RequestError, ...]  # pyright: ignore[reportIncompatibleMethodOverride]
+    """The errors, one per id. The group holds no other groups."""
 
     def __new__(cls, message: str, exceptions: Sequence[RequestError], **_: Any) -> Self:
         return super().__new__(cls, message, exceptions)

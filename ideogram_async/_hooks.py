@@ -118,7 +118,6 @@ class Hook(Protocol):
 
     def __call__(self, event: Event, /) -> None:
         """Handle one event."""
-        ...
 
 
 def check_hooks(hooks: Iterable[Hook]) -> tuple[Hook, ...]:

@@ -59,15 +59,12 @@ class Limiter(Protocol):
 
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate, of so many pending ids."""
-        ...
 
     def sent(self, now: float, *, paced: bool = True) -> None:
         """Record that a query goes out. Not paced: it takes no turn of its own."""
-        ...
 
     def accepted(self, asked: float, now: float) -> None:
         """Record that the gateway read a query, which was sent at `asked`."""
-        ...
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
         """Record a refusal that was charged to the rate; return whether it holds the session."""
@@ -75,14 +72,12 @@ class Limiter(Protocol):
 
     def hold(self, until: float, now: float) -> None:
         """Send nothing until then: another user of the same limit was refused."""
-        ...
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call back whenever a query may be sent sooner than was said, or a hold began elsewhere.
 
         The callback runs in the event loop's thread.
         """
-        ...
 
 
 class BackgroundLimiter(Limiter, Protocol):
@@ -99,7 +94,6 @@ class BackgroundLimiter(Limiter, Protocol):
                 It is a keyed hash: no key can be found from it.
 
         """
-        ...
 
 
 def check_limiter(limiter: Limiter | None) -> Limiter | None:

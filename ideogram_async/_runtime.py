@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from contextlib import suppress
 from typing import Any, cast
@@ -15,13 +14,12 @@ from ideogram_async._downloads.downloader import Downloader
 from ideogram_async._errors import ClientClosed
 from ideogram_async._limiter import BackgroundLimiter, check_cancelled
 from ideogram_async._limits.pool import SessionPool
+from ideogram_async._logging import logger
 from ideogram_async._polling.dispatcher import Dispatcher
 from ideogram_async._polling.tracker import JobTracker
 from ideogram_async._schedules.base import Schedule
 from ideogram_async._statistics import Statistics
 from ideogram_async._transport.transport import Transport
-
-_log = logging.getLogger("ideogram_async")
 
 LIMITER_PAUSE_SECONDS = 5.0
 """Seconds after which a limiter's task is started again, if it has ended."""
@@ -100,9 +98,9 @@ class Runtime:
         while True:
             try:
                 await limiter.run(self._settings.budget)
-                _log.error("the limiter's task has ended")
+                logger.error("the limiter's task has ended")
             except Exception:  # noqa: BLE001 - of a user, be it what it may
-                _log.exception("the limiter's task has failed")
+                logger.exception("the limiter's task has failed")
             check_cancelled()  # as it failed, which hid it
             await anyio.sleep(LIMITER_PAUSE_SECONDS)
 

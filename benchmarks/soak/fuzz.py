@@ -158,7 +158,7 @@ class Scene:
         if runtime is not None:
             registry = runtime.tracker.registry
             jobs = len(registry), registry.pending, registry.failing, len(registry.subscribers)
-            if any(jobs) or registry.has_newcomers():
+            if any(jobs) or registry.unasked:
                 left.append(f"ids, pending, failing, subscribers are left: {jobs}")
             lanes = [registry.queue._sound, registry.queue._troubled]  # noqa: SLF001 - as above
             if any(len(lane.urgent) > 2 * REMOVED_KEPT or lane._lanes for lane in lanes):  # noqa: SLF001

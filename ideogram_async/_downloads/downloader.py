@@ -11,7 +11,7 @@ import anyio
 from anyio import to_thread
 
 from ideogram_async._downloads.fetcher import Fetcher
-from ideogram_async._downloads.files import ImageDirectory, PartialFile
+from ideogram_async._downloads.files import PartialFile, find_image, open_directory
 from ideogram_async._downloads.images import FetchError, Image, Quality, image_of
 from ideogram_async._downloads.settings import Downloads
 from ideogram_async._errors import ClientClosed, DownloadError
@@ -93,7 +93,7 @@ class Downloader:
                 image = image_of(
                     response, quality, prefix=prefix, assets_url=self._downloads.assets_url
                 )
-                return await self._until_saved(image, ImageDirectory(directory))
+                return await self._until_saved(image, directory)
             except FetchError as fault:
                 raise _error(response, fault) from None
             finally:
@@ -113,12 +113,12 @@ class Downloader:
         finally:
             await self._fetcher.close()
 
-    async def _until_saved(self, image: Image, directory: ImageDirectory) -> Path:
+    async def _until_saved(self, image: Image, directory: Path) -> Path:
         async with self._opening:
-            if directory.path not in self._opened:
-                await self._run(directory.open)
-                self._opened.add(directory.path)
-        path = await self._run(directory.find, image.stem)
+            if directory not in self._opened:
+                await self._run(open_directory, directory)
+                self._opened.add(directory)
+        path = await self._run(find_image, directory, image.stem)
         if path is not None:
             return path
         for delay in DELAYS:
@@ -131,9 +131,9 @@ class Downloader:
             await anyio.sleep(wait)  # other downloads use the slot meanwhile
         return await self._attempt(image, directory)
 
-    async def _attempt(self, image: Image, directory: ImageDirectory) -> Path:
+    async def _attempt(self, image: Image, directory: Path) -> Path:
         async with self._slots:
-            part = directory.part()
+            part = PartialFile(directory)
             try:
                 with anyio.move_on_after(self._downloads.timeout):
                     suffix = await self._fetcher.fetch(
@@ -141,12 +141,9 @@ class Downloader:
                     )
                     return await self._run(part.publish, image.stem + suffix)
             finally:
-                await self._discard(part)
+                with anyio.CancelScope(shield=True):
+                    await self._run(part.discard)
             raise FetchError(f"not done within {self._downloads.timeout:g} s", retryable=True)
-
-    async def _discard(self, part: PartialFile) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._run(part.discard)
 
     async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a function that uses the disk in a thread, so that it does not block the loop."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -82,7 +82,10 @@ class Fetcher:
                 async with await self._get(url) as response:
                     if response.status not in _MOVED:
                         return await self._receive(response, write)
-                    url = _redirect_target(url, response.headers)
+                    target = redirected(url, response.headers.get("Location"))
+                    if target is None:
+                        raise FetchError("a redirect leads nowhere")
+                    url = target
         except (aiohttp.ClientError, OSError) as error:
             raise _translated(error) from None
         raise FetchError(f"more than {MAX_REDIRECTS} redirects")
@@ -121,13 +124,6 @@ class Fetcher:
         if not may_connect(address, port, self._loopback_port):
             raise PrivateAddressError(address)
         return socket.socket(family, kind, protocol)
-
-
-def _redirect_target(url: str, headers: Mapping[str, str]) -> str:
-    target = redirected(url, headers.get("Location"))
-    if target is None:
-        raise FetchError("a redirect leads nowhere")
-    return target
 
 
 def _translated(error: Exception) -> FetchError:

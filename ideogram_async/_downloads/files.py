@@ -13,7 +13,6 @@ import secrets
 import stat
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,38 +25,24 @@ _PARTIAL_NAME = re.compile(r"\.ideogram-[0-9a-f]{16}\.part")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
-class ImageDirectory:
-    """A directory that is created if it is missing."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def open(self) -> None:
-        """Create the directory, and remove the partial files of killed processes."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        if sys.platform != "win32":  # without locks, a file in use would look abandoned
-            for path in self._partial_files():
+def open_directory(directory: Path) -> None:
+    """Create the directory if it is missing; remove the partial files of killed processes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if sys.platform != "win32":  # without locks, a file in use would look abandoned
+        for path in directory.iterdir():
+            if _PARTIAL_NAME.fullmatch(path.name):
                 with suppress(OSError):  # another process writes it, or has just removed it
                     _remove_abandoned(path)
 
-    def find(self, stem: str) -> Path | None:
-        """Return the path of an image's file, or None if there is none."""
-        for suffix in SUFFIXES.values():
-            path = self.path / f"{stem}{suffix}"
-            if _is_file(path):
-                return path
-        return None
 
-    def part(self) -> PartialFile:
-        """Return a new partial file. Its first bytes create it on the disk."""
-        return PartialFile(self.path)
-
-    def _partial_files(self) -> Iterator[Path]:
-        return (path for path in self.path.iterdir() if _PARTIAL_NAME.fullmatch(path.name))
+def find_image(directory: Path, stem: str) -> Path | None:
+    """Return the path of an image's file, or None if there is none."""
+    paths = (directory / f"{stem}{suffix}" for suffix in SUFFIXES.values())
+    return next(filter(_is_file, paths), None)
 
 
 class PartialFile:
-    """A file that is not complete, under a random name."""
+    """A file that is not complete, under a random name. Its first bytes create it on the disk."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

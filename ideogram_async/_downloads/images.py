@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from ideogram_async._models import ASSETS_URL, SamplingResponse
 from ideogram_async._protocol.headers import retry_after
+from ideogram_async._validation import check_type
 
 Quality = Literal["lossless", "balanced"]
 
@@ -60,23 +61,20 @@ class Image(NamedTuple):
     stem: str
 
 
-def check_quality(quality: str) -> Quality:
+def check_quality(quality: str) -> None:
     """Check that the quality is known."""
     if quality not in {"lossless", "balanced"}:
         raise ValueError(f"quality is {quality!r}: expected 'lossless' or 'balanced'")
-    return "balanced" if quality == "balanced" else "lossless"
 
 
-def check_prefix(prefix: str) -> str:
+def check_prefix(prefix: str) -> None:
     """Check the start of the files' names: it must not lead out of their directory."""
-    if not isinstance(prefix, str):
-        raise TypeError(f"prefix is a {type(prefix).__name__}: expected a str")
+    check_type("prefix", prefix, str, "a str")
     if not _PLAIN_PREFIX.fullmatch(prefix):
         raise ValueError(
             f"prefix is {prefix!r:.80}: expected up to 64 letters, digits, '_', '-' and '.',"
             " the first neither '-' nor '.'"
         )
-    return prefix
 
 
 def image_of(

@@ -7,7 +7,7 @@ from ssl import SSLContext
 from urllib.parse import urlsplit
 
 from ideogram_async._models import ASSETS_URL
-from ideogram_async._validation import check_base_url, check_count, check_seconds, is_loopback
+from ideogram_async._validation import check_base_url, check_count, check_limit, is_loopback
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,24 +40,15 @@ class Downloads:
     def __post_init__(self) -> None:
         check_count("max_at_once", self.max_at_once)
         check_count("max_bytes", self.max_bytes)
-        if check_seconds("timeout", self.timeout) is None:
-            raise TypeError("timeout is None: a download without a limit could hang forever")
-        object.__setattr__(self, "assets_url", self._checked_url())
+        check_limit("timeout", self.timeout, "a download")
+        url = check_base_url(self.assets_url, allow_http=True, name="assets_url")
+        object.__setattr__(self, "assets_url", url)
+        if self.on_loopback and not self.allow_loopback:
+            raise ValueError(f"assets_url {url!r} is a loopback address: it needs allow_loopback")
+        if not self.on_loopback and not url.startswith("https://"):
+            raise ValueError(f"assets_url is {url!r}: expected an https:// address")
 
     @property
     def on_loopback(self) -> bool:
         """Whether images are served by this machine."""
         return is_loopback(urlsplit(self.assets_url).hostname or "")
-
-    def _checked_url(self) -> str:
-        try:
-            url = check_base_url(self.assets_url, allow_http=True)
-        except (TypeError, ValueError) as error:
-            message = str(error).replace("base_url", "assets_url")
-            raise type(error)(message) from None
-        loopback = is_loopback(urlsplit(url).hostname or "")
-        if loopback and not self.allow_loopback:
-            raise ValueError(f"assets_url {url!r} is a loopback address: it needs allow_loopback")
-        if not loopback and not url.startswith("https://"):
-            raise ValueError(f"assets_url is {url!r}: expected an https:// address")
-        return url

@@ -17,8 +17,6 @@ class Link(Protocol):
 
     async def leave(self, report: Report) -> None:
         """Send the last report, and close."""
-        ...
 
     async def listen(self, hear: Callable[[Announcement, float], None]) -> None:
         """Pass on what is published, and when it came, until cancelled."""
-        ...

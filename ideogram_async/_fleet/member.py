@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import random
 import secrets
@@ -18,11 +17,11 @@ from ideogram_async._fleet.link import Link
 from ideogram_async._fleet.messages import Announcement, Reply, Report, State
 from ideogram_async._fleet.slots import Slots, SlotShare
 from ideogram_async._limiter import LimitSource, check_cancelled
+from ideogram_async._logging import logger
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
 from ideogram_async._schedules.learned import CompletionSample
 
 _read_sample = msgspec.json.Decoder(CompletionSample).decode
-_log = logging.getLogger("ideogram_async")
 
 REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.26, 2.0
 """Seconds between two reports of all members together: at 98 queries per second one for 25, which
@@ -265,7 +264,7 @@ class FleetMember:
         try:
             await link.leave(report)
         except OSError:
-            _log.debug("%s did not hear that this client leaves its budget", self._coordinator)
+            logger.debug("%s did not hear that this client leaves its budget", self._coordinator)
 
     def _report(self, now: float) -> Report:
         """Return the report of what was done since the last one."""
@@ -316,7 +315,7 @@ class FleetMember:
     def _take(self, reply: Reply, now: float) -> None:
         """Use a reply, which was made at `now`."""
         if self._is_away:
-            _log.info("%s is back: the rate is shared again", self._coordinator)
+            logger.info("%s is back: the rate is shared again", self._coordinator)
         self._is_away, self._alone = False, 1.0
         self.fleet_size = reply.members
         self._behind = now - reply.now
@@ -343,8 +342,7 @@ class FleetMember:
             return
         self._pushed = heard.pushed
         if not heard.shares:
-            state = State(heard.rate, heard.source, heard.held, heard.probing, heard.slot)
-            self._set(state, now)
+            self._set(heard, now)
         elif self._id in heard.shares:
             self.fleet_size = len(heard.shares)
             self._use_share(*heard.shares[self._id], now)
@@ -389,7 +387,7 @@ class FleetMember:
     def _lose(self, error: Exception) -> None:
         """Go on without the coordinator, with the last share."""
         if not self._is_away:
-            _log.warning(
+            logger.warning(
                 "%s is away (%s): this client goes on with its last share of the rate",
                 self._coordinator,
                 error,

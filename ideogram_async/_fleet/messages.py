@@ -80,11 +80,12 @@ class Report(msgspec.Struct, omit_defaults=True):
 class State(msgspec.Struct):
     """How all members may send: what is published when it changes."""
 
-    rate: float
-    source: LimitSource
-    held: float
+    rate: float = 0.0
+    """Queries per second of all together; 0 where nobody has decided yet."""
+    source: LimitSource = "none"
+    held: float = 0.0
     """Until when all stop."""
-    probing: bool
+    probing: bool = False
     slot: tuple[float, float] = (0.0, 0.0)
     """The number of the common slot, and its part, at a time: it grows with the rate."""
 
@@ -129,7 +130,7 @@ class Reply(State, kw_only=True):
     """Those that it has not heard of."""
 
 
-class Announcement(msgspec.Struct):
+class Announcement(State, kw_only=True):
     """A message of the channel.
 
     1. The shares of all have changed.
@@ -146,8 +147,3 @@ class Announcement(msgspec.Struct):
     samples: list[str] = []
     author: str = ""
     """Whose samples they are."""
-    rate: float = 0.0
-    source: LimitSource = "none"
-    held: float = 0.0
-    probing: bool = False
-    slot: tuple[float, float] = (0.0, 0.0)

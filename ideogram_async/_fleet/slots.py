@@ -41,8 +41,6 @@ class Slots:
     changes a little with each reply, and no slot must be used twice for that.
     """
 
-    __slots__ = ("_after", "_behind", "_share", "opens_at", "waited")
-
     def __init__(self, rate: float) -> None:
         self.opens_at: float = -math.inf
         """When the next query may be sent."""

@@ -135,10 +135,6 @@ class Dispatcher:
         if self._registry.clean_up(self._loop.time()) and not self.stopped:
             self._loop.call_soon(self.clean_up)
 
-    def abandon(self) -> None:
-        """Stop without waiting."""
-        self._supervisor.cancel()
-
     async def close(self) -> None:
         """Stop every task."""
         self._supervisor.cancel()
@@ -277,7 +273,7 @@ class Dispatcher:
         if job is None and pool.is_probing:
             session = pool.choose_probing(now)
             job = None if session is None else self._pop(session, now)
-        if job is None and self._registry.has_newcomers():
+        if job is None and self._registry.unasked:
             session = pool.choose_for_newcomer(now)
             job = None if session is None else queue.pop_newcomer(now)
             is_newcomer = job is not None
@@ -327,7 +323,7 @@ class Dispatcher:
         Such jobs hold few places of the flight, and the next fault of each must be told apart from
         others' faults.
         """
-        if self._registry.troubled_in_flight >= self._most_troubled:
+        if len(self._registry.troubled_in_flight) >= self._most_troubled:
             return False
         history = job.fault_history
         return history is None or history.key != key or evidence.tells_apart(history)
@@ -345,7 +341,7 @@ class Dispatcher:
         probe_at = math.inf
         if pool.is_probing:
             probe_at = max(queue.next_probe_time(now), pool.next_probe_at(now), now)
-            if self._registry.has_newcomers():
+            if self._registry.unasked:
                 newcomer_at = max(queue.next_sound_time(now), pool.newcomer_at(), now)
                 probe_at = min(probe_at, newcomer_at)
         if when == math.inf:

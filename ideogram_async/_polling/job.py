@@ -5,19 +5,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from contextvars import Context
+from typing import Any, Protocol
 
 import msgspec
 
+from ideogram_async._errors import IdeogramError, RequestError
+from ideogram_async._models import SamplingRequest
 from ideogram_async._polling.attribution import FaultHistory
 from ideogram_async._protocol.answers import record_of
 from ideogram_async._protocol.outcome import Answer
-
-if TYPE_CHECKING:
-    from contextvars import Context
-
-    from ideogram_async._errors import IdeogramError, RequestError
-    from ideogram_async._models import SamplingRequest
 
 NEW, ASKED, ANSWERED = range(3)
 """How far an id has come: never asked, asked, answered well at least once."""
@@ -95,11 +92,6 @@ class Job(msgspec.Struct, order=True, gc=False):
     """The subscribers beside its owner, and when the id's time is up for each."""
 
     @property
-    def is_immediate(self) -> bool:
-        """Whether a caller asked for this query now, rather than the schedule."""
-        return self.precedence == IMMEDIATE
-
-    @property
     def record(self) -> SamplingRequest | None:
         """The last record seen, decoded anew at each look: few look at it."""
         seen = self.last_seen
@@ -132,9 +124,8 @@ class Job(msgspec.Struct, order=True, gc=False):
 
     def start_clock(self, now: float) -> None:
         """Start the id's time for each subscriber that has set one, at its first query."""
-        owner = self.owner
-        if owner is not None and owner.deadline is not None:
-            self.expires = now + owner.deadline
+        if self.owner is not None:
+            self.expires = expiry_from(self.owner, now)
         if self.shared_with:
             self.shared_with = {one: expiry_from(one, now) for one in self.shared_with}
 

@@ -33,6 +33,8 @@ class JobQueue:
         self.lane_of = self._sound.lane_of
         self.add_new = self._sound.add_to
         self.pop_sound = self._sound.pop
+        self.next_sound_time = self._sound.next_time
+        self.has_immediate = self._sound.has_immediate
 
     def jobs_of(self, subscriber: Subscriber) -> list[Job]:
         """Return the waiting jobs of a run."""
@@ -55,9 +57,7 @@ class JobQueue:
         self._set_of(job).mark_removed(job)
 
     def _set_of(self, job: Job) -> LaneSet:
-        if job.fault_history is None:  # of most: without the call
-            return self._sound
-        if not job.is_troubled:
+        if job.fault_history is None or not job.is_troubled:  # of most: without the call
             return self._sound
         self.has_troubled = True
         return self._troubled
@@ -164,17 +164,9 @@ class JobQueue:
         when = self._sound.next_time(now)
         return now if when < math.inf else self._troubled.next_time(now)
 
-    def next_sound_time(self, now: float) -> float:
-        """Return when a sound job may be due: `now`, a later time, or never (inf)."""
-        return self._sound.next_time(now)
-
     def count_due(self, now: float) -> int:
         """Return how many sound jobs may be asked now, and should be within some seconds."""
         return self._sound.count_due(now + DUE_WITHIN_SECONDS)
-
-    def has_immediate(self) -> bool:
-        """Return whether an immediate job may be due."""
-        return self._sound.has_immediate()
 
     def lanes(self, now: float) -> tuple[Lane, ...]:
         """Return the lanes that have ready jobs."""

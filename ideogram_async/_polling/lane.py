@@ -158,8 +158,7 @@ class Lane:
     def expect(self, job: Job) -> None:
         """Record when the time of a job that waits here is up."""
         if job.owner is not None:
-            expires = job.first_expiry() if job.shared_with else job.expires
-            self.soonest = min(self.soonest, expires)
+            self.expect_by(job.first_expiry())
 
     def expect_by(self, expires: float) -> None:
         """Record that the time of a job is up at a moment."""

@@ -48,8 +48,12 @@ class JobRegistry:
         """Ids that were answered well, and go on."""
         self.answered_last: deque[str] = deque(maxlen=ANSWERED_LAST)
         """The ids that were answered well last, and go on."""
+        self.unasked: int = 0
+        """Ids that were never asked."""
         self.failing: int = 0
         """Ids with faults in a row."""
+        self.troubled_in_flight: set[int] = set()
+        """The jobs in flight, by `id`, of ids with faults in a row."""
         self.keys_in_question: set[int] = set()
         """Keys whose rate was charged with the refusals of an id that left without an answer."""
         self.subscribers: set[Subscriber] = set()
@@ -57,10 +61,8 @@ class JobRegistry:
         self._schedule = schedule
         self._jobs: dict[str, Job] = {}
         self._flying: dict[int, Job] = {}
-        self._troubled_flying: set[int] = set()
         self._singles: dict[Subscriber, Job] = {}
         self._tie_breakers = count(1)
-        self._unasked = 0
         self._leaving: deque[tuple[Subscriber, list[Jobs]]] = deque()
 
     def __len__(self) -> int:
@@ -92,7 +94,7 @@ class JobRegistry:
             job = Job(order, request_id, tie_breaker, subscriber, state, release, precedence)
             self._jobs[request_id] = job
         self.pending += 1
-        self._unasked += 1
+        self.unasked += 1
         self.queue.add_new(lane, job, now)
 
     def leave(self, subscriber: Subscriber, now: float) -> list[str]:
@@ -102,7 +104,7 @@ class JobRegistry:
         """
         self.subscribers.discard(subscriber)
         if subscriber.urgent:
-            left = self._jobs_of(subscriber)
+            left = self.jobs_of(subscriber)
             for job in left:
                 self.drop(job, subscriber, now)
             return [job.request_id for job in left]
@@ -134,33 +136,29 @@ class JobRegistry:
 
     def open_ids(self, subscriber: Subscriber) -> list[str]:
         """Return the ids that are asked for a subscriber and have not ended."""
-        return [job.request_id for job in self._jobs_of(subscriber)]
-
-    def jobs_of(self, subscriber: Subscriber) -> list[Job]:
-        """Return the jobs of a subscriber that have not ended."""
-        return self._jobs_of(subscriber)
+        return [job.request_id for job in self.jobs_of(subscriber)]
 
     def one_shots(self) -> Iterator[Job]:
         """Return the jobs of calls that ask once."""
         for subscriber in tuple(self.subscribers):
             if subscriber.is_one_shot:
-                yield from self._jobs_of(subscriber)
+                yield from self.jobs_of(subscriber)
 
     def mark_sent(self, job: Job, now: float) -> None:
         """Record that a query for a job goes out."""
         self._flying[id(job)] = job
         if job.stage == NEW:
             job.stage = ASKED
-            self._unasked -= 1
+            self.unasked -= 1
             job.start_clock(now)
         if job.fault_history is not None and job.fault_history.faults:
-            self._troubled_flying.add(id(job))
+            self.troubled_in_flight.add(id(job))
 
     def mark_unsent(self, job: Job) -> None:
         """Record that no query for a job has reached the gateway: its clock has not started."""
         if job.stage == ASKED and job.owner is not None:
             job.stage = NEW
-            self._unasked += 1
+            self.unasked += 1
             job.stop_clock()
 
     def mark_answered(self, job: Job) -> None:
@@ -179,40 +177,28 @@ class JobRegistry:
     def mark_returned(self, job: Job) -> None:
         """Record that no query for a job is in flight any more: its outcome was handled."""
         del self._flying[id(job)]
-        if self._troubled_flying:
-            self._troubled_flying.discard(id(job))
+        if self.troubled_in_flight:
+            self.troubled_in_flight.discard(id(job))
 
     def is_flying(self, job: Job) -> bool:
         """Return whether a query for a job is in flight."""
         return id(job) in self._flying
-
-    @property
-    def troubled_in_flight(self) -> int:
-        """Queries in flight for ids with faults in a row."""
-        return len(self._troubled_flying)
-
-    def has_newcomers(self) -> bool:
-        """Return whether there are ids that were never asked."""
-        return self._unasked > 0
 
     def drop(self, job: Job, subscriber: Subscriber, now: float) -> None:
         """Remove a subscriber from a job, and the job with the last of them."""
         subscriber.shared_ids.discard(job.request_id)
         if job.owner is None:
             return
-        shared = job.shared_with
+        shared = job.shared_with or {}
         if job.owner is not subscriber:
-            if shared is not None and shared.pop(subscriber, None) is not None:
-                job.shared_with = shared or None
+            shared.pop(subscriber, None)
             return
-        heir = self._heir(shared) if shared else None
-        if heir is not None and shared is not None:
-            expires = shared.pop(heir)
-            job.shared_with = shared or None
-            self._hand_over(job, heir, expires, now)
-        else:
+        heir = self._heir(shared)
+        if heir is None:
             self.close(job)
             job.clear()
+        else:
+            self._hand_over(job, heir, shared.pop(heir), now)
 
     def _heir(self, shared: Iterable[Subscriber]) -> Subscriber | None:
         """Return who is to own a job that its owner leaves: a call for one id, if there is one."""
@@ -238,7 +224,7 @@ class JobRegistry:
             job.shared_with = None
         self.pending -= 1
         if job.stage == NEW:
-            self._unasked -= 1
+            self.unasked -= 1
         elif job.stage == ANSWERED:
             self.known -= 1
         history = job.fault_history
@@ -253,7 +239,8 @@ class JobRegistry:
         """Return the seconds in which each pending id can be asked once; 0 without a rate limit."""
         return self.pending / self._pool.rate
 
-    def _jobs_of(self, subscriber: Subscriber) -> list[Job]:
+    def jobs_of(self, subscriber: Subscriber) -> list[Job]:
+        """Return the jobs of a subscriber that have not ended."""
         if subscriber.urgent:  # a call for one id, in a lane that it shares with other calls
             job = self._singles.get(subscriber) or self._jobs.get(subscriber.request_id)
             return [job] if job is not None and job.is_awaited_by(subscriber) else []
@@ -344,8 +331,8 @@ class JobRegistry:
         2. Beside ids that were asked before, which are in line a sweep after theirs: so is it.
         3. In a batch of which none was asked: a sweep from now, however late its release.
         """
-        wait = max(SOONEST_SHARE * delay, delay - self._unasked / rate) if delay else 0.0
-        asked_share = 1 - (self._unasked + 1) / (self.pending + 1)
+        wait = max(SOONEST_SHARE * delay, delay - self.unasked / rate) if delay else 0.0
+        asked_share = 1 - (self.unasked + 1) / (self.pending + 1)
         return now + wait, now + self.pending / rate + wait * asked_share
 
 

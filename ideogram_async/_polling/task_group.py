@@ -7,13 +7,12 @@ SIGINT is raised within such a callback it waits for ever, and the program hangs
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Self
 
-_log = logging.getLogger("ideogram_async")
+from ideogram_async._logging import logger
 
 LOOK_SECONDS = 1.0
 """Seconds between looks at which tasks have ended, should no callback have run."""
@@ -63,5 +62,5 @@ class TaskGroup:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and self._parent is not None:
-            _log.error("a task of the client failed: it stops", exc_info=error)
+            logger.error("a task of the client failed: it stops", exc_info=error)
             self._parent.cancel()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from ideogram_async._errors import (
 )
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async._limits.session import KeySession
+from ideogram_async._logging import logger
 from ideogram_async._models import SamplingRequest
 from ideogram_async._polling.attribution import (
     Evidence,
@@ -32,12 +32,10 @@ from ideogram_async._polling.attribution import (
     attribute,
     is_passing,
 )
-from ideogram_async._polling.job import ANSWERED, EXPECTED, ORDINARY, Job, Subscriber
+from ideogram_async._polling.job import ANSWERED, EXPECTED, IMMEDIATE, ORDINARY, Job, Subscriber
 from ideogram_async._polling.registry import REMOVED_AT_ONCE, JobRegistry, checked_delay
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._schedules.base import Observation, Schedule
-
-_log = logging.getLogger("ideogram_async")
 
 ONE_SHOT_TRIES = 3
 """Queries of a one-shot call for an id whose faults may pass."""
@@ -158,7 +156,7 @@ class JobTracker:
                     self._answered(job, job.owner, outcome, asked, now)
         except _FOREIGN as error:
             if job.owner is None:
-                _log.exception("the schedule failed after the end of a request")
+                logger.exception("the schedule failed after the end of a request")
             else:
                 self._fail(job, _unexpected(error, job.request_id))
         finally:
@@ -181,7 +179,7 @@ class JobTracker:
         """Fail ids that were never asked, and due for long while nothing was answered well."""
         registry, silent = self.registry, now - self.evidence.last_good_at
         deadlines = (one.deadline for one in registry.subscribers if one.deadline is not None)
-        if not registry.has_newcomers() or silent < min(deadlines, default=math.inf):
+        if not registry.unasked or silent < min(deadlines, default=math.inf):
             return
         for lane in registry.queue.lanes(now):
             for portion in lane.ready_portions():
@@ -282,8 +280,7 @@ class JobTracker:
         failure = _Failure(job, session, fault, history, job.stage == ANSWERED, asked, now)
         self.evidence.failed(fault.kind, job.request_id, now)
         scope = self._scope(failure)
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s: %s, %s", job.request_id, scope.value, fault.error)
+        logger.debug("%s: %s, %s", job.request_id, scope.value, fault.error)
         if scope is Scope.LOCAL or scope is Scope.ADDRESS:
             session.neutral(asked, now)
         if scope is Scope.ADDRESS:
@@ -441,7 +438,7 @@ class JobTracker:
                 self.end_all(refusal)
             else:
                 self._requeue(job, now)
-        elif session.is_refused:
+        elif session.refusal is not None:
             self._requeue(job, now)
         elif job.owner is not None:
             self._refused_alone(failure)
@@ -539,7 +536,7 @@ class JobTracker:
     def _requeue(self, job: Job, now: float) -> None:
         """Let a job keep its place."""
         job.release = now
-        if job.is_immediate:
+        if job.precedence == IMMEDIATE:
             job.precedence = ORDINARY
         self.registry.queue.add(job, now)
 

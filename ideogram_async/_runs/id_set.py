@@ -13,8 +13,6 @@ class IdSet:
     of them grows at the same moment as the table of all jobs, which doubles.
     """
 
-    __slots__ = ("_parts",)
-
     def __init__(self) -> None:
         self._parts: tuple[dict[object, None], ...] = ({}, {}, {})
 
@@ -41,6 +39,4 @@ class IdSet:
 
     def discard(self, request_id: object) -> None:
         """Remove an id, if it is there."""
-        part = self._parts[hash(request_id) % 3]
-        if request_id in part:
-            del part[request_id]
+        self._parts[hash(request_id) % 3].pop(request_id, None)

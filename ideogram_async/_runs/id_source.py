@@ -6,15 +6,11 @@ import asyncio
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import anyio
 
 from ideogram_async._runs.id_set import IdSet
-from ideogram_async._runs.ids import check_id
-
-if TYPE_CHECKING:
-    from ideogram_async._runs.ids import Ids
+from ideogram_async._runs.ids import Ids, check_id
 
 IDS_AT_THE_CALL = 500
 """The call itself takes in so many, so that it raises where one of them is bad."""
@@ -41,12 +37,14 @@ class IdSource:
     ) -> None:
         self.taken: int = 0
         """How many were accepted or refused."""
-        self.running: bool = False
         self.over: bool = False
         self.error: Exception | None = None
         """What the caller's source raised, if it did."""
         self.late: list[str] = []
         """Ids that the async source yielded after the run was closed."""
+        self.left: asyncio.Event = asyncio.Event()
+        """Whether nothing of the caller's source runs."""
+        self.left.set()
         self._stopped = False
         self._accept = accept
         self._refuse = refuse
@@ -55,18 +53,10 @@ class IdSource:
         self._loop = asyncio.get_running_loop()
         self._scope = anyio.CancelScope()
         self._seen = IdSet()
-        self._room: anyio.Event | None = None
-        self._iterator: Iterator[str] = iter(())
-        self._async_source: AsyncIterable[str] | None = None
-        if isinstance(ids, AsyncIterable):
-            self._async_source = ids
-        else:
-            self._iterator = iter(ids)
-
-    @property
-    def rest(self) -> Iterator[str]:
+        self._room = asyncio.Event()
+        self._async_source = ids if isinstance(ids, AsyncIterable) else None
+        self.rest: Iterator[str] = iter(() if isinstance(ids, AsyncIterable) else ids)
         """The caller's iterable from where it was left; empty for an async source."""
-        return self._iterator
 
     def take_at_once(self) -> None:
         """Accept the first ids of an iterable; raise what `refuse` or the iterable raises."""
@@ -77,7 +67,7 @@ class IdSource:
 
     async def run(self) -> None:
         """Accept the other ids, until the source is over, or `stop` was called."""
-        self.running = True
+        self.left.clear()
         try:
             with self._scope:
                 if self._async_source is None:
@@ -93,7 +83,7 @@ class IdSource:
         except Exception as error:  # noqa: BLE001 - the caller's source may raise anything
             self.error = error
         finally:
-            self.running = False
+            self.left.set()
         self.over = True
 
     async def forget(self) -> None:
@@ -115,8 +105,7 @@ class IdSource:
     def release(self, request_id: object) -> None:
         """Make room: the id has ended, the caller has had all of it, and it may come again."""
         self._seen.discard(request_id)
-        if self._room is not None:
-            self._room.set()
+        self._room.set()
 
     async def _take_by_slices(self) -> None:
         while not self._stopped and self._take_slice():
@@ -130,7 +119,7 @@ class IdSource:
         now = time()
         until = now + SLICE_SECONDS
         pulled = 0
-        for request_id in islice(self._iterator, most):
+        for request_id in islice(self.rest, most):
             take(request_id, now)
             pulled += 1
             now = time()
@@ -145,7 +134,7 @@ class IdSource:
         until, more = time() + SLICE_SECONDS, IDS_PER_SLICE
         while True:
             while len(self._seen) >= self._max_pending:
-                self._room = anyio.Event()
+                self._room.clear()
                 await self._room.wait()
             try:
                 request_id = await anext(iterator)

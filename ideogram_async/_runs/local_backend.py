@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ideogram_async._errors import IdeogramError, RequestError
-from ideogram_async._runs.run_state import RunState
-
-if TYPE_CHECKING:
-    from ideogram_async._polling.dispatcher import Dispatcher
-    from ideogram_async._polling.tracker import JobTracker
-    from ideogram_async._runs.ids import Ids
-    from ideogram_async._runs.run_state import TakeIn
+from ideogram_async._polling.dispatcher import Dispatcher
+from ideogram_async._polling.tracker import JobTracker
+from ideogram_async._runs.ids import Ids
+from ideogram_async._runs.run_state import RunState, TakeIn
 
 
 def local_run(
@@ -61,7 +57,6 @@ class LocalBackend:
         self.is_one_shot = is_one_shot
         self.wants_changes = wants_changes
         self.deadline = deadline
-        self.times_out_at: float = math.inf
         self.shared_ids: set[str] = set()
         self.context: Context = copy_context()
         self._dispatcher = dispatcher

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ideogram_async._errors import IdeogramError, PollingFailed, RequestError
+from ideogram_async._models import SamplingRequest
 from ideogram_async._polling.tracker import copied
 from ideogram_async._statistics import RunStatistics
-
-if TYPE_CHECKING:
-    from ideogram_async._models import SamplingRequest
 
 T = TypeVar("T")
 
@@ -43,7 +41,8 @@ class ResultBuffer(Generic[T]):
         self._finished = finished
         self._ready: OrderedDict[object, Any] = OrderedDict()  # of T
         self._failed_before_taken: set[object] = set()
-        self._listeners: list[asyncio.Future[None]] = []
+        self._change = asyncio.Event()
+        """Is set when something changes; whoever waits for it clears it first."""
         self._ended = self._failed = self._yielded = 0
         self._expected: int | None = None
         self._source_error: Exception | None = None
@@ -58,7 +57,7 @@ class ResultBuffer(Generic[T]):
         """Keep a state that is not the last."""
         if self._early_end is None:
             self._ready[request_id] = record
-            self._wake()
+            self._change.set()
 
     def completed(self, request_id: str, record: SamplingRequest) -> None:
         """Keep the record that ends an id well."""
@@ -68,9 +67,7 @@ class ResultBuffer(Generic[T]):
         self._ended += 1
         if self._ended == self._expected:
             self._finished()
-        for listener in self._listeners:  # `_wake`, without its call
-            if not listener.done():
-                listener.set_result(None)
+        self._change.set()
 
     def failed(self, request_id: object, error: RequestError) -> None:
         """Keep the error that ends an id: to yield it, or to raise it at the end."""
@@ -89,7 +86,7 @@ class ResultBuffer(Generic[T]):
         self._ended += 1
         if self._ended == self._expected:
             self._finished()
-        self._wake()
+        self._change.set()
 
     # How it ends
 
@@ -98,12 +95,12 @@ class ResultBuffer(Generic[T]):
         self._expected, self._source_error = taken, source_error
         if self.complete and self._early_end is None:
             self._finished()
-        self._wake()
+        self._change.set()
 
     def end(self, error: Exception, pending: Callable[[], tuple[str, ...]]) -> None:
         """Raise this error once what is ready is taken; `pending` lists the ids that are open."""
         self._early_end, self._pending = error, pending
-        self._wake()
+        self._change.set()
 
     def discard(self) -> None:
         """Yield no more; what is ready counts as not taken."""
@@ -128,7 +125,8 @@ class ResultBuffer(Generic[T]):
         while not self._ready or self._discarded:
             if self._early_end is not None or self.complete:
                 raise self._conclusion()
-            await self._wait_for_change()
+            self._change.clear()
+            await self._change.wait()
         result: T
         request_id, result = self._ready.popitem(last=False)
         self._yielded += 1
@@ -195,18 +193,3 @@ class ResultBuffer(Generic[T]):
         copy: IdeogramError = copied(error)
         copy.pending = self._pending()
         return copy
-
-    # Waking up
-
-    def _wake(self) -> None:
-        for listener in self._listeners:
-            if not listener.done():
-                listener.set_result(None)
-
-    async def _wait_for_change(self) -> None:
-        listener: asyncio.Future[None] = self._loop.create_future()
-        self._listeners.append(listener)
-        try:
-            await listener
-        finally:
-            self._listeners.remove(listener)

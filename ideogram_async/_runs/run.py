@@ -8,6 +8,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+import msgspec
+
 from ideogram_async._errors import RequestError
 from ideogram_async._runs.run_state import RunState
 from ideogram_async._statistics import RunStatistics
@@ -103,7 +105,7 @@ class Run(Generic[T]):
         if holders is None:
             return
         holders.name = False
-        if not holders.iterators and not self._state.finished:
+        if not holders.iterators and not self._state.results.exhausted:
             _stop(self._state)  # before the warning, which may be raised as an error
             warnings.warn(
                 f"{self!r} was dropped unfinished: use `async with`, or `await run.aclose()`",
@@ -113,15 +115,12 @@ class Run(Generic[T]):
             )
 
 
-class _Holders:
+class _Holders(msgspec.Struct):
     """What keeps a run going: the object that the call returned, loops over it, and waits."""
 
-    __slots__ = ("iterated", "iterators", "name")
-
-    def __init__(self) -> None:
-        self.name: bool = True
-        self.iterators: int = 0
-        self.iterated: bool = False
+    name: bool = True
+    iterators: int = 0
+    iterated: bool = False
 
 
 class RunIterator(Generic[T]):
@@ -146,7 +145,7 @@ class RunIterator(Generic[T]):
     def __del__(self) -> None:
         holders = self._holders
         holders.iterators -= 1
-        if not (holders.iterators or holders.name or self._state.finished):
+        if not (holders.iterators or holders.name or self._state.results.exhausted):
             _stop(self._state)
 
 
@@ -194,12 +193,8 @@ class _Wait(Coroutine[Any, Any, T]):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:  # as `send`, without its call
-        try:
-            return self._coroutine.send(None)
-        except BaseException:
-            self._holder = None
-            raise
+    def __next__(self) -> Any:
+        return self.send(None)
 
 
 def _stop(state: RunState[Any]) -> None:

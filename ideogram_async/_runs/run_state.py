@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 
 from ideogram_async._config import CLOSE_SECONDS
 from ideogram_async._errors import ClientClosed, RequestError, WaitTimeout
 from ideogram_async._runs.id_source import IdSource
-from ideogram_async._runs.ids import short_repr
+from ideogram_async._runs.ids import Ids, short_repr
 from ideogram_async._runs.result_buffer import ResultBuffer
-
-if TYPE_CHECKING:
-    from ideogram_async._runs.ids import Ids
-    from ideogram_async._statistics import RunStatistics
+from ideogram_async._statistics import RunStatistics
 
 T = TypeVar("T")
 
@@ -76,26 +73,25 @@ class RunState(Generic[T]):
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.times_out_at: float = math.inf if timeout is None else self.loop.time() + timeout
-        self.results: ResultBuffer[T] = ResultBuffer(
-            self.loop,
-            wants_changes=wants_changes,
-            return_exceptions=return_exceptions,
-            release=self._release if isinstance(ids, AsyncIterable) else None,
-            finished=self._finish,
-        )
         self._backend = backend
         self._return_exceptions = return_exceptions
         self._ended_well = ended_well
         self._left: list[str] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._started = False
-        self._intake_over = asyncio.Event()
         self._source = IdSource(
             ids,
             max_pending=max_pending,
             accept=backend.poll,
             refuse=self._refuse,
             accepted=backend.wake,
+        )
+        self.results: ResultBuffer[T] = ResultBuffer(
+            self.loop,
+            wants_changes=wants_changes,
+            return_exceptions=return_exceptions,
+            release=self._source.release if isinstance(ids, AsyncIterable) else None,
+            finished=self._finish,
         )
         self._start()
 
@@ -117,11 +113,8 @@ class RunState(Generic[T]):
     # Ids in
 
     async def _take_in(self) -> None:
-        try:
-            await self._source.run()
-            self.results.expect(self._source.taken, self._source.error)
-        finally:
-            self._intake_over.set()  # also where its task was cancelled
+        await self._source.run()
+        self.results.expect(self._source.taken, self._source.error)
         await self._source.forget()
 
     def _refuse(self, request_id: object, error: Exception) -> None:
@@ -138,15 +131,7 @@ class RunState(Generic[T]):
             self._source.occupy(failure)
         self.results.failed(failure, failure)  # under a key that no id can have
 
-    def _release(self, request_id: object) -> None:
-        self._source.release(request_id)
-
     # What the caller sees
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will come, and all that came was taken."""
-        return self.results.exhausted
 
     @property
     def rest(self) -> Iterator[str]:
@@ -169,12 +154,12 @@ class RunState(Generic[T]):
 
     def end(self, error: Exception) -> None:
         """Stop: the caller has what is ready, then this error, which lists what was open."""
-        if not (self.results.complete or self.finished):
+        if not (self.results.complete or self.results.exhausted):
             self._leave(error)
 
     def close(self) -> None:
         """Leave: nothing more is asked for this run alone, and nothing more is yielded."""
-        if not self.finished:
+        if not self.results.exhausted:
             self.results.discard()
             self._leave(ClientClosed("the run was left before all of it was yielded"))
 
@@ -184,8 +169,7 @@ class RunState(Generic[T]):
             raise RuntimeError("the run belongs to another event loop")
         self.close()
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            if self._source.running:
-                await self._intake_over.wait()
+            await self._source.left.wait()
             await self._backend.aclose()
 
     def _time_out(self) -> None:

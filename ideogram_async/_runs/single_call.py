@@ -59,7 +59,7 @@ class SingleCall:
         if not self._result.done():
             self._result.set_result(record)
 
-    def failed(self, request_id: str, error: RequestError) -> None:  # noqa: ARG002 - its own
+    def failed(self, request_id: str, error: IdeogramError) -> None:  # noqa: ARG002 - its own
         """Set the error as the result."""
         if not self._result.done():
             self._result.set_exception(error)
@@ -69,8 +69,7 @@ class SingleCall:
         error.request_id = self.request_id
         error.request = self._record
         error.pending = (self.request_id,)
-        if not self._result.done():
-            self._result.set_exception(error)
+        self.failed(self.request_id, error)
 
     def _time_out(self) -> None:
         fault = self._last_fault(self)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -29,8 +28,9 @@ class AnswerReader:
         """Decoded; at least one byte more than `max_body` where the answer is larger."""
         self.reusable = True
         """Whether the connection may carry another query."""
+        self.head: Any = None
+        """Its status (`code`), `headers` and `raw_headers`, once the head is whole."""
         self._max_body = max_body
-        self._message: Any = None
         self._payload: Any = None
         self._paused = False
         self._parser = _Parser(
@@ -40,24 +40,6 @@ class AnswerReader:
             payload_exception=aiohttp.ClientPayloadError,
             read_until_eof=True,
         )
-
-    @property
-    def status(self) -> int:
-        """Its status, once the head is whole."""
-        status: int = self._message.code
-        return status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Its headers, once the head is whole."""
-        headers: Mapping[str, str] = self._message.headers
-        return headers
-
-    @property
-    def raw_headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """Its headers as they came, once the head is whole."""
-        headers: Sequence[tuple[bytes, bytes]] = self._message.raw_headers
-        return headers
 
     def feed(self, data: bytes) -> bool:
         """Read a part of the answer, and return whether it is whole.
@@ -73,10 +55,10 @@ class AnswerReader:
         except Exception as error:  # whatever it is, the gateway's bytes cause it
             raise UnreadableError from error
         for message, payload in messages:
-            if self._message is not None:
+            if self.head is not None:
                 self.reusable = False
             elif message.code >= _FIRST_FINAL_STATUS or message.code == _SWITCHING_PROTOCOLS:
-                self._message, self._payload = message, payload
+                self.head, self._payload = message, payload
                 self.reusable = not (message.should_close or upgraded)
         payload = self._payload
         if payload is None:
@@ -93,7 +75,7 @@ class AnswerReader:
 
     def feed_eof(self) -> bool:
         """Read the end of the connection, and return whether the answer is whole."""
-        if self._message is None:
+        if self.head is None:
             return False
         try:
             self._parser.feed_eof()

@@ -94,7 +94,7 @@ class Wire(asyncio.Protocol):
             self._reader = AnswerReader(self._loop, self._max_body)
         try:
             if self._reader.feed(data):
-                self._finish(self._reader)
+                self._finish(answer, self._reader)
         except Exception as error:  # noqa: BLE001 - the boundary of the loop's callbacks
             self._fail(error)
 
@@ -108,12 +108,12 @@ class Wire(asyncio.Protocol):
         """
         self._handler.connection_lost(exc)
         self.close()
-        if self._answer is None or self._answer.done():
+        answer, reader = self._answer, self._reader
+        if answer is None or answer.done():
             return
-        reader = self._reader
         try:
             if reader is not None and reader.feed_eof():
-                self._finish(reader)
+                self._finish(answer, reader)
                 return
         except Exception as error:  # noqa: BLE001 - as in `data_received`
             self._fail(error)
@@ -125,17 +125,16 @@ class Wire(asyncio.Protocol):
         else:
             self._fail(aiohttp.ServerDisconnectedError())
 
-    def _finish(self, reader: AnswerReader) -> None:
+    def _finish(self, answer: asyncio.Future[Outcome], reader: AnswerReader) -> None:
         """Return what an answer says, and keep the connection if nothing speaks against it."""
-        outcome = self._read(self._request_id, reader.status, reader.headers, reader.body)
+        head = reader.head
+        outcome = self._read(self._request_id, head.code, head.headers, reader.body)
         foreign = isinstance(outcome, Fault) and outcome.foreign
         reusable = reader.reusable and not foreign and len(reader.body) <= self._max_body
         if reusable:
-            self._whole_answers.learn(reader.status, reader.raw_headers)
-        answer = self._answer
+            self._whole_answers.learn(head.code, head.raw_headers)
         self._end(reusable=reusable)
-        if answer is not None:
-            answer.set_result(outcome)
+        answer.set_result(outcome)
 
     def _fail(self, error: Exception) -> None:
         answer = self._answer

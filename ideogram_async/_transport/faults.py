@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 import ssl
@@ -16,10 +15,9 @@ import aiohttp
 
 from ideogram_async._config import Settings
 from ideogram_async._errors import APIConnectionError, APIError, APITimeoutError
+from ideogram_async._logging import logger
 from ideogram_async._protocol.outcome import Fault, FaultKind
 from ideogram_async._protocol.sanitize import clean
-
-_log = logging.getLogger("ideogram_async")
 
 _NETWORK = (aiohttp.ClientError, OSError)  # a TimeoutError is an OSError
 _UNCONNECTED = (
@@ -114,7 +112,7 @@ class FaultReader:
         told = "".join(traceback.format_exception(error))
         for secret in self._secrets:
             told = told.replace(secret, "***")
-        _log.error("request %r: no query could be made\n%s", request_id, told)
+        logger.error("request %r: no query could be made\n%s", request_id, told)
         what = f"no query could be made: {type(error).__name__}: {error}"
         failed = APIError(clean(what, self._secrets), request_id=request_id)
         if not any(secret in repr(error) for secret in self._secrets):

@@ -34,7 +34,6 @@ class Lane(Protocol):
 
     def close_cancelled(self) -> None:
         """Close the connections of queries whose futures were cancelled."""
-        ...
 
     async def post(
         self, index: int, request_id: str, context: Context | None, until: float

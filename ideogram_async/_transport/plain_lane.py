@@ -31,12 +31,9 @@ class PlainLane:
         posts: Sequence[Post],
         read: Read,
         *,
-        attempt_timeout: float,
         max_body: int,
         watcher: Callable[[], str | None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._attempt_timeout = attempt_timeout
         self._posts = posts
         self._read = read
         self._max_body = max_body
@@ -45,12 +42,8 @@ class PlainLane:
         self._look_again_at = -math.inf
         self._attempts = SharedTimeout()
 
-    def send(
-        self, index: int, request_id: str, context: Context | None
-    ) -> Coroutine[Any, Any, Outcome]:
-        """Return what sends a query, and what it comes to."""
-        until = self._loop.time() + self._attempt_timeout
-        return self.post(index, request_id, context, until)
+    def send(self, index: int, request_id: str, context: Context | None) -> None:
+        """Send nothing at once: whether aiohttp needs a new connection is its own affair."""
 
     async def post(
         self, index: int, request_id: str, context: Context | None, until: float
@@ -78,8 +71,9 @@ class PlainLane:
             self._attempts.end(task)
         outcome = self._read(request_id, response.status, response.headers, answer)
         foreign = isinstance(outcome, Fault) and outcome.foreign
-        if foreign or len(answer) > self._max_body:
-            _discard_connection(response)
+        is_over = foreign or len(answer) > self._max_body
+        if is_over and isinstance(response, ReusedResponse):  # else it is a stand-in's
+            response.discard_connection()
         return outcome
 
     def _request(
@@ -250,8 +244,3 @@ class FirstResponse(ReusedResponse):
     """The first on its connection."""
 
     _is_first = True
-
-
-def _discard_connection(response: aiohttp.ClientResponse) -> None:
-    if isinstance(response, ReusedResponse):  # else it is a stand-in's
-        response.discard_connection()

@@ -67,8 +67,8 @@ class Transport:
     async def query(self, index: int, request_id: str, context: Context | None = None) -> Outcome:
         """Ask for one id with the key of that index; raise nothing but cancellation.
 
-        1. It is sent at once, as a rule, or aiohttp sends it.
-        2. A connection must be opened first: see `_query`.
+        1. It is sent at once, as a rule.
+        2. aiohttp sends it, or a connection must be opened first: see `_query`.
         3. A reused connection died before the answer: the query, a read, is sent again at once.
         4. It is cancelled: its connection is closed.
         5. Anything else: no answer came.
@@ -147,7 +147,6 @@ class Transport:
             lane = PlainLane(
                 self._posts,
                 self._read,
-                attempt_timeout=self._settings.attempt_timeout,
                 max_body=max_body,
                 watcher=lambda: watcher(self._sessions),
             )
@@ -185,16 +184,13 @@ class Transport:
     ) -> Outcome:
         if len(body) > self._settings.max_body:
             if status < HTTPStatus.MULTIPLE_CHOICES:
-                return self._too_large(request_id, status)
+                error = InvalidResponseError(
+                    f"the answer is larger than max_body, {self._settings.max_body} bytes",
+                    request_id=request_id,
+                    status=status,
+                )
+                return Fault(FaultKind.MALFORMED, error)
             body = body[: self._settings.max_body]
         if self._settings.proxy and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return self._faults.refused_by_proxy(request_id, status)
         return read_answer(request_id, status, headers, body, secrets=self._secrets)
-
-    def _too_large(self, request_id: str, status: int) -> Fault:
-        error = InvalidResponseError(
-            f"the answer is larger than max_body, {self._settings.max_body} bytes",
-            request_id=request_id,
-            status=status,
-        )
-        return Fault(FaultKind.MALFORMED, error)

@@ -156,7 +156,8 @@ class Wires:
         try:
             await self._posts[index](middlewares=(self._connect,))
         except _Opened as opened:
-            return self._adopt(opened.connection), self._head(index, opened.request)
+            request, connection = opened.args
+            return self._adopt(connection), self._head(index, request)
         raise LaneError("aiohttp opened no connection: it is patched")
 
     async def _connect(self, request: aiohttp.ClientRequest, _: object) -> NoReturn:
@@ -205,8 +206,4 @@ def _query(head: bytes, body: bytes) -> bytes:
 
 
 class _Opened(Exception):  # noqa: N818 - no error: aiohttp knows no other way to hand one out
-    """Carries a connection out of `ClientSession.post`."""
-
-    def __init__(self, request: aiohttp.ClientRequest, connection: Any) -> None:
-        self.request = request
-        self.connection = connection
+    """Carries a request and its connection out of `ClientSession.post`."""

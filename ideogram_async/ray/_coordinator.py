@@ -72,7 +72,7 @@ class Coordinator:
     def __init__(self, max_rate: float | None, now: float) -> None:
         self._found = FleetRate(max_rate)
         self._members: dict[str, _Member] = {}
-        self._state = State(0.0, "none", 0.0, probing=False)
+        self._state = State()
         self._sent = self._accepted = self._pushed = 0
         self._newest = now
         self._events: list[Event] = []
@@ -103,7 +103,7 @@ class Coordinator:
                 first += one.share
             self._pushed += 1
             parts = {name: (*shares[name], one.first) for name, one in self._members.items()}
-            news.append(Announcement(self._pushed, parts))
+            news.append(Announcement(pushed=self._pushed, shares=parts))
         reply = self._reply(now)
         reply.share, reply.prospect, reply.first = me.share, shares[report.id][1], me.first
         reply.probe = self._may_probe(report, now)
@@ -135,7 +135,7 @@ class Coordinator:
         slot = number + (now - at) * state.rate, now
         self._state = State(decision.rate, decision.source, held, decision.probing, slot)
         self._pushed += 1
-        return [Announcement(self._pushed, **asdict(self._state))]
+        return [Announcement(pushed=self._pushed, **asdict(self._state))]
 
     def _owe(self, me: _Member, sent: int, now: float) -> None:
         """Record what each is owed of queries that one has sent while its pace bound."""

@@ -629,7 +629,7 @@ async def test_when_a_probe_may_go() -> None:
             session.closed_until,
             0,
         )
-        registry._unasked = 1
+        registry.unasked = 1
         registry.queue.add(Job(0.0, "new", 0, cast("Any", run), None, 0.0, ORDINARY), 0.0)
         assert dispatcher._next_time(0.0) == 0.0
 

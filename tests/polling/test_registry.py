@@ -122,7 +122,7 @@ def test_a_batch_is_in_line_from_its_submission_on() -> None:
     batch = registry.queue.jobs_of(run)
     assert [job.order for job in batch] == pytest.approx([i / 10 for i in range(20)], abs=0.12)
     assert all(job.release > 60 for job in batch)
-    registry._unasked = 0
+    registry.unasked = 0
     registry.subscribe(run, "late", 100.0, just_submitted=True)
     late = next(job for job in registry.queue.jobs_of(run) if job.request_id == "late")
     assert late.order == pytest.approx(102 + 500 * 20 / 21, abs=0.5)

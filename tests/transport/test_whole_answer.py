@@ -44,7 +44,7 @@ def parsed(data: bytes) -> tuple[Outcome, AnswerReader] | None:
         loop.close()
     if not whole:
         return None
-    return read_answer(ID, reader.status, reader.headers, reader.body), reader
+    return read_answer(ID, reader.head.code, reader.head.headers, reader.body), reader
 
 
 def taught(*answers: bytes) -> WholeAnswers:
@@ -53,7 +53,8 @@ def taught(*answers: bytes) -> WholeAnswers:
     for answer in answers:
         found = parsed(answer)
         assert found is not None
-        whole_answers.learn(found[1].status, found[1].raw_headers)
+        head = found[1].head
+        whole_answers.learn(head.code, head.raw_headers)
     return whole_answers
 
 
