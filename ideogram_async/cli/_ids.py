@@ -42,13 +42,14 @@ def opened(origin: str | None) -> AbstractContextManager[FileIO | None]:
 def gather(arguments: Iterable[str], file: FileIO | None) -> list[str] | IdStream:
     """Return the ids of the arguments and of a file; those of a pipe as they come."""
     given = [argument.strip() for argument in arguments]
-    for name in given if file is None else ():
-        if Path(name).suffix and os.path.isfile(name):  # noqa: PTH113 - it takes any text
-            raise CommandError(f"{name} is a file of ids? Give it by --from {name}", Code.USAGE)
-    if file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return IdStream(given, file)
-    if file is not None:
+    if file is None:
+        for name in given:
+            if Path(name).suffix and os.path.isfile(name):  # noqa: PTH113 - it takes any text
+                raise CommandError(f"{name} is a file of ids? Give it by --from {name}", Code.USAGE)
+    elif stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         given += _whole(file)
+    else:
+        return IdStream(given, file)
     if not given:
         raise no_ids()
     return given
