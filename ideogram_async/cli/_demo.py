@@ -24,7 +24,7 @@ from ideogram_async.cli._naive_loop import poll_naively
 from ideogram_async.cli._progress_display import FRAME_SECONDS
 from ideogram_async.cli._samples import Samples
 
-LATENCY = (0.02, 0.1)
+LATENCY_SECONDS = (0.02, 0.1)
 QUERIES_PER_SECOND = 6
 """What each of the two gateways allows; neither the loop nor the library is told."""
 LONGEST_SECONDS = 14.0
@@ -82,7 +82,7 @@ async def run_demo(
         sides: list[Side] = []
         for name in ("gather, sleep(2)", "this library"):
             limit = TokenBucket(QUERIES_PER_SECOND, QUERIES_PER_SECOND)
-            gateway = Gateway(tokens=KEYS[:1], latency=LATENCY, limit=limit, seed=seed)
+            gateway = Gateway(tokens=KEYS[:1], latency=LATENCY_SECONDS, limit=limit, seed=seed)
             sides.append(Side(name, await stack.enter_async_context(gateway)))
         # They are of one seed, and so have the same ids.
         ids, _ = (Samples(seed).submit(side.gateway, count, failing=1) for side in sides)

@@ -16,7 +16,7 @@ from pathlib import Path
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._streams import read_some
 
-LONGEST = 1 << 16
+LONGEST_LINE_BYTES = 1 << 16
 """Bytes of a line, at most: a source without line ends would fill the memory."""
 
 _SEPARATOR = re.compile(r"""[\s,;"]""")
@@ -92,7 +92,7 @@ class IdStream:
         lines, rest = _Lines(self._file), b""
         while chunk := await self._read():
             *whole, rest = (rest + chunk).split(b"\n")
-            if len(rest) > LONGEST:
+            if len(rest) > LONGEST_LINE_BYTES:
                 raise lines.wrong("is too long for an id")
             for request_id in self._unseen(lines.ids(whole)):
                 yield request_id

@@ -12,7 +12,7 @@ from ideogram_async.cli._console import Console
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._samples import Samples
 
-LATENCY = (0.02, 0.1)
+LATENCY_SECONDS = (0.02, 0.1)
 SECONDS_BETWEEN_REQUESTS = 1.0
 
 
@@ -61,7 +61,7 @@ async def _serve(port: int, samples: Samples, count: int, fail: int, limit: floa
     gateway = Gateway(
         tokens=_key("IDEOGRAM_TOKEN"),
         access_tokens=_key("IDEOGRAM_ACCESS_TOKEN"),
-        latency=LATENCY,
+        latency=LATENCY_SECONDS,
         limit=None if limit is None else TokenBucket(limit, max(limit, 1.0)),
         port=port,
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from ideogram_async import Downloads, IdeogramClient, RequestError, Run, SamplingRequest
-from ideogram_async.cli._bars import FEW
+from ideogram_async.cli._bars import MOST_BARS
 from ideogram_async.cli._console import Console
 from ideogram_async.cli._delivery import deliver, explained
 from ideogram_async.cli._exit_codes import Code, CommandError, usage_errors
@@ -183,7 +183,7 @@ async def run_watch(
 
 def _bars(console: Console, ids: list[str] | IdStream) -> list[str]:
     """Return the ids that have a bar each: all of them, while they are few."""
-    if console.is_interactive and isinstance(ids, list) and len(ids) <= FEW:
+    if console.is_interactive and isinstance(ids, list) and len(ids) <= MOST_BARS:
         return ids
     return []
 
