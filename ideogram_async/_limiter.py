@@ -27,7 +27,8 @@ class Limiter(Protocol):
     awaited between them.
 
     It may also have `announced(remaining, seconds, now)`: by an answer's headers, so many more
-    queries are allowed within a time.
+    queries are allowed within a time. And `fleet_size`, where clients in other processes share its
+    budget: they divide the queries that a key may have in flight before its first good answers.
     """
 
     @property
