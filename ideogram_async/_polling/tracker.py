@@ -452,7 +452,11 @@ class JobTracker:
             history.refused_at = now
         usable = [one.index for one in self._pool.sessions if one.refusal is None]
         if all(refusals.get(one, 0) >= REFUSALS_OF_AN_ID for one in usable):
-            self._fail(job, _own_refusal(failure.fault.error))
+            # Every key refuses this id, while others are answered.
+            words = (
+                f"every key is refused for this id alone, the last: {failure.fault.error.args[0]}"
+            )
+            self._fail(job, PermissionDeniedError(words, status=failure.fault.error.status))
         elif self._give_up(job, failure.asked, now):
             delay = FIRST_REFUSAL_SECONDS if is_first else REFUSALS_APART_SECONDS
             if any(one not in refusals for one in usable):
@@ -614,9 +618,3 @@ def _held(wait: float, subscriber: Subscriber) -> RateLimitError:
         request_id=subscriber.request_id or None,
         retry_after=wait,
     )
-
-
-def _own_refusal(error: RequestError) -> PermissionDeniedError:
-    """Return the error of an id that every key refuses, while others are answered."""
-    message = f"every key is refused for this id alone, the last: {error.args[0]}"
-    return PermissionDeniedError(message, status=error.status)
