@@ -113,7 +113,8 @@ class Transport:
                 replayed = True
                 self._replayed(index)
             except LaneError as error:
-                self._fall_back(str(error))
+                if self._name == "fast":  # else another query has found out before
+                    self._choose(str(error))
             except Exception as error:  # noqa: BLE001 - as in `query`
                 return self._faults.fault(request_id, error)
 
@@ -124,10 +125,6 @@ class Transport:
         for session in self._sessions:
             await session.close()
         await self._connector.close()
-
-    def _fall_back(self, reason: str) -> None:
-        if self._name == "fast":  # else another query has found out before
-            self._choose(reason)
 
     def _choose(self, why_plain: str | None) -> None:
         forced, max_body = self._settings.fast_lane, self._settings.max_body
