@@ -279,7 +279,16 @@ class JobTracker:
         history.since = min(history.since, now)
         failure = _Failure(job, session, fault, history, job.stage == ANSWERED, asked, now)
         self.evidence.failed(fault.kind, job.request_id, now)
-        scope = self._scope(failure)
+        scope = attribute(
+            fault,
+            history,
+            self.evidence,
+            session.index,
+            asked,
+            is_known=failure.is_known,
+            is_alone=self.registry.pending <= 1,
+            has_known=self.registry.known > 0,
+        )
         logger.debug("%s: %s, %s", job.request_id, scope.value, fault.error)
         if scope is Scope.LOCAL or scope is Scope.ADDRESS:
             session.neutral(asked, now)
@@ -294,18 +303,6 @@ class JobTracker:
                 self._go_on(scope, failure)
         elif job.owner is not None:
             self._fail(job, fault.error)
-
-    def _scope(self, failure: _Failure) -> Scope:
-        return attribute(
-            failure.fault,
-            failure.history,
-            self.evidence,
-            failure.session.index,
-            failure.asked,
-            is_known=failure.is_known,
-            is_alone=self.registry.pending <= 1,
-            has_known=self.registry.known > 0,
-        )
 
     def _charge(self, scope: Scope, failure: _Failure) -> None:
         """Let the session know of a fault."""
