@@ -150,8 +150,11 @@ class JobTracker:
                 session.answered(asked, now)
                 if job.fault_history is not None:
                     self._clear_faults(job, job.fault_history, session)
-                if self.registry.keys_in_question:
-                    self._answer_question(session, now)
+                if session.index in self.registry.keys_in_question:
+                    # An id left that this key was charged with, and this one is answered.
+                    # Each refusal came after a longer hold than the one before.
+                    self.registry.keys_in_question.remove(session.index)
+                    session.acquitted(now)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
         except _FOREIGN as error:
@@ -248,15 +251,6 @@ class JobTracker:
         others = {key: times for key, times in refused.items() if key != session.index}
         # The other keys that have refused it are not tried again.
         job.fault_history = FaultHistory(refusals=others) if others else None
-
-    def _answer_question(self, session: KeySession, now: float) -> None:
-        """Acquit a key that was charged with an id's refusals: that id left, this one is answered.
-
-        Each of those refusals came after a longer hold than the one before.
-        """
-        if session.index in self.registry.keys_in_question:
-            self.registry.keys_in_question.remove(session.index)
-            session.acquitted(now)
 
     # A fault
 
