@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -127,8 +128,6 @@ class Telemetry:
             description="Number of active HTTP requests.",
         )
         self._clients: tuple[weakref.ref[IdeogramClient], ...] = ()
-        self._places: dict[str, tuple[str, Attributes]] = {}
-        self._known: dict[tuple[str, int | None, str | None], Attributes] = {}
 
     def __call__(self, event: Event, /) -> None:
         """Report one event."""
@@ -152,23 +151,14 @@ class Telemetry:
 
     def _query(self, event: QueryAnswered) -> None:
         failure = None if event.error is None else _failure(event)
-        key = (event.url, event.status, failure)
-        attributes = self._known.get(key)
-        if attributes is None:
-            attributes = self._known[key] = self._attributes(event, failure)
+        attributes = _attributes(event.url, event.status, failure)
         seconds = event.answered - event.asked
         # An empty context: the current one belongs to one caller at most.
         self._queries.record(seconds, attributes, Context())
-        if self._tracer is not None:
-            self._span(event, seconds, attributes, failure)
-
-    def _span(
-        self, event: QueryAnswered, seconds: float, attributes: Attributes, failure: str | None
-    ) -> None:
         if self._tracer is None:
             return
         now = time.time_ns()
-        name, place = self._place(event.url)
+        name, place = _place(event.url)
         span = self._tracer.start_span(
             name,
             Context(),
@@ -180,27 +170,6 @@ class Telemetry:
             span.set_status(Status(StatusCode.ERROR))
         span.end(now)
 
-    def _attributes(self, event: QueryAnswered, failure: str | None) -> Attributes:
-        parts = urlsplit(event.url)
-        attributes: dict[str, str | int] = {
-            "http.request.method": "POST",
-            "server.address": parts.hostname or "",
-            "server.port": parts.port or (443 if parts.scheme == "https" else 80),
-        }
-        if event.status is not None:
-            attributes["http.response.status_code"] = event.status
-        if failure is not None:
-            attributes["error.type"] = failure
-        return attributes
-
-    def _place(self, url: str) -> tuple[str, Attributes]:
-        """Return a span's name and the attributes of its address."""
-        known = self._places.get(url)
-        if known is None:
-            path = urlsplit(url).path
-            known = self._places[url] = (f"POST {path}", {"url.full": url, "url.template": path})
-        return known
-
     def _sum_of(
         self, figure: Callable[[Statistics], int]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
@@ -210,6 +179,29 @@ class Telemetry:
                 yield Observation(sum(figure(client.statistics()) for client in clients))
 
         return observed
+
+
+@lru_cache
+def _attributes(url: str, status: int | None, failure: str | None) -> Attributes:
+    """Return the attributes of a query."""
+    parts = urlsplit(url)
+    attributes: dict[str, str | int] = {
+        "http.request.method": "POST",
+        "server.address": parts.hostname or "",
+        "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+    }
+    if status is not None:
+        attributes["http.response.status_code"] = status
+    if failure is not None:
+        attributes["error.type"] = failure
+    return attributes
+
+
+@lru_cache
+def _place(url: str) -> tuple[str, Attributes]:
+    """Return a span's name and the attributes of its address."""
+    path = urlsplit(url).path
+    return f"POST {path}", {"url.full": url, "url.template": path}
 
 
 def _failure(event: QueryAnswered) -> str:

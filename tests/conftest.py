@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
+from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,20 @@ class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # no annotations
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders whose tests wait for other processes, or whose files take long.
+    """Begin with the files whose tests wait for other processes; after each put one that computes.
 
-    At the end of the run nobody should wait for one of them.
+    So not all processes wait at one time, and at the end nobody waits for a long file: those of
+    the folders named as long come before the rest.
     """
     waiting = ["ray", "cli", "redis", "transport"]
     long = ["project", "pytest_plugin", "limits", "fault_matrix"]
     places = {folder: place for place, folder in enumerate([*waiting, *long])}
-    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
+    files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
+    files.sort(key=lambda tests: places.get(tests[0].path.parent.name, len(places)))
+    first = sum(tests[0].path.parent.name in waiting for tests in files)
+    none: list[pytest.Item] = []
+    pairs = zip_longest(files[:first], files[first:], fillvalue=none)
+    items[:] = chain.from_iterable(chain.from_iterable(pairs))
 
 
 @pytest.fixture

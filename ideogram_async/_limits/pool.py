@@ -57,8 +57,7 @@ class SessionPool:
         self._on_change: Callable[[], None] = lambda: None
         for limiter in self._limiters:
             limiter.subscribe(self._limiter_changed)
-        is_finite = told is not None and told < math.inf
-        self._told = ToldRate(TOLD_SHARE * told) if told is not None and is_finite else None
+        self._told = ToldRate(TOLD_SHARE * told) if told and told < math.inf else None
         self._settings = settings
         self._sharing = SharedLimitDetector()
 
@@ -88,7 +87,7 @@ class SessionPool:
 
     def choose(self, now: float, *, immediate: bool) -> KeySession | None:
         """Return the session with the most room, equal ones in turn; None while none may send."""
-        if self._told is not None and now < self._told.opens_at(now):
+        if self._told is not None and now < self._told.opens_at:
             return None
         best = None
         for session in self.sessions:
@@ -101,7 +100,7 @@ class SessionPool:
 
     def choose_probing(self, now: float) -> KeySession | None:
         """Return a session that may send a probe."""
-        for session in self.sessions if now >= self._told_opens_at(now) else ():
+        for session in self.sessions if now >= self._told_opens_at else ():
             if session.probing and session.opens_at(now, immediate=False) <= now:
                 return session
         return None
@@ -113,7 +112,7 @@ class SessionPool:
 
     def choose_for_newcomer(self, now: float) -> KeySession | None:
         """Return a session that may send an id that was never asked, beside its probes."""
-        for session in self.sessions if now >= self._told_opens_at(now) else ():
+        for session in self.sessions if now >= self._told_opens_at else ():
             if session.newcomer_at <= now and session.in_flight < session.room:
                 return session
         return None
@@ -121,7 +120,7 @@ class SessionPool:
     def opens_at(self, now: float, *, immediate: bool) -> float:
         """Return when a session may send: `now`, or later."""
         opens_at = min(session.opens_at(now, immediate=immediate) for session in self.sessions)
-        return max(opens_at, self._told_opens_at(now), now)
+        return max(opens_at, self._told_opens_at, now)
 
     @property
     def is_probing(self) -> bool:
@@ -147,7 +146,7 @@ class SessionPool:
     def wait(self, pending: int) -> None:
         """Record that due queries wait for the pace, of so many ids that are pending."""
         if self._told is not None:
-            self._told.wait(pending)
+            self._told.wait()
         for limiter in self._limiters:
             limiter.wait(pending)
 
@@ -248,8 +247,9 @@ class SessionPool:
         for session in self.sessions:
             session.update(now)
 
-    def _told_opens_at(self, now: float) -> float:
-        return -math.inf if self._told is None else self._told.opens_at(now)
+    @property
+    def _told_opens_at(self) -> float:
+        return -math.inf if self._told is None else self._told.opens_at
 
     def _changed(self, session: KeySession, former: SessionState, now: float) -> None:
         """Log that a session has come into another state, and let the hooks know."""

@@ -10,11 +10,13 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ideogram_async._errors import RequestError
 from ideogram_async._limiter import Limiter
 from ideogram_async._limits.circuit_breaker import CircuitBreaker, NewcomerProbes
 from ideogram_async._limits.found_rate import FoundRate
+from ideogram_async._limits.told_rate import ToldRate
 from ideogram_async._protocol.headers import Allowance
 from ideogram_async._statistics import SessionState, SessionStatistics
 
@@ -39,17 +41,15 @@ UNPROVEN_HOLD_ACCEPTED = 3
 were accepted: the refusal may be its own."""
 
 
+@dataclass(slots=True)
 class Suspicion:
     """A refusal of the key that may be the id's own: another id checks it with the same key."""
 
-    __slots__ = ("asked", "began", "count", "error", "request_id")
-
-    def __init__(self, request_id: str, error: RequestError, asked: float, now: float) -> None:
-        self.request_id: str = request_id
-        self.error: RequestError = error
-        self.asked: float = asked
-        self.began: float = now
-        self.count: int = 1
+    request_id: str
+    error: RequestError
+    asked: float
+    began: float
+    count: int = 1
 
 
 class KeySession:
@@ -263,11 +263,6 @@ class KeySession:
         self._ended(asked, now)
         return is_out
 
-    @property
-    def is_refused(self) -> bool:
-        """Whether the key is out of use."""
-        return self.refusal is not None
-
     def follow(self, until: float, now: float) -> None:
         """Hold for another session's refusal, which holds that one so long, and for its probe."""
         self.limiter.hold(until + FOLLOW_SECONDS, now)
@@ -278,7 +273,7 @@ class KeySession:
         self._retry_at = min(self._retry_at, now)
         self.update(now)
 
-    def statistics(self, now: float, told: Limiter | None) -> SessionStatistics:
+    def statistics(self, now: float, told: ToldRate | None) -> SessionStatistics:
         """Return its figures. A rate that was told counts where none was found."""
         limiter = told if told is not None and self.limiter.source == "none" else self.limiter
         return SessionStatistics(

@@ -429,7 +429,7 @@ class JobTracker:
                 self.end_all(refusal)
             else:
                 self._requeue(job, now)
-        elif session.is_refused:
+        elif session.refusal is not None:
             self._requeue(job, now)
         elif job.owner is not None:
             self._refused_alone(failure)

@@ -1,9 +1,10 @@
 """The adaptive schedule: query again once the expected lag is worth the price of a query.
 
 Lag is the time between a request's real completion and the answer that shows it. What remains of
-a request, R, is taken as lognormal with parameters (mu, sg), and known to be more than `w`. They
-are learned from the requests that have completed, and sharpened by the progress that answers tell.
-Seconds throughout; times are on the event loop's clock unless they say otherwise.
+a request, R, is taken as lognormal, and known to be more than `w`. Its parameters are mu, the log
+of the median, and sg, the deviation. They are learned from the requests that have completed, and
+sharpened by the progress that answers tell. Seconds throughout; times are on the event loop's clock
+unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from ideogram_async._schedules.explanation import explained
 from ideogram_async._schedules.learned import (
     EDGES,
-    EVER,
+    OLDEST_SECONDS,
     BandPool,
     CompletionSample,
     Learned,
@@ -29,11 +30,11 @@ from ideogram_async._schedules.learned import (
 )
 from ideogram_async._schedules.progress_line import (
     GATE_DEVIATIONS,
-    STRAY_MOST,
+    MOST_STRAY_VARIANCES,
     LinePrior,
     ProgressLine,
 )
-from ideogram_async._schedules.rent_or_buy import LONGEST, interval
+from ideogram_async._schedules.rent_or_buy import LONGEST_DELAY_SECONDS, interval
 from ideogram_async._schedules.request_state import (
     BASIS,
     CROOKED,
@@ -58,32 +59,32 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("ideogram_async")
 
-SHORTEST = 0.05
+SHORTEST_DELAY_SECONDS = 0.05
 """Seconds: no delay is shorter."""
-PROGRESS_BELIEVED = 0.9
-"""The widest sg at which a band's progress is of use; the prior's is just below it."""
-NEW_SECONDS = 2.0
+PROGRESS_BELIEVED_DEVIATION = 0.9
+"""The widest deviation at which a band's progress is of use; the prior's is just below it."""
+FRESH_SECONDS = 2.0
 """A request that is no older by the server's clock is taken as fresh."""
-LEAST_SG = 1e-4
+LEAST_DEVIATION = 1e-4
 """A line's end is not taken as more precise, of its duration, lest rounding decide."""
-HUNG = 0.13
+HUNG_SHARE = 0.13
 """Of the time beyond two deviations, that a request which hangs is left alone."""
-LATE = 1.25
+PERCENTAGE_LATE_FACTOR = 1.25
 """Of what the last percentage predicts to remain, by which the end is expected."""
-LINE_LATE = 0.05
+LINE_LATE_SHARE = 0.05
 """Of its duration, after a line's end, by which a request is expected to end at latest: one early
 percentage leaves a wide line, and to wait for its whole deviation took a trained schedule longer
 than to look."""
-LEAST_STRAY = 0.5
+LEAST_STRAY_VARIANCES = 0.5
 """Lines are not taken as more precise than this, in variances, however well they did."""
 POINTS_OF_A_LINE = 2
 """Fewer show nothing of how straight it is: they lie on a line whatever they are."""
-LARGEST_SHARE = 0.9
+LARGEST_WAITING_SHARE = 0.9
 """Of its duration that a request is expected to wait: the rest is its pace, and must not be 0."""
-DOUBT = 1.3
+ONE_POINT_WIDENING = 1.3
 """How much wider the end of a line is taken that has one point: where progress turns crooked, such
 a line costs most, and shows least."""
-CURIOSITY = 0.5
+FIRST_POINTS_PRICE_SHARE = 0.5
 """Of the price, where a query also shows the first points of a line: the value of information."""
 LAST_BAND = band_of(EDGES[-1])
 MOST_ESTIMATES = 255
@@ -177,13 +178,13 @@ class AdaptiveSchedule:
         if state.packed[ORIGIN] != FRESH:  # most often, and before the state is unpacked
             return
         job = unpack(state)
-        last, asked = max(job.last, 0.0), seen.asked - job.t0
+        last, asked = max(job.last_asked, 0.0), seen.asked - job.began
         end = (last + asked) / 2
         sample = CompletionSample(
             kind=kind_of(seen.record),
             duration=_log(end),
-            band=job.sample_k if job.estimates else 0,
-            residual=_log(end - job.sample_at) - job.sample_x if job.estimates else 0.0,
+            band=job.sample_band if job.estimates else 0,
+            residual=_log(end - job.sample_at) - job.sample_log_left if job.estimates else 0.0,
             line=None if job.line is None else _line_sample(job.line, end, asked - last),
         )
         self.learn(sample)
@@ -211,10 +212,12 @@ class AdaptiveSchedule:
         basis = state.packed[BASIS]
         if basis not in {PROGRESS, LINE}:
             return None
-        t0, last, since, _, mu, sg, *_ = PLAIN.unpack_from(state.packed)
-        late = sg if sg < LINE_LATE else LINE_LATE
-        end: float = exp(mu) * (1 + late) if basis == LINE else since + LATE * exp(mu)
-        return float(t0) + (end if end > last else 2 * last - end)
+        began, last_asked, told_at, _, mu, sg, *_ = PLAIN.unpack_from(state.packed)
+        if basis == LINE:
+            end = exp(mu) * (1 + (sg if sg < LINE_LATE_SHARE else LINE_LATE_SHARE))
+        else:
+            end = told_at + PERCENTAGE_LATE_FACTOR * exp(mu)
+        return float(began) + (end if end > last_asked else 2 * last_asked - end)
 
     def is_sure(self, state: JobState) -> bool:
         """Return whether the expected end is that of a line which is believed.
@@ -231,27 +234,27 @@ class AdaptiveSchedule:
         """
         mu, sg = pool.duration
         price, delay = pool.first_look
-        asked = self.price * CURIOSITY if pool.is_straight else self.price
+        asked = self.price * FIRST_POINTS_PRICE_SHARE if pool.is_straight else self.price
         if price != asked:
             delay = interval(mu, sg, 0.0, asked)
             pool.first_look = asked, delay
         if trip > 0:
             delay -= trip
-        if delay < SHORTEST:
-            delay = SHORTEST
+        if delay < SHORTEST_DELAY_SECONDS:
+            delay = SHORTEST_DELAY_SECONDS
         packed = PLAIN.pack(now, 0.0, 0.0, 0.0, mu, sg, delay, 0, 0, FRESH, DURATION, 0.0, 0.0)
         return JobState(packed), delay
 
     def _by_duration(self, state: JobState, pool: BandPool, seen: Observation) -> float:
         """Return the delay of a request that has shown no progress, by how long requests take."""
-        t0, _, _, p, _, _, _, _, _, origin, _, p_anchor, t_anchor = PLAIN.unpack(state.packed)
-        asked = age = seen.asked - t0
-        if not 0 <= age <= EVER:
-            age = within(0.0, age, EVER)
+        began, _, _, told, _, _, _, _, _, origin, _, *anchor = PLAIN.unpack(state.packed)
+        asked = age = seen.asked - began
+        if not 0 <= age <= OLDEST_SECONDS:
+            age = within(0.0, age, OLDEST_SECONDS)
         mu, sg = pool.duration
         delay = _guarded(interval(mu, sg, age, self.price), mu, sg, age, age, seen)
         state.packed = PLAIN.pack(
-            t0, asked, 0.0, p, mu, sg, delay, 0, 0, origin, DURATION, p_anchor, t_anchor
+            began, asked, 0.0, told, mu, sg, delay, 0, 0, origin, DURATION, *anchor
         )
         return delay
 
@@ -264,25 +267,26 @@ class AdaptiveSchedule:
         """
         if job.origin == UNSEEN:
             _place(job, seen, pool)
-        asked, price = seen.asked - job.t0, self.price
+        asked, price = seen.asked - job.began, self.price
         told = seen.record.completion_percentage
         if told is not None:
             self._observe(job, pool, told, asked)
-        job.last = asked
-        age = w = within(0.0, asked, EVER)
-        k, line, deviations = job.k, job.line, pool.deviations
+        job.last_asked = asked
+        age = w = within(0.0, asked, OLDEST_SECONDS)
+        k, line, deviations = job.band, job.line, pool.deviations
         if line is not None and pool.is_straight and _by_line(job, line, pool, age):
             if line.points < POINTS_OF_A_LINE:
-                price *= CURIOSITY
-        elif k and deviations[k] <= PROGRESS_BELIEVED:
-            job.mu, job.sg = pool.bands[k].mean + job.x, deviations[k]
+                price *= FIRST_POINTS_PRICE_SHARE
+        elif k and deviations[k] <= PROGRESS_BELIEVED_DEVIATION:
+            job.log_median, job.deviation = pool.bands[k].mean + job.log_left, deviations[k]
             crooked = k == LAST_BAND and not pool.is_straight
             job.basis = CROOKED if crooked else PROGRESS
-            w = within(0.0, asked - job.since, EVER)
+            w = within(0.0, asked - job.told_at, OLDEST_SECONDS)
         else:
-            job.mu, job.sg = pool.duration
+            job.log_median, job.deviation = pool.duration
             job.basis = DURATION
-        return _guarded(interval(job.mu, job.sg, w, price), job.mu, job.sg, w, age, seen)
+        mu, sg = job.log_median, job.deviation
+        return _guarded(interval(mu, sg, w, price), mu, sg, w, age, seen)
 
     def _observe(self, job: RequestState, pool: BandPool, told: float, asked: float) -> None:
         """Record a percentage: x = ln( time since the anchor · what is left / what was done ).
@@ -291,23 +295,23 @@ class AdaptiveSchedule:
         """
         p = within(0.0, told, 100.0)
         p = int(64 * p + 0.5) / 64  # single precision holds it exactly
-        if p == job.p:
+        if p == job.percentage:
             return
-        job.p = p
-        if p < job.p_anchor:
-            job.t_anchor, job.p_anchor = asked, p
+        job.percentage = p
+        if p < job.anchor_percentage:
+            job.anchored_at, job.anchor_percentage = asked, p
         k = band_of(p)
-        job.k = k if p > job.p_anchor else 0
+        job.band = k if p > job.anchor_percentage else 0
         if k:
-            job.since = asked
+            job.told_at = asked
             _add_point(job, pool, p, asked)
-        if job.k:
-            taken = within(0.3, asked - job.t_anchor, EVER)
-            job.x = _log(taken * (100.5 - p) / (p - job.p_anchor))
+        if job.band:
+            taken = within(0.3, asked - job.anchored_at, OLDEST_SECONDS)
+            job.log_left = _log(taken * (100.5 - p) / (p - job.anchor_percentage))
             if job.estimates < MOST_ESTIMATES:
                 job.estimates += 1
             if self._random.random() * job.estimates < 1:
-                job.sample_k, job.sample_at, job.sample_x = k, asked, job.x
+                job.sample_band, job.sample_at, job.sample_log_left = k, asked, job.log_left
 
 
 def _by_line(job: RequestState, line: ProgressLine, pool: BandPool, age: float) -> bool:
@@ -316,12 +320,18 @@ def _by_line(job: RequestState, line: ProgressLine, pool: BandPool, age: float) 
         return False
     end, variance = line.end()
     stray = pool.stray.mean
-    deviation = sqrt((stray if stray > LEAST_STRAY else LEAST_STRAY) * variance)
+    if stray < LEAST_STRAY_VARIANCES:
+        stray = LEAST_STRAY_VARIANCES
+    deviation = sqrt(stray * variance)
     if line.points < POINTS_OF_A_LINE:
-        deviation *= DOUBT
-    if not SHORTEST < end < EVER or age >= end + GATE_DEVIATIONS * deviation:
+        deviation *= ONE_POINT_WIDENING
+    if (
+        not SHORTEST_DELAY_SECONDS < end < OLDEST_SECONDS
+        or age >= end + GATE_DEVIATIONS * deviation
+    ):
         return False
-    job.mu, job.sg, job.basis = log(end), within(LEAST_SG, deviation / end, 1.5), LINE
+    job.log_median, job.basis = log(end), LINE
+    job.deviation = within(LEAST_DEVIATION, deviation / end, 1.5)
     return True
 
 
@@ -333,33 +343,33 @@ def _guarded(delay: float, mu: float, sg: float, w: float, age: float, seen: Obs
     trip = seen.answered - seen.asked
     if trip > 0:
         delay -= trip
-    if delay < HUNG * w:
-        least = HUNG * (w - exp(mu + 2 * sg))
+    if delay < HUNG_SHARE * w:
+        least = HUNG_SHARE * (w - exp(mu + 2 * sg))
         if delay < least:
             delay = least
     if delay > age:
         delay = age if age > 1 else 1.0
-    if SHORTEST <= delay <= LONGEST:
+    if SHORTEST_DELAY_SECONDS <= delay <= LONGEST_DELAY_SECONDS:
         return delay
-    return within(SHORTEST, delay, max(LONGEST, 0.1 * age))
+    return within(SHORTEST_DELAY_SECONDS, delay, max(LONGEST_DELAY_SECONDS, 0.1 * age))
 
 
 _NOT_SEEN = pack(RequestState(0.0))
 
 
 def _log(x: float) -> float:
-    return log(within(0.01, x, EVER))
+    return log(within(0.01, x, OLDEST_SECONDS))
 
 
 def _add_point(job: RequestState, pool: BandPool, p: float, asked: float) -> None:
     """Add a point to the request's line; 99, which often stays, is none where two are known."""
-    at, line = within(-EVER, asked, EVER), job.line
+    at, line = within(-OLDEST_SECONDS, asked, OLDEST_SECONDS), job.line
     if line is None:
         band, begun = pool.bands[0], pool.begun
-        duration = within(0.01, exp(band.mean), EVER)
+        duration = within(0.01, exp(band.mean), OLDEST_SECONDS)
         share, variance = (begun.mean, begun.var) if job.origin == FRESH else (0.0, 1.0)
-        if share > LARGEST_SHARE:
-            share = LARGEST_SHARE
+        if share > LARGEST_WAITING_SHARE:
+            share = LARGEST_WAITING_SHARE
         prior = LinePrior(duration, pool.deviations[0], share, variance)
         job.line = ProgressLine.through(at, p, prior)
     elif line.pace and (p < EDGES[-1] or line.points < POINTS_OF_A_LINE):
@@ -369,9 +379,9 @@ def _add_point(job: RequestState, pool: BandPool, p: float, asked: float) -> Non
 def _line_sample(line: ProgressLine, took: float, width: float) -> LineSample:
     """Return what a line teaches whose real end is known, within `width` seconds."""
     if line.is_given_up:
-        return LineSample(STRAY_MOST, None, 0.0)
+        return LineSample(MOST_STRAY_VARIANCES, None, 0.0)
     stray = line.stray(took, width) if line.points >= POINTS_OF_A_LINE else None
-    took = max(took, SHORTEST)
+    took = max(took, SHORTEST_DELAY_SECONDS)
     begun, variance = line.begun_given(took, width)
     share, variance = begun / took, variance / (took * took)
     return LineSample(stray, within(-1.0, share, 1.0), min(variance, 1.0))
@@ -385,11 +395,11 @@ def _place(job: RequestState, seen: Observation, pool: BandPool) -> None:
     """
     created, date = seen.record.creation_time_float, seen.server_time
     told = -1.0 if created is None or date is None else date + 0.5 - created
-    new = 0 <= told <= NEW_SECONDS
+    new = 0 <= told <= FRESH_SECONDS
     band = pool.bands[0]
-    age = within(0.0, told, exp(band.mean + band.sg))
+    age = within(0.0, told, exp(band.mean + band.deviation))
     job.origin = FRESH if new else RESUMED
-    job.t0 = seen.asked - age
+    job.began = seen.asked - age
     if not new:
-        job.t_anchor = age
-        job.p_anchor = within(0.0, seen.record.completion_percentage or 0.0, 100.0)
+        job.anchored_at = age
+        job.anchor_percentage = within(0.0, seen.record.completion_percentage or 0.0, 100.0)

@@ -15,22 +15,21 @@ def explained(job: RequestState) -> str:
     3. Its last percentage: the median of the end, and the deviations before and after it.
     4. How long requests take: the same, of the whole duration.
     """
-    median, spread = exp(job.mu), exp(job.sg)
-    left = job.counted_from + median - job.last
+    median, spread = exp(job.log_median), exp(job.deviation)
+    left = job.counted_from + median - job.last_asked
     if job.basis == NOTHING:
         return "not queried yet: the first query is due at once"
     if job.basis == LINE:
-        seconds = f"{abs(left):.1f} ± {median * job.sg:.1f} s"
+        seconds = f"{abs(left):.1f} ± {median * job.deviation:.1f} s"
         end = f"end expected in {seconds}" if left >= 0 else f"end was expected {seconds} ago"
-        words = f"linear, {job.p:g} %, {end}"
+        words = f"linear, {job.percentage:g} %, {end}"
     elif job.basis in {PROGRESS, CROOKED}:
         sooner, later = left - median * (1 - 1 / spread), left + median * (spread - 1)
-        words = (
-            f"not linear, {job.p:g} %, end expected in {left:.1f} s ({sooner:.1f} to {later:.1f})"
-        )
+        end = f"end expected in {left:.1f} s ({sooner:.1f} to {later:.1f})"
+        words = f"not linear, {job.percentage:g} %, {end}"
     else:
         words = (
-            f"{job.last:.1f} s old, of {median:.1f} s"
+            f"{job.last_asked:.1f} s old, of {median:.1f} s"
             f" ({median / spread:.1f} to {median * spread:.1f}) that such requests take"
         )
     return f"{words}, next query in {job.delay:.1f} s"

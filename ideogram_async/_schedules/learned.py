@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
-from ideogram_async._schedules.progress_line import STRAY_MOST
+from ideogram_async._schedules.progress_line import MOST_STRAY_VARIANCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ EDGES = (1, 25, 50, 75, 90, 99)
 """The percentages at which bands 1 to 6 begin; band 0 is without progress."""
 MAX_POOLS = 64
 """Kinds come from the wire, so their number is bounded: the one taught longest ago goes."""
-EVER = 1e6
+OLDEST_SECONDS = 1e6
 """No request is older, in seconds, or a clock that jumps would overflow."""
-_PRIOR_N, _MEMORY = 2, 64
-_STRAY_MEMORY, _FAILED_MEMORY = 32, 5
+_PRIOR_SAMPLES, _MEMORY_SAMPLES = 2, 64
+_STRAY_MEMORY_SAMPLES, _FAILED_MEMORY_SAMPLES = 32, 5
 """Samples. A line that was wholly wrong counts six times as much as another, so that a change to
 crooked progress is seen after two or three such; of straight ones hardly any is that wrong."""
-TELLING = 0.5
+TELLING_VARIANCE_SHARE = 0.5
 """Of the variance of what was expected, up to which a line shows when it began."""
-STRAY_BELIEVED = 2.0
+STRAY_BELIEVED_VARIANCES = 2.0
 """Squared, in variances: up to it, lines are believed. Straight ones have 1 on average."""
-_WIDEST = 40.0  # beyond any log residual of such ages
+_WIDEST_RESIDUAL = 40.0  # beyond any log residual of such ages
 
 Kind: TypeAlias = "tuple[str | None, str | None, int | None]"
 
@@ -39,9 +39,9 @@ def within(least: float, x: float, most: float) -> float:
     return x if least <= x <= most else least if x < least else most
 
 
-def band_of(p: float) -> int:
+def band_of(percentage: float) -> int:
     """Return the band of a percentage."""
-    return bisect_right(EDGES, p)
+    return bisect_right(EDGES, percentage)
 
 
 class Band(msgspec.Struct, frozen=True, gc=False):
@@ -52,11 +52,13 @@ class Band(msgspec.Struct, frozen=True, gc=False):
     var: float
 
     @property
-    def sg(self) -> float:
+    def deviation(self) -> float:
         """The standard deviation to expect of the next residual: the predictive one of `n`."""
         return within(0.05, sqrt(self.var * (1 + 1 / self.n)), 1.5)
 
-    def taught(self, residual: float, *, memory: int = _MEMORY, uncertainty: float = 0.0) -> Band:
+    def taught(
+        self, residual: float, *, memory: int = _MEMORY_SAMPLES, uncertainty: float = 0.0
+    ) -> Band:
         """Return the band after one more residual: a running mean that forgets (West 1979).
 
         The gain is at least 1/`memory`. `uncertainty` is the variance of the residual itself, where
@@ -70,20 +72,20 @@ class Band(msgspec.Struct, frozen=True, gc=False):
 
     def loosened(self) -> Band:
         """Return the same, held as loosely as a prior."""
-        return Band(_PRIOR_N, self.mean, self.var)
+        return Band(_PRIOR_SAMPLES, self.mean, self.var)
 
 
-# Progress is believed until it disappoints: its sg is just below the widest that is believed. The
+# Progress is believed until it disappoints: its deviation is just below the widest believed. The
 # naive estimate counts the queue as work done, so it is late, and its mean negative. But 99 is no
 # promise: upscales were seen to stay there for most of their time, so it has to prove itself.
 _PRIOR = (
-    Band(_PRIOR_N, log(10.0), 1.0),
-    *[Band(_PRIOR_N, -0.3, 0.53)] * (len(EDGES) - 1),
-    Band(_PRIOR_N, 0.0, 1.0),
+    Band(_PRIOR_SAMPLES, log(10.0), 1.0),
+    *[Band(_PRIOR_SAMPLES, -0.3, 0.53)] * (len(EDGES) - 1),
+    Band(_PRIOR_SAMPLES, 0.0, 1.0),
 )
-STRAY_PRIOR = Band(_PRIOR_N, 2.5, 0.0)
+STRAY_PRIOR = Band(_PRIOR_SAMPLES, 2.5, 0.0)
 """Lines are not believed until some requests have proved straight."""
-BEGUN_PRIOR = Band(_PRIOR_N, 0.1, 0.1**2)
+BEGUN_PRIOR = Band(_PRIOR_SAMPLES, 0.1, 0.1**2)
 """A tenth of the duration is waited for, ± a tenth. Were it narrower, to wait for a quarter of it
 would be taken for crooked progress."""
 
@@ -148,10 +150,10 @@ class BandPool:
 
     def __init__(self, bands: Sequence[Band], stray: Band, begun: Band) -> None:
         self.bands: list[Band] = list(bands)
-        self.deviations: list[float] = [band.sg for band in bands]
-        """The `sg` of each band, which are looked at once per query."""
-        self.duration: tuple[float, float] = bands[0].mean, bands[0].sg
-        """The law of how long requests take: (mu, sg)."""
+        self.deviations: list[float] = [band.deviation for band in bands]
+        """The deviation of each band: they are looked at once per query."""
+        self.duration: tuple[float, float] = bands[0].mean, bands[0].deviation
+        """How long requests take: the log of the median, and its deviation."""
         self.first_look: tuple[float, float] = 0.0, 0.0
         """A price, and the seconds from a request's start to its first query at that price."""
         self.stray: Band = stray
@@ -160,7 +162,7 @@ class BandPool:
     @property
     def is_straight(self) -> bool:
         """Whether the line through a request's progress is to be believed."""
-        return self.stray.mean <= STRAY_BELIEVED
+        return self.stray.mean <= STRAY_BELIEVED_VARIANCES
 
     def loosened(self) -> BandPool:
         """Return the same, held as loosely as a prior."""
@@ -171,11 +173,11 @@ class BandPool:
         """Teach band k; a sample of progress also moves the bands that have had none themselves."""
         bands = self.bands
         for i in range(1, len(bands)) if k else ():
-            if i != k and bands[i].n == _PRIOR_N:
+            if i != k and bands[i].n == _PRIOR_SAMPLES:
                 bands[i] = bands[i].taught(residual).loosened()
-                self.deviations[i] = bands[i].sg
+                self.deviations[i] = bands[i].deviation
         bands[k] = bands[k].taught(residual)
-        self.deviations[k] = bands[k].sg
+        self.deviations[k] = bands[k].deviation
         if k == 0:
             self.duration = bands[0].mean, self.deviations[0]
             self.first_look = 0.0, 0.0
@@ -187,11 +189,12 @@ class BandPool:
         One that hardly shows when it began teaches nothing of it, or the band would stay as it is.
         """
         if sample.stray is not None:
-            memory = _FAILED_MEMORY if sample.stray >= STRAY_MOST else _STRAY_MEMORY
+            failed = sample.stray >= MOST_STRAY_VARIANCES
+            memory = _FAILED_MEMORY_SAMPLES if failed else _STRAY_MEMORY_SAMPLES
             self.stray = self.stray.taught(sample.stray, memory=memory)
         if sample.begun is None:
             self.begun = self.begun.taught(self.begun.mean, uncertainty=BEGUN_PRIOR.var)
-        elif sample.begun_variance < TELLING * self.begun.var:
+        elif sample.begun_variance < TELLING_VARIANCE_SHARE * self.begun.var:
             self.begun = self.begun.taught(sample.begun, uncertainty=sample.begun_variance)
 
 
@@ -248,7 +251,7 @@ def _checked(learned: Learned | LearnedKind) -> BandPool:
     if len(bands) != len(_PRIOR):
         raise ValueError(f"learned: {len(bands)} bands, expected {len(_PRIOR)}")
     for band in (*bands, learned.stray, learned.begun):
-        known = 1 <= band.n <= _MEMORY and -_WIDEST <= band.mean <= _WIDEST
-        if not (known and 0 <= band.var <= _WIDEST**2):  # nan fails every comparison
+        known = 1 <= band.n <= _MEMORY_SAMPLES and abs(band.mean) <= _WIDEST_RESIDUAL
+        if not (known and 0 <= band.var <= _WIDEST_RESIDUAL**2):  # nan fails every comparison
             raise ValueError(f"learned: {band!r} is out of bounds")
     return BandPool(bands, learned.stray, learned.begun)

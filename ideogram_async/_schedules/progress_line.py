@@ -24,7 +24,7 @@ _GATE_VARIANCES = GATE_DEVIATIONS * GATE_DEVIATIONS
 MOST_POINTS = 255
 """The count of points stops there."""
 
-STRAY_MOST = 9.0
+MOST_STRAY_VARIANCES = 9.0
 """What one request counts at most, in variances: its line was wrong, however far."""
 
 
@@ -139,6 +139,6 @@ class ProgressLine(msgspec.Struct, gc=False):
         over requests is 1 where their lines are straight and their variances right.
         """
         if self.is_given_up:
-            return STRAY_MOST
+            return MOST_STRAY_VARIANCES
         expected, variance = self.end()
-        return min((end - expected) ** 2 / (variance + width * width / 12), STRAY_MOST)
+        return min((end - expected) ** 2 / (variance + width * width / 12), MOST_STRAY_VARIANCES)

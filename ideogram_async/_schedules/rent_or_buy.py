@@ -7,16 +7,16 @@ from math import erfc, exp, log, sqrt
 
 from ideogram_async._schedules.learned import within
 
-LONGEST = 30.0
+LONGEST_DELAY_SECONDS = 30.0
 """Seconds: no delay of the rule is longer."""
-_FAR_TAIL = 2e-6  # of both tails
-_NARROW = 0.25  # the density is taken as a polynomial
+_FAR_TAIL_PROBABILITY = 2e-6  # of both tails
+_MOST_CHANGE = 0.25  # the density is taken as a polynomial
 _U_SQUARED = 5 / 72
 _LEAST_SLOPE = 1e-9
-_NEARLY = 0.1  # of the price: another step from there is the last that is worth its own
-_EARLY = -4.5  # deviations, up to which nothing can have completed …
-_LEAST_PRICE = 1e-3  # … unless a query is worth as little …
-_ROUNDING = -30.0  # … and the density is not 0 by rounding
+_TOLERANCE = 0.1  # of the price: another step from there is the last that is worth its own
+_EARLY_DEVIATIONS = -4.5  # deviations, up to which nothing can have completed …
+_LEAST_EARLY_PRICE = 1e-3  # … unless a query is worth as little …
+_ROUNDED_DEVIATIONS = -30.0  # … and the density is not 0 by rounding
 _ROOT_HALF = sqrt(0.5)
 _ROOT_TWO_PI = sqrt(2 * math.pi)
 
@@ -35,19 +35,19 @@ def interval(mu: float, sg: float, w: float, price: float) -> float:
     if w <= 0:
         return _by_newton(mu, sg, 0.0, price, 0.0, 1.0, 1.0)
     z = (log(w) - mu) / sg
-    if z < _EARLY and (price > _LEAST_PRICE or z < _ROUNDING):
+    if z < _EARLY_DEVIATIONS and (price > _LEAST_EARLY_PRICE or z < _ROUNDED_DEVIATIONS):
         return _by_newton(mu, sg, w, price, 0.0, 1.0, 1.0)
     twice_q = erfc(z * _ROOT_HALF)
-    if twice_q < _FAR_TAIL:
+    if twice_q < _FAR_TAIL_PROBABILITY:
         d = sqrt(2 * price * sg * w / z)
-        return d if d < LONGEST else LONGEST
+        return d if d < LONGEST_DELAY_SECONDS else LONGEST_DELAY_SECONDS
     d = sqrt(price * twice_q * _ROOT_TWO_PI * sg * w * exp(0.5 * z * z))
     lean, part = 1 + z / sg, d / w
     u = lean * part  # -f'·d/f
     v = u * u + (lean - 1 / (sg * sg)) * part * part  # f''·d²/f
-    if u * u < _NARROW and -_NARROW < v < _NARROW:
+    if u * u < _MOST_CHANGE and -_MOST_CHANGE < v < _MOST_CHANGE:
         d *= 1 + u / 6 + u * u * _U_SQUARED - v / 24
-        return d if d < LONGEST else LONGEST
+        return d if d < LONGEST_DELAY_SECONDS else LONGEST_DELAY_SECONDS
     return _by_newton(mu, sg, w, price, d, 0.5 * twice_q, 0.5 * erfc((z - sg) * _ROOT_HALF))
 
 
@@ -63,7 +63,7 @@ def _by_newton(
     is not below the root (Jensen).
     """
     m = exp(mu + sg * sg / 2)
-    most, longest = m * t / q + price, w + LONGEST
+    most, longest = m * t / q + price, w + LONGEST_DELAY_SECONDS
     if most > longest:
         most = longest
     s = w + step if step else exp(mu + sg * _standard_look(log(price / sg) - mu, sg))
@@ -78,7 +78,7 @@ def _by_newton(
         s -= excess / slope
         if s > most:
             s = most
-        if -_NEARLY * price < excess < _NEARLY * price:
+        if -_TOLERANCE * price < excess < _TOLERANCE * price:
             break
     return s - w
 

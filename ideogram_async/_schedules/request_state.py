@@ -24,51 +24,51 @@ class JobState(msgspec.Struct, gc=False):
 
 
 class RequestState(msgspec.Struct, gc=False):
-    """One request's state. Times are in seconds since it began, but `t0` itself."""
+    """One request's state. Times are in seconds since it began, except `began`."""
 
-    t0: float
+    began: float
     """When it began, or was last seen not to have started, on the event loop's clock."""
-    last: float = 0.0
+    last_asked: float = 0.0
     """When it was last asked."""
-    since: float = 0.0
+    told_at: float = 0.0
     """When the last percentage was told."""
-    p: float = 0.0
+    percentage: float = 0.0
     """The last percentage told."""
-    mu: float = 0.0
+    log_median: float = 0.0
     """The last decision: the log of the median end, in seconds since `counted_from` …"""
-    sg: float = 1.0
+    deviation: float = 1.0
     """… its deviation …"""
     delay: float = 0.0
     """… and the seconds from the answer to the next query."""
-    k: int = 0
-    """The band of `p`, 0 where it tells nothing."""
+    band: int = 0
+    """The band of `percentage`, 0 where it tells nothing."""
     estimates: int = 0
     """How many estimates the sample was drawn from."""
     origin: int = UNSEEN
     basis: int = NOTHING
-    p_anchor: float = 0.0
+    anchor_percentage: float = 0.0
     """Where progress is measured from …"""
-    t_anchor: float = 0.0
+    anchored_at: float = 0.0
     """… and when it was there."""
-    x: float = 0.0
+    log_left: float = 0.0
     """The log of the naive estimate of what remained when the last percentage was told."""
     sample_at: float = 0.0
     """When the one estimate was made that is kept, to be compared with the real end …"""
-    sample_x: float = 0.0
+    sample_log_left: float = 0.0
     """… its log …"""
-    sample_k: int = 0
+    sample_band: int = 0
     """… and its band."""
     line: ProgressLine | None = None
-    """Made at the first percentage of at least 1: without it, what stands from `x` on is 0."""
+    """Made at the first percentage of at least 1: without it, all from `log_left` on is 0."""
 
     @property
     def counted_from(self) -> float:
-        """When the time began whose law is (mu, sg)."""
-        return self.since if self.basis in {PROGRESS, CROOKED} else 0.0
+        """When the time began whose law is (log_median, deviation)."""
+        return self.told_at if self.basis in {PROGRESS, CROOKED} else 0.0
 
 
 PLAIN = struct.Struct("d6f4B2f")
-"""A state without a line: all up to `t_anchor`. In single precision, but for `t0`."""
+"""A state without a line: all up to `anchored_at`. In single precision, but for `began`."""
 _WITH_LINE = struct.Struct(PLAIN.format + "8f2B")
 _PLAIN_FIELDS, _FIELDS_BEFORE_LINE = 13, 16
 """How many fields stand in a state without a line, and before the line in one that has it."""
@@ -82,7 +82,7 @@ def pack(job: RequestState) -> bytes:
     fields = astuple(job)
     if job.line is None:
         return PLAIN.pack(*fields[:_PLAIN_FIELDS])
-    return _WITH_LINE.pack(*fields[:_FIELDS_BEFORE_LINE], *astuple(job.line), job.sample_k)
+    return _WITH_LINE.pack(*fields[:_FIELDS_BEFORE_LINE], *astuple(job.line), job.sample_band)
 
 
 def unpack(state: JobState) -> RequestState:
@@ -92,5 +92,5 @@ def unpack(state: JobState) -> RequestState:
         return RequestState(*PLAIN.unpack(packed))
     fields = _WITH_LINE.unpack(packed)
     job = RequestState(*fields[:_FIELDS_BEFORE_LINE])
-    job.line, job.sample_k = ProgressLine(*fields[_FIELDS_BEFORE_LINE:-1]), fields[-1]
+    job.line, job.sample_band = ProgressLine(*fields[_FIELDS_BEFORE_LINE:-1]), fields[-1]
     return job

@@ -5,22 +5,17 @@ Each line is cut rather than broken, at any width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.constrain import Constrain
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ideogram_async import SamplingRequest
 from ideogram_async.cli._console import shortened
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-
-    from ideogram_async import SamplingRequest
 
 FEW = 50
 """Requests that may have a bar each; beyond, their changes are not even asked for."""

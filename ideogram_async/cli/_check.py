@@ -21,7 +21,7 @@ from ideogram_async.cli._options import (
     RequestIds,
     Token,
 )
-from ideogram_async.cli._progress_display import ProgressDisplay, Shown
+from ideogram_async.cli._progress_display import ProgressDisplay
 from ideogram_async.cli._results import Results, results_to
 
 ID_WIDTH = 22
@@ -82,10 +82,17 @@ async def run_check(
             run = client.retrieve_many(ids, timeout=timeout, return_exceptions=True)
         console = Console(stderr=True)
         async with run:
-            shown = Shown(client.base_url, done="answered", total=number_of(ids))
             table = _Table(ids if isinstance(ids, list) else ())
+            display = ProgressDisplay(
+                console,
+                client.statistics,
+                run,
+                base_url=client.base_url,
+                done="answered",
+                total=number_of(ids),
+            )
             try:
-                with ProgressDisplay(console, client, run, shown) as display:
+                with display:
                     await _take(run, display, results, table)
             except WaitTimeout as error:
                 raise _late(run, ids, timeout, error) from None
@@ -105,7 +112,7 @@ async def _take(
     async for result in run:
         on_terminal = table.on_terminal if results is None else results.on_terminal
         if isinstance(result, RequestError):
-            display.say(("failed: ", "red"), printable(str(result)))
+            display.console.say_failed(str(result))
         if on_terminal:
             display.hide()
         if results is None:

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import msgspec
-from rich import console as rich_console
+from rich.console import Console as RichConsole
 from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -42,7 +42,7 @@ def _escaped(character: str) -> str:
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
-class Console(rich_console.Console):
+class Console(RichConsole):
     """A console for plain text: no markup, and escape codes on a real terminal alone."""
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -73,6 +73,10 @@ class Console(rich_console.Console):
     def say(self, *parts: str | tuple[str, str]) -> None:
         """Print one line, of texts and of (text, style)."""
         self.print(Text.assemble(*parts), soft_wrap=True)
+
+    def say_failed(self, reason: str) -> None:
+        """Print one line: what has failed, and why."""
+        self.say(("failed: ", "red"), printable(reason))
 
     def say_cut(self, *parts: str | tuple[str, str]) -> None:
         """Print one line; a terminal cuts it at its width."""

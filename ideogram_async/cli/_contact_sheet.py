@@ -16,19 +16,15 @@ import re
 import secrets
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from anyio import to_thread
 
+from ideogram_async import SamplingRequest
 from ideogram_async.cli._console import counted
 from ideogram_async.cli._exit_codes import Code, CommandError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from ideogram_async import SamplingRequest
 
 NAME = "index.html"
 PAUSE_SECONDS = 1.0

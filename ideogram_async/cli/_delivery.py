@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from ideogram_async import (
     AuthenticationError,
@@ -13,18 +13,13 @@ from ideogram_async import (
     Run,
     SamplingRequest,
 )
-from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._console import complain
 from ideogram_async.cli._exit_codes import Code, CommandError
+from ideogram_async.cli._image_saver import ImageSaver
+from ideogram_async.cli._progress_display import ProgressDisplay
+from ideogram_async.cli._results import Results
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ideogram_async.cli._image_saver import ImageSaver
-    from ideogram_async.cli._progress_display import ProgressDisplay
-    from ideogram_async.cli._results import Results
-
-    Stream = Run[SamplingRequest | RequestError]
+Stream = Run[SamplingRequest | RequestError]
 
 
 async def deliver(
@@ -33,14 +28,14 @@ async def deliver(
     """Write each finished request, report each failure, and show the progress of the others."""
     async for result in run:
         if isinstance(result, RequestError):
-            display.ended(result.request_id)
-            display.say(("failed: ", "red"), printable(_reason(result)))
+            display.bars.remove(result.request_id)
+            display.console.say_failed(_reason(result))
             if saver is not None:
                 saver.add_failure(result, _reason(result))
         elif not result.is_complete:
-            display.update(result)
+            display.bars.update(result)
         else:
-            display.ended(result.request_id)
+            display.bars.remove(result.request_id)
             if results.on_terminal:
                 display.hide()
             await results.add(result)

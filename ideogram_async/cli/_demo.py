@@ -20,6 +20,7 @@ from ideogram_async import (
 from ideogram_async.cli._bars import RequestBars
 from ideogram_async.cli._console import Console, shortened
 from ideogram_async.cli._demo_frame import DemoFrame, Side, svg_of
+from ideogram_async.cli._naive_loop import poll_naively
 from ideogram_async.cli._progress_display import FRAME_SECONDS
 from ideogram_async.cli._samples import Samples
 
@@ -62,16 +63,21 @@ def demo(
     ideogram-async demo
     ideogram-async demo --count 100 --seed 7
     """  # noqa: D301 - typer keeps the lines of what follows that sign
+    console = Console()
     if svg is None:
-        asyncio.run(run_demo(Console(), count, seed))
+        asyncio.run(run_demo(console, count, seed))
         return
     from ideogram_async.testing import run_in_virtual_time  # noqa: PLC0415 - as in `run_demo`
 
-    svg.write_text(run_in_virtual_time(run_demo, None, count, seed), encoding="utf-8")
+    console.quiet = True
+    picture = run_in_virtual_time(run_demo, console, count, seed, PICTURE_SECONDS)
+    svg.write_text(picture, encoding="utf-8")
 
 
-async def run_demo(console: Console | None, count: int, seed: int) -> str:
-    """Poll the same requests in both ways; show what each costs, or return a picture of it."""
+async def run_demo(
+    console: Console, count: int, seed: int, longest: float = LONGEST_SECONDS
+) -> str:
+    """Poll the same requests in both ways; show what each costs, and return a picture of it."""
     from ideogram_async.testing import Gateway, TokenBucket  # noqa: PLC0415 - `watch` needs no server
 
     random.seed(seed)
@@ -81,20 +87,18 @@ async def run_demo(console: Console | None, count: int, seed: int) -> str:
             limit = TokenBucket(QUERIES_PER_SECOND, QUERIES_PER_SECOND)
             gateway = Gateway(tokens=KEYS[:1], latency=LATENCY, limit=limit, seed=seed)
             gateways.append(await stack.enter_async_context(gateway))
-        ids, same_ids = (Samples(seed).submit(one, count, failing=1) for one in gateways)
-        assert ids == same_ids  # noqa: S101 - they are of one seed
-        return await _Demo(console, gateways[0], gateways[1], ids).run()
+        ids, _ = (Samples(seed).submit(one, count, failing=1) for one in gateways)  # the same ids
+        return await _Demo(console, gateways[0], gateways[1], ids).run(longest)
 
 
 class _Demo:
     """Both ways at once, and what is shown of them."""
 
     def __init__(
-        self, console: Console | None, loops: "Gateway", librarys: "Gateway", ids: list[str]
+        self, console: Console, loops: "Gateway", librarys: "Gateway", ids: list[str]
     ) -> None:
         self._console = console
         self._ids = ids
-        self._picture = ""
         self._clock = asyncio.get_running_loop()
         self._began = self._clock.time()
         self._bars = RequestBars(ids)
@@ -110,17 +114,17 @@ class _Demo:
             hooks=[self._on_event],
         )
 
-    async def run(self) -> str:
-        """Poll until both have ended, or the time is up; return the picture."""
-        if self._console is not None and not self._console.is_interactive:
+    async def run(self, longest: float) -> str:
+        """Poll until both have ended, or the time is up; return a picture of that moment."""
+        if not self._console.is_interactive:
             self._console.say(self._frame.heading)
-        if self._console is None:
-            self._clock.call_later(PICTURE_SECONDS, self._take_picture)
-        live = None if self._console is None else self._console.live(self._frame)
+        live = self._console.live(self._frame)
         drawing = asyncio.create_task(self._draw(live))
-        ways = [asyncio.create_task(self._poll_by_loop()), asyncio.create_task(self._poll())]
+        loop = poll_naively(self._loop.gateway.url, KEYS[0], self._ids, self._loop.ended)
+        ways = [asyncio.create_task(loop), asyncio.create_task(self._poll())]
         try:
-            _, late = await asyncio.wait(ways, timeout=LONGEST_SECONDS)
+            done, _ = await asyncio.wait(ways, timeout=longest)
+            picture = svg_of(self._frame)
         finally:
             for task in (*ways, drawing):
                 task.cancel()
@@ -128,25 +132,16 @@ class _Demo:
             await self._client.close()
             if live is not None:
                 live.stop()
-        for task in ways:
-            if task not in late:
-                task.result()
+        for task in done:
+            task.result()
         self._sum_up()
-        return self._picture or svg_of(self._frame)
-
-    def _take_picture(self) -> None:
-        self._picture = svg_of(self._frame)
+        return picture
 
     async def _draw(self, live: Live | None) -> None:
         while live is not None:
             live.start()
             live.refresh()
             await asyncio.sleep(FRAME_SECONDS)
-
-    async def _poll_by_loop(self) -> None:
-        from ideogram_async.cli._naive_loop import poll_naively  # noqa: PLC0415 - as `Gateway`
-
-        await poll_naively(self._loop.gateway.url, KEYS[0], self._ids, self._loop.ended)
 
     async def _poll(self) -> None:
         run = self._client.watch(self._ids, just_submitted=True, return_exceptions=True)
@@ -179,12 +174,10 @@ class _Demo:
     def _happened(self, what: str) -> None:
         line = f"{self._clock.time() - self._began:5.1f} s  {what}"
         self._frame.events.append(line)
-        if self._console is not None and not self._console.is_interactive:
+        if not self._console.is_interactive:
             self._console.say(line)
 
     def _sum_up(self) -> None:
-        if self._console is None:
-            return
         if self._console.is_interactive:
             self._console.say(self._frame.heading)
             for line in self._frame.events:

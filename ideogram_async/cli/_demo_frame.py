@@ -7,18 +7,15 @@ import io
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from rich import console as rich_console
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.constrain import Constrain
 from rich.table import Table
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from ideogram_async.cli._bars import SPARE_LINES, WIDEST, one_line
+from ideogram_async.cli._bars import SPARE_LINES, WIDEST, RequestBars, one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-
-    from ideogram_async.cli._bars import RequestBars
     from ideogram_async.testing import Gateway
 
 EVENTS_SHOWN = 6
@@ -101,7 +98,7 @@ class DemoFrame:
         ]
         height = len(lines) + self.comparison().row_count - 1
         room = console.height - height - SPARE_LINES
-        yield Constrain(rich_console.Group(*lines, *self._bars.lines(room, width)), width)
+        yield Constrain(Group(*lines, *self._bars.lines(room, width)), width)
 
 
 def _lag(side: Side) -> str:
@@ -111,7 +108,7 @@ def _lag(side: Side) -> str:
 
 def svg_of(frame: DemoFrame) -> str:
     """Return a picture of a frame."""
-    console = rich_console.Console(
+    console = Console(
         file=io.StringIO(),
         record=True,
         force_terminal=True,

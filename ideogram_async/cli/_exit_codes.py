@@ -5,18 +5,15 @@ from __future__ import annotations
 import enum
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperGroup
 
 from ideogram_async import IdeogramError
 from ideogram_async.cli._console import complain
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TextIO
 
 
 class Code(enum.IntEnum):
@@ -49,14 +46,11 @@ def exit_codes() -> Iterator[None]:
     except CommandError as error:
         complain(str(error))
         code = error.code
-    except IdeogramError as error:
-        complain(str(error))
-        code = Code.ENDED
     except KeyboardInterrupt:
         code = Code.INTERRUPTED
     except BrokenPipeError:
         code = Code.READER_GONE
-    except OSError as error:
+    except (IdeogramError, OSError) as error:
         complain(str(error))
         code = Code.ENDED
     else:

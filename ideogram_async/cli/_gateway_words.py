@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ideogram_async import SessionStatistics, Statistics
 from ideogram_async._protocol.sanitize import printable
-
-if TYPE_CHECKING:
-    from ideogram_async import SessionStatistics, Statistics
 
 LEAST_SECONDS_BETWEEN_LINES = 5.0
 """A gateway that comes and goes would fill a log otherwise."""

@@ -7,17 +7,14 @@ import os
 import re
 import stat
 import sys
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, nullcontext
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._streams import read_some
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from collections.abc import Set as AbstractSet
-    from io import FileIO
 
 LONGEST = 1 << 16
 """Bytes of a line, at most: a source without line ends would fill the memory."""
@@ -28,14 +25,18 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """The first bytes of a file that some shells of Windows write."""
 
 
-@contextmanager
-def opened(origin: str | None) -> Iterator[FileIO | None]:
+def opened(origin: str | None) -> AbstractContextManager[FileIO | None]:
     """Open a file of ids; `-` is standard input."""
     if origin is None:
-        yield None
-        return
-    with _open(origin) as file:
-        yield file
+        return nullcontext()
+    if origin == "-":
+        if sys.stdin is None:
+            raise CommandError("standard input is closed", Code.USAGE)
+        return open(0, "rb", buffering=0, closefd=False)
+    try:
+        return Path(origin).open("rb", buffering=0)
+    except OSError as error:
+        raise CommandError(f"{origin}: {error.strerror}", Code.USAGE) from None
 
 
 def gather(arguments: Iterable[str], file: FileIO | None) -> list[str] | IdStream:
@@ -75,44 +76,39 @@ class IdStream:
     """An async source of distinct ids that reads on only when it is asked for the next."""
 
     def __init__(self, given: Iterable[str], file: FileIO) -> None:
-        self._ready = list(dict.fromkeys(given))[::-1]
-        self._seen = {*self._ready}
+        self._given = given
         self._file = file
-        self._lines = _Lines(file)
-        self._rest = b""
-        self._over = False
+        self._seen: set[str] = set()
 
     def leave_out(self, known: AbstractSet[str]) -> None:
         """Return none of these ids from now on."""
-        self._ready = [one for one in self._ready if one not in known]
         self._seen |= known
 
-    def __aiter__(self) -> Self:
-        return self
+    async def __aiter__(self) -> AsyncGenerator[str, None]:
+        """Iterate over the given ids, then over those of the lines; an incomplete line waits."""
+        for request_id in self._unseen(self._given):
+            yield request_id
+        lines, rest = _Lines(self._file), b""
+        while chunk := await self._read():
+            *whole, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LONGEST:
+                raise lines.wrong("is too long for an id")
+            for request_id in self._unseen(lines.ids(whole)):
+                yield request_id
+        for request_id in self._unseen(lines.ids([rest])):
+            yield request_id
 
-    async def __anext__(self) -> str:
-        while not self._ready:
-            if self._over:
-                raise StopAsyncIteration
-            self._take(await self._read())
-        return self._ready.pop()
+    def _unseen(self, ids: Iterable[str]) -> Iterator[str]:
+        for request_id in ids:
+            if request_id not in self._seen:
+                self._seen.add(request_id)
+                yield request_id
 
-    async def _read(self) -> list[bytes]:
-        """Read whole lines; keep an incomplete last line for the next call."""
+    async def _read(self) -> bytes:
         try:
-            chunk = await read_some(self._file.fileno())
+            return await read_some(self._file.fileno())
         except OSError as error:
             raise _unreadable(self._file, error) from None
-        self._over = not chunk
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        if len(self._rest) > LONGEST:
-            raise self._lines.wrong("is too long for an id")
-        return [*lines, self._rest] if self._over else lines
-
-    def _take(self, lines: list[bytes]) -> None:
-        new = [line for line in map(self._lines.id, lines) if line and line not in self._seen]
-        self._ready = list(dict.fromkeys(new))[::-1]
-        self._seen.update(new)
 
 
 class _Lines:
@@ -122,8 +118,11 @@ class _Lines:
         self._name = _name(file)
         self._count = 0
 
-    def id(self, line: bytes) -> str:
-        """Return the id of the next line; an empty one for a blank line."""
+    def ids(self, lines: list[bytes]) -> list[str]:
+        """Return the ids of the next lines; a blank line has none."""
+        return [request_id for line in lines if (request_id := self._id(line))]
+
+    def _id(self, line: bytes) -> str:
         if not self._count:
             line = line.removeprefix(codecs.BOM_UTF8)
         try:
@@ -144,17 +143,6 @@ class _Lines:
         return CommandError(f"{self._name}: line {self._count + 1} {what}", Code.USAGE)
 
 
-def _open(origin: str) -> FileIO:
-    if origin == "-":
-        if sys.stdin is None:
-            raise CommandError("standard input is closed", Code.USAGE)
-        return open(0, "rb", buffering=0, closefd=False)
-    try:
-        return Path(origin).open("rb", buffering=0)
-    except OSError as error:
-        raise CommandError(f"{origin}: {error.strerror}", Code.USAGE) from None
-
-
 def _whole(file: FileIO) -> list[str]:
     lines = _Lines(file)
     try:
@@ -163,7 +151,7 @@ def _whole(file: FileIO) -> list[str]:
         raise _unreadable(file, error) from None
     if content.startswith(_UTF16_MARKS):
         content = content.decode("utf-16", errors="replace").encode()
-    return [line for line in map(lines.id, content.split(b"\n")) if line]
+    return lines.ids(content.split(b"\n"))
 
 
 def _unreadable(file: FileIO, error: OSError) -> CommandError:

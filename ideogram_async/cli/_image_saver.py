@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from ideogram_async import (
@@ -15,15 +17,10 @@ from ideogram_async import (
     SamplingRequest,
 )
 from ideogram_async._validation import is_loopback
-from ideogram_async.cli._console import counted
+from ideogram_async.cli._console import Console, counted
 from ideogram_async.cli._contact_sheet import NAME, ContactSheet
 from ideogram_async.cli._exit_codes import Code, CommandError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
-
-    from ideogram_async.cli._options import QualityName
+from ideogram_async.cli._options import QualityName
 
 NO_IMAGES = "complete, without images: it was moderated, probably"
 WORKERS = 16
@@ -50,7 +47,7 @@ class ImageSaver:
         directory: Path,
         quality: QualityName,
         *,
-        complain: Callable[[str], object],
+        console: Console,
         former: Iterable[SamplingRequest] = (),
         order: Iterable[str] = (),
     ) -> None:
@@ -66,7 +63,7 @@ class ImageSaver:
         self._loopback_client: IdeogramClient | None = None
         self._directory = directory
         self._quality: QualityName = quality
-        self._complain = complain
+        self._console = console
         self._former = iter(former)
         self._queue: deque[SamplingRequest] = deque()
         self._more = asyncio.Event()
@@ -124,7 +121,7 @@ class ImageSaver:
         try:
             self._sheet.finish()
         except OSError as error:
-            self._complain(f"{self.page} could not be written: {error.strerror}")
+            self._console.say_failed(f"{self.page} could not be written: {error.strerror}")
 
     def _client_for(self, request: SamplingRequest) -> IdeogramClient:
         """Return the client that loads a request's images.
@@ -152,7 +149,7 @@ class ImageSaver:
                 paths = await client.download(request, self._directory, quality=self._quality)
             except DownloadError as error:
                 self.failures += 1
-                self._complain(f"{error} (of request {error.request_id!r})")
+                self._console.say_failed(f"{error} (of request {error.request_id!r})")
                 paths, reason = error.saved, str(error)
             self.waiting -= 1
             self.saved += len(paths)

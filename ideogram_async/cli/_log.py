@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from ideogram_async._logging import logger, requested_level
 from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._exit_codes import Code, CommandError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def log_to_stderr(environ: Mapping[str, str]) -> None:

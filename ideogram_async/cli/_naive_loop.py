@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from ideogram_async.testing import PATH
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from ideogram_async._protocol.query import PATH, encode_query
 
 SLEEP_SECONDS = 2.0
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
@@ -34,9 +32,7 @@ async def _poll(base_url: str, token: str, request_id: str, ended: Callable[[str
     parts = urlsplit(base_url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
-        while True:
-            if await _has_ended(reader, writer, token, request_id):
-                break
+        while not await _has_ended(reader, writer, token, request_id):  # noqa: ASYNC110 - its way
             await asyncio.sleep(SLEEP_SECONDS)
         ended(request_id)
     finally:
@@ -47,7 +43,7 @@ async def _has_ended(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str, request_id: str
 ) -> bool:
     """Send one query; return whether its answer says that the request has ended."""
-    body = msgspec.json.encode({"request_id": request_id})
+    body = encode_query(request_id)
     head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
     writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     answer_head = await reader.readuntil(b"\r\n\r\n")

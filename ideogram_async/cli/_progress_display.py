@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from rich.live import Live
 
+from ideogram_async import Run, Statistics
 from ideogram_async.cli._bars import Frame, RequestBars, Total
-from ideogram_async.cli._console import counted
+from ideogram_async.cli._console import Console, counted
 from ideogram_async.cli._gateway_words import NOT_THROTTLED, TroubleLines, trouble_in_words
+from ideogram_async.cli._image_saver import ImageSaver
 from ideogram_async.cli._rate_estimate import (
     RateEstimate,
     elapsed_in_words,
     left_in_words,
     rate_in_words,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ideogram_async import IdeogramClient, Run, SamplingRequest
-    from ideogram_async.cli._console import Console
-    from ideogram_async.cli._image_saver import ImageSaver
-    from ideogram_async.cli._request_states import RequestStates
-    from ideogram_async.cli._shards import Figures
+from ideogram_async.cli._request_states import RequestStates
 
 FRAME_SECONDS = 0.2
 """Between two frames, where requests have bars."""
@@ -36,44 +31,48 @@ PROGRESS_SECONDS = 10.0
 """Between two lines on progress there."""
 
 
-class Shown(NamedTuple):
-    """What a display is about."""
-
-    base_url: str
-    done: str = "complete"
-    """What is said of a request that has ended well."""
-    bars: Sequence[str] = ()
-    """The ids that have a bar of their own."""
-    total: int | None = None
-    """How many requests there are, if that is known."""
-    known: int = 0
-    """How many of the ids that were given the file of results held."""
-    states: RequestStates | None = None
-    saver: ImageSaver | None = None
-
-
 class ProgressDisplay:
     """Live bars on a terminal; elsewhere a line at each change of state, and now and then one more.
 
     They are drawn from the loop: rich's own thread would outlast a second Ctrl-C.
+
+    - `done`: what is said of a request that has ended well.
+    - `ids_with_bars`: the ids that have a bar of their own.
+    - `total`: how many requests there are, if that is known.
+    - `known`: how many of the ids that were given the file of results held.
     """
 
     def __init__(
-        self, console: Console, client: IdeogramClient | Figures, run: Run[Any], shown: Shown
+        self,
+        console: Console,
+        statistics: Callable[[], Statistics],
+        run: Run[Any],
+        *,
+        base_url: str,
+        done: str = "complete",
+        ids_with_bars: Sequence[str] = (),
+        total: int | None = None,
+        known: int = 0,
+        states: RequestStates | None = None,
+        saver: ImageSaver | None = None,
     ) -> None:
+        self.bars = RequestBars(ids_with_bars)
         self.console = console
-        self._client = client
+        self._statistics = statistics
         self._run = run
-        self._shown = shown
+        self._base_url = base_url
+        self._done = done
+        self._given_total = total
+        self._known = known
+        self._states = states
+        self._saver = saver
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._ends, self._queries = RateEstimate(), RateEstimate()
         self._trouble = TroubleLines()
-        self._bars = RequestBars(shown.bars)
-        self._frame = Frame(self._bars)
+        self._frame = Frame(self.bars)
         self._live = console.live(self._frame)
         self._printed_at = self._began
-        self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -82,8 +81,7 @@ class ProgressDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         self.hide()
 
     def hide(self) -> None:
@@ -91,62 +89,49 @@ class ProgressDisplay:
         if self._live is not None:
             self._live.stop()
 
-    def say(self, *parts: str | tuple[str, str]) -> None:
-        """Print a line above the bars."""
-        self.console.say(*parts)
-
-    def update(self, request: SamplingRequest) -> None:
-        """Show a request's state on its bar."""
-        self._bars.update(request)
-
-    def ended(self, request_id: str | None) -> None:
-        """Remove the bar of a request."""
-        self._bars.remove(request_id)
-
     def summary(self) -> str:
         """Return the figures in words: what has ended, what failed, and what it cost."""
-        figures, saver = self._run.statistics(), self._shown.saver
-        parts = [f"{figures.completed:,} of {self._total():,} {self._shown.done}{self._known()}"]
+        figures, saver = self._run.statistics(), self._saver
+        parts = [f"{figures.completed:,} of {self._total():,} {self._done}{self._in_file()}"]
         if figures.failed:
             parts.append(f"{figures.failed:,} failed")
-        parts.append(counted(self._client.statistics().queries, "query", "queries"))
+        parts.append(counted(self._statistics().queries, "query", "queries"))
         if saver is not None:
             parts.append(saver.describe())
         return ", ".join([*parts, f"in {elapsed_in_words(self._loop.time() - self._began)}"])
 
     def _total(self) -> int:
-        total = self._shown.total
+        total = self._given_total
         return self._run.statistics().taken if total is None else total
 
-    def _known(self) -> str:
-        known = self._shown.known
-        verb = "was" if known == 1 else "were"
-        return f" ({known:,} {verb} in the file)" if known else ""
+    def _in_file(self) -> str:
+        verb = "was" if self._known == 1 else "were"
+        return f" ({self._known:,} {verb} in the file)" if self._known else ""
 
     def _wind(self) -> None:
         seconds = LOOK_SECONDS
         if self._live is not None:
-            seconds = FRAME_SECONDS if len(self._bars) else CALM_FRAME_SECONDS
+            seconds = FRAME_SECONDS if len(self.bars) else CALM_FRAME_SECONDS
         self._timer = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
-        now, figures = self._loop.time(), self._client.statistics()
-        why, when = trouble_in_words(self._shown.base_url, figures)
+        now, figures = self._loop.time(), self._statistics()
+        why, when = trouble_in_words(self._base_url, figures)
         line = self._trouble.next_line(now, why, when)
         is_back = not why and line != NOT_THROTTLED  # the bars show why it waits, and not the end
         if line and (self._live is None or is_back):
-            self.say(line)
+            self.console.say(line)
         if self._live is not None:
             self._draw(self._live)
         elif now - self._printed_at >= PROGRESS_SECONDS:
             self._printed_at = now
-            self.say(", ".join([self.summary(), *self._outlook()]))
+            self.console.say(", ".join([self.summary(), *self._outlook()]))
         self._wind()
 
     def _draw(self, live: Live) -> None:
-        figures, saver = self._run.statistics(), self._shown.saver
+        figures, saver = self._run.statistics(), self._saver
         ended, total = figures.completed + figures.failed, self._total()
-        self._frame.totals = [Total(ended, total, f"{ended:,} of {total:,}{self._known()}")]
+        self._frame.totals = [Total(ended, total, f"{ended:,} of {total:,}{self._in_file()}")]
         if saver is not None and saver.expected:
             words = f"{saver.saved:,} of {counted(saver.expected, 'image', 'images')}"
             self._frame.totals.append(Total(saver.saved, saver.expected, words))
@@ -156,11 +141,11 @@ class ProgressDisplay:
 
     def _texts(self) -> list[str]:
         """Return the lines below the bars: what goes on, what it costs, and what it waits for."""
-        figures, queries = self._run.statistics(), self._client.statistics().queries
+        figures, queries = self._run.statistics(), self._statistics().queries
         now = self._loop.time()
         going = [elapsed_in_words(now - self._began)]
-        if self._shown.states is not None:
-            going.append(self._shown.states.describe(figures.pending))
+        if self._states is not None:
+            going.append(self._states.describe(figures.pending))
         costs = [counted(queries, "query", "queries")]
         rate = self._queries.look(now, queries)
         if rate is not None:
@@ -168,13 +153,13 @@ class ProgressDisplay:
         if figures.failed:
             costs.append(f"{figures.failed:,} failed")
         texts = [", ".join([*going, *self._outlook()]), ", ".join(costs)]
-        why, when = trouble_in_words(self._shown.base_url, self._client.statistics())
+        why, when = trouble_in_words(self._base_url, self._statistics())
         return [*texts, why + when] if why else texts
 
     def _outlook(self) -> list[str]:
         """Return the rate at which requests end and the time left, as far as they are known."""
         figures = self._run.statistics()
-        ended, total = figures.completed + figures.failed, self._shown.total
+        ended, total = figures.completed + figures.failed, self._given_total
         rate = self._ends.look(self._loop.time(), ended)
         if rate is None:
             return []

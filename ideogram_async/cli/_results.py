@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -19,11 +23,6 @@ from ideogram_async.cli._console import json_line
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._streams import write_all
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from collections.abc import Set as AbstractSet
-    from pathlib import Path
-
 if sys.platform != "win32":
     import fcntl
 
@@ -31,30 +30,13 @@ _START = b'{"request_id":"'
 """The start of each line. A file with other lines is the user's own, and is not changed."""
 
 
-class Results(Protocol):
-    """Writes finished requests."""
-
-    name: str
-    """Its name in messages."""
-    on_terminal: bool
-    resumable: bool
-    """Whether a later call goes on from it."""
-    known: AbstractSet[str]
-    """The ids of the requests that it already holds."""
-
-    async def add(self, request: SamplingRequest) -> None:
-        """Write a line; raise `OSError` where that is not possible."""
-
-    def records(self) -> Iterator[SamplingRequest]:
-        """Iterate over the requests that it held when it was opened."""
-        raise NotImplementedError
-
-
 @contextmanager
 def results_to(path: Path | None) -> Iterator[Results]:
     """Open a file of results, and repair it; None stands for standard output."""
     if path is None:
-        yield Stream(_standard_output())
+        if sys.stdout is None:  # its number may be a socket's by now
+            raise CommandError("standard output is closed", Code.USAGE)
+        yield Stream(sys.stdout.fileno())
         return
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -66,27 +48,26 @@ def results_to(path: Path | None) -> Iterator[Results]:
         os.close(fd)
 
 
-def _standard_output() -> int:
-    if sys.stdout is None:  # its number may be a socket's by now
-        raise CommandError("standard output is closed", Code.USAGE)
-    return sys.stdout.fileno()
-
-
 class Stream:
     """A descriptor that is written to and never read: standard output."""
 
     name = "standard output"
+    """What messages call it."""
     resumable = False
+    """Whether a later call goes on from it."""
     known: AbstractSet[str] = frozenset()
+    """The ids of the requests that it held when it was opened."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.on_terminal: bool = os.isatty(fd)
 
     async def add(self, request: SamplingRequest) -> None:
+        """Write a line; raise `OSError` where that is not possible."""
         await write_all(self._fd, json_line(request))
 
     def records(self) -> Iterator[SamplingRequest]:
+        """Iterate over the requests that it held when it was opened."""
         return iter(())
 
 
@@ -98,7 +79,7 @@ _decoder = msgspec.json.Decoder(_Line)
 
 
 class _File:
-    """A file, held by this process alone."""
+    """A file, held by this process alone, with what a `Stream` has."""
 
     on_terminal = False
     resumable = True
@@ -110,11 +91,11 @@ class _File:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise _unusable(path, "is no regular file")
         self._lock()
-        self.known: AbstractSet[str]
-        self.known, self._end = self._read()
+        self.known: set[str] = set()
+        self._lines_held = self._end = 0
+        self._read()
         if os.fstat(fd).st_size > self._end:
             os.ftruncate(fd, self._end)
-        self._held = self._end
 
     async def add(self, request: SamplingRequest) -> None:
         rest = memoryview(json_line(request))
@@ -130,9 +111,10 @@ class _File:
 
     def records(self) -> Iterator[SamplingRequest]:
         decoder = msgspec.json.Decoder(SamplingRequest)
-        for line, _ in self._lines(self._held):
-            if line.strip():
-                yield decoder.decode(line)
+        with self._path.open("rb") as file:
+            for line in islice(file, self._lines_held):
+                if line.strip():
+                    yield decoder.decode(line)
 
     def _lock(self) -> None:
         if sys.platform == "win32":
@@ -144,29 +126,21 @@ class _File:
         except OSError:
             return  # a file system without locks
 
-    def _read(self) -> tuple[set[str], int]:
-        """Return the ids in it, and the offset at which its last whole line ends."""
-        known, end = set(), 0
-        for number, (line, offset) in enumerate(self._lines(), 1):
-            whole = line.endswith(b"\n")
-            request_id = _id_in(line) if whole else None
-            if request_id:
-                known.add(request_id)
-            elif line.strip() if whole else not _is_torn(line):
-                raise _unusable(self._path, f"line {number} is no finished request")
-            if whole:
-                end = offset
-        return known, end
-
-    def _lines(self, end: int | None = None) -> Iterator[tuple[bytes, int]]:
-        """Iterate over the lines, each with the offset of its end."""
-        offset = 0
+    def _read(self) -> None:
+        """Find the ids in it, and where its last whole line ends."""
         with self._path.open("rb") as file:
-            for line in file:
-                offset += len(line)
-                if end is not None and offset > end:
-                    return
-                yield line, offset
+            for number, line in enumerate(file, 1):
+                whole = line.endswith(b"\n")
+                request_id = _id_in(line) if whole else None
+                if request_id:
+                    self.known.add(request_id)
+                elif line.strip() if whole else not _is_torn(line):
+                    raise _unusable(self._path, f"line {number} is no finished request")
+                if whole:
+                    self._lines_held, self._end = number, self._end + len(line)
+
+
+Results: TypeAlias = Stream | _File
 
 
 def _id_in(line: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import cycle
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Samples:
     def __init__(self, seed: int, duration: float | None = None) -> None:
         self._duration = duration
         self._random = random.Random(seed)  # noqa: S311 - no secret
-        self._submitted = 0
+        self._kinds = cycle(KINDS)
 
     def submit(self, gateway: Gateway, count: int, *, failing: int = 0) -> list[str]:
         """Submit requests of all kinds in turn, of which so many fail; return their ids."""
@@ -60,8 +61,7 @@ class Samples:
         return [self._submit(gateway, errored=place >= failing_from) for place in range(count)]
 
     def _submit(self, gateway: Gateway, *, errored: bool) -> str:
-        kind = KINDS[self._submitted % len(KINDS)]
-        self._submitted += 1
+        kind = next(self._kinds)
         drawn = self._random.uniform(kind.shortest, kind.longest)
         return gateway.submit(
             progress=kind.progress,

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ideogram_async import RequestError, SamplingRequest
 from ideogram_async.cli._exit_codes import Code, CommandError
+from ideogram_async.cli._ids import IdStream
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from ideogram_async import RequestError, SamplingRequest, Statistics
-    from ideogram_async.cli._ids import IdStream
     from ideogram_async.ray import RayRun
 
 
@@ -39,20 +35,3 @@ class Shards(NamedTuple):
             return_exceptions=True,
             **self.settings,
         )
-
-
-class Figures(NamedTuple):
-    """The statistics of all shards, as a display reads them of a client."""
-
-    run: Any
-    """A `RayRun`."""
-
-    def statistics(self) -> Statistics:
-        """Return the figures."""
-        figures: Statistics = self.run.client_statistics()
-        return figures
-
-
-def results_alone() -> AbstractContextManager[object]:
-    """Keep what Ray prints out of standard output, which is for results."""
-    return redirect_stdout(sys.stderr)

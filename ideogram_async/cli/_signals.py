@@ -6,10 +6,8 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from types import FrameType
+from functools import partial
+from types import FrameType
 
 SHOW_CURSOR = b"\x1b[?25h\n"
 ENDING = ("SIGTERM", "SIGHUP")
@@ -21,19 +19,19 @@ def show_cursor_at_the_end() -> None:
 
     A live display hides it. A signal that is ignored, as under `nohup`, stays so.
     """
-    if not any(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr)):
+    streams = (sys.stderr, sys.stdout)
+    terminal = next((one for one in streams if one is not None and one.isatty()), None)
+    if terminal is None:
         return
+    end = partial(_end, terminal.fileno())
     for name in ENDING:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _end)
+            signal.signal(number, end)
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    for stream in (sys.stderr, sys.stdout):
-        if stream is not None and stream.isatty():
-            with suppress(OSError):  # the terminal has gone, which SIGHUP says
-                os.write(stream.fileno(), SHOW_CURSOR)
-            break
+def _end(terminal: int, number: int, _frame: FrameType | None) -> None:
+    with suppress(OSError):  # the terminal has gone, which SIGHUP says
+        os.write(terminal, SHOW_CURSOR)
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import Any
 
 CHUNK = 1 << 16
 PIPE_BUF: int = getattr(select, "PIPE_BUF", 512)

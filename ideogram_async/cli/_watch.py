@@ -1,15 +1,15 @@
 """`ideogram-async watch`: ids in, one line of JSON out for each as it completes."""
 
 import asyncio
+import sys
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ideogram_async import Downloads, IdeogramClient, RequestError, Run, SamplingRequest
-from ideogram_async._protocol.sanitize import printable
 from ideogram_async.cli._bars import FEW
 from ideogram_async.cli._console import Console
 from ideogram_async.cli._delivery import deliver, explained
@@ -32,10 +32,10 @@ from ideogram_async.cli._options import (
     ShardCount,
     Token,
 )
-from ideogram_async.cli._progress_display import ProgressDisplay, Shown
+from ideogram_async.cli._progress_display import ProgressDisplay
 from ideogram_async.cli._request_states import RequestStates
 from ideogram_async.cli._results import Results, results_to
-from ideogram_async.cli._shards import Figures, Shards, results_alone
+from ideogram_async.cli._shards import Shards
 
 
 def watch(
@@ -101,7 +101,7 @@ def watch(
     with opened(origin) as file, results_to(output) as results:
         source = gather(ids or (), file)
         check_directory(download)
-        settings = {
+        settings: dict[str, Any] = {
             "base_url": base_url,
             "deadline": None if deadline == 0 else deadline,
             "max_in_flight": max_in_flight,
@@ -109,8 +109,11 @@ def watch(
             "allow_http": allow_http,
         }
         states = RequestStates()
-        downloads = _downloads(assets_url, allow_loopback=allow_loopback)
-        client = _client(**settings, downloads=downloads, hooks=[states])
+        with usage_errors():
+            downloads = Downloads()
+            if assets_url is not None:
+                downloads = Downloads(assets_url=assets_url, allow_loopback=allow_loopback)
+            client = IdeogramClient(**settings, downloads=downloads, hooks=[states])
         sharded = None if ray is None else Shards(ray, shards, settings)
         watching = run_watch(
             client,
@@ -122,20 +125,8 @@ def watch(
             sharded=sharded,
             states=None if sharded else states,
         )
-        with results_alone() if sharded else nullcontext():
+        with redirect_stdout(sys.stderr) if sharded else nullcontext():  # Ray prints to stdout
             asyncio.run(watching)
-
-
-def _client(**settings: Any) -> IdeogramClient:
-    with usage_errors():
-        return IdeogramClient(**settings)
-
-
-def _downloads(assets_url: str | None, *, allow_loopback: bool) -> Downloads:
-    with usage_errors():
-        if assets_url is None:
-            return Downloads()
-        return Downloads(assets_url=assets_url, allow_loopback=allow_loopback)
 
 
 async def run_watch(
@@ -157,16 +148,19 @@ async def run_watch(
         saver = _saver(client, directory, quality, console, results, order=order)
         bars = _bars(console, ids)
         run = _run(sharded or client, ids, timeout, each=bool(bars))
-        shown = Shown(
-            client.base_url,
-            bars=bars,
-            total=number_of(ids),
-            known=known,
-            states=states,
-            saver=saver,
-        )
         async with run:
-            display = ProgressDisplay(console, Figures(run) if sharded else client, run, shown)
+            statistics = getattr(run, "client_statistics", client.statistics)  # of shards, with Ray
+            display = ProgressDisplay(
+                console,
+                statistics,
+                run,
+                base_url=client.base_url,
+                ids_with_bars=bars,
+                total=number_of(ids),
+                known=known,
+                states=states,
+                saver=saver,
+            )
             with explained(run, results), display:
                 async with saver or nullcontext():
                     await deliver(run, display, results, saver)
@@ -206,12 +200,8 @@ def _saver(
 ) -> ImageSaver | None:
     if directory is None:
         return None
-
-    def told(message: str) -> None:
-        console.say(("failed: ", "red"), printable(message))
-
     return ImageSaver(
-        client, directory, quality, complain=told, former=results.records(), order=order
+        client, directory, quality, console=console, former=results.records(), order=order
     )
 
 
@@ -223,8 +213,8 @@ def _conclude(
 ) -> None:
     if not run.statistics().taken and not results.known:
         raise no_ids()
-    display.say(display.summary())
+    display.console.say(display.summary())
     if saver is not None and saver.saved:
-        display.say(f"the images: {saver.page}")
+        display.console.say(f"the images: {saver.page}")
     if run.statistics().failed or (saver is not None and saver.failures):
         raise typer.Exit(Code.FAILED)

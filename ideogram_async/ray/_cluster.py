@@ -42,10 +42,8 @@ def start_actor(options: Mapping[str, Any]) -> Any:
 
 def reports(actor: Any) -> Any:
     """Return an actor's reports, as an async iterator of Ray's references."""
-    call = actor.reports.options(
-        num_returns="streaming", _generator_backpressure_num_objects=REPORTS_AHEAD
-    )
-    return call.remote()
+    options = {"num_returns": "streaming", "_generator_backpressure_num_objects": REPORTS_AHEAD}
+    return actor.reports.options(**options).remote()
 
 
 def kill(actor: Any) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import anyio
 import anyio.to_thread
 
 from ideogram_async import (
@@ -16,19 +14,16 @@ from ideogram_async import (
     RequestError,
     Statistics,
 )
+from ideogram_async._fleet.messages import Report
+from ideogram_async._runs.run_state import RunState, TakeIn
 from ideogram_async.ray import _cluster
 from ideogram_async.ray._budget import divide
 from ideogram_async.ray._completion_samples import learn
 from ideogram_async.ray._coordinator import Coordinator
 from ideogram_async.ray._errors import ShardLost
-from ideogram_async.ray._shard_proxy import ActorLost, ShardProxy
+from ideogram_async.ray._shard_config import RunOptions
+from ideogram_async.ray._shard_proxy import ActorEnd, ActorLost, ShardProxy
 from ideogram_async.ray._shard_report import ShardReport
-
-if TYPE_CHECKING:
-    from ideogram_async._fleet.messages import Report
-    from ideogram_async._runs.run_state import RunState, TakeIn
-    from ideogram_async.ray._run_options import RunOptions
-    from ideogram_async.ray._shard_proxy import ActorEnd
 
 _log = logging.getLogger("ideogram_async")
 
@@ -45,7 +40,7 @@ class ClusterRun:
         self._options = options
         config = options.config
         shares = divide(options.shards, config.keys, config.max_in_flight, config.max_rate)
-        self._shards = [ShardProxy(share) for share in shares]
+        self._shards = [ShardProxy(share, options) for share in shares]
         self._refused_keys: set[int] = set()
         self._coordinators: dict[tuple[int, ...], Coordinator] = {}
         """For each key that several shards use: what they may send together."""
@@ -60,7 +55,7 @@ class ClusterRun:
 
     def poll(self, request_id: str, now: float) -> None:  # noqa: ARG002 - a shard has its own clock
         """Add an id to the shard with the fewest open ones."""
-        min(self._shards, key=_count_open).add(request_id)
+        min(self._shards, key=lambda shard: len(shard.open)).add(request_id)
 
     def wake(self) -> None:
         """Send the ids that were added last."""
@@ -171,13 +166,12 @@ class ClusterRun:
     async def _poll_by_one_actor(self, shard: ShardProxy) -> ActorEnd:
         """Have one actor poll a shard's ids; return how it ended."""
         try:
-            failed = await shard.start(self._options)
+            failed = await shard.start()
             if failed is not None:
                 return failed
             end: ActorEnd = ActorLost("it was stopped")
             async with anyio.create_task_group() as group:
-                just_submitted = self._options.just_submitted
-                group.start_soon(partial(shard.send_ids, just_submitted=just_submitted))
+                group.start_soon(shard.send_ids)
                 end = await self._read_events(shard)
                 group.cancel_scope.cancel()
             return end
@@ -188,6 +182,8 @@ class ClusterRun:
         """Record the reports of a shard's actor until its end; return that."""
         while isinstance(event := await shard.next_event(), ShardReport):
             self._record(shard, event)
+            if event.ended is not None:
+                return event.ended
         return event
 
     def _record(self, shard: ShardProxy, report: ShardReport) -> None:
@@ -232,21 +228,16 @@ class ClusterRun:
                 shard.send_samples()
 
     def _use_other_keys(self, shard: ShardProxy) -> bool:
-        """Let a shard use another one's keys, since its own were refused; return whether it can."""
+        """Let a shard use another one's keys, since its own were refused; return whether it can.
+
+        It keeps its own part of the limits.
+        """
         self._refused_keys.update(shard.share.keys)
         for other in self._shards:
-            if self._refused_keys.isdisjoint(other.share.keys):
-                self._join(shard, other)
+            keys, rate = other.share.keys, shard.share.max_rate
+            if self._refused_keys.isdisjoint(keys):
+                shard.use(shard.share._replace(keys=keys, is_shared=other.share.is_shared))
+                if keys in self._coordinators and rate is not None:
+                    self._coordinators[keys].add_rate(rate)
                 return True
         return False
-
-    def _join(self, shard: ShardProxy, other: ShardProxy) -> None:
-        """Let a shard use another one's keys, and its own part of the limits."""
-        part, keys = shard.share, other.share.keys
-        shard.use(part._replace(keys=keys, is_shared=other.share.is_shared))
-        if keys in self._coordinators and part.max_rate is not None:
-            self._coordinators[keys].add_rate(part.max_rate)
-
-
-def _count_open(shard: ShardProxy) -> int:
-    return len(shard.open)

@@ -16,8 +16,7 @@ from ideogram_async._runs.ids import Ids, check_ids
 from ideogram_async._runs.run_state import RunState
 from ideogram_async._validation import check_count, check_seconds
 from ideogram_async.ray._cluster_run import ClusterRun
-from ideogram_async.ray._run_options import RunOptions
-from ideogram_async.ray._shard_config import ClientOptions, ClusterConfig
+from ideogram_async.ray._shard_config import ClientOptions, ClusterConfig, RunOptions
 
 T = TypeVar("T")
 

@@ -15,7 +15,6 @@ import anyio
 from ideogram_async import CompletionSample, IdeogramClient, IdeogramError, Schedule
 from ideogram_async._fleet.messages import Announcement, Reply
 from ideogram_async.ray._completion_samples import learn, recorded
-from ideogram_async.ray._id_queue import IdQueue
 from ideogram_async.ray._link import ShardLink
 from ideogram_async.ray._shard_config import ShardConfig
 from ideogram_async.ray._shard_report import Result, ShardReport, packed_errors, packed_records
@@ -36,7 +35,7 @@ class ShardActor:
     def __init__(self) -> None:
         bytearray(1 << 20)  # as the command line does: asyncio's receive buffers cost less then
         self._results: deque[Result] = deque()
-        self._queues: dict[bool, IdQueue] = {}
+        self._queues: dict[bool, asyncio.Queue[list[str]]] = {}
         self._polling: set[asyncio.Task[None]] = set()
         self._reported_at = -REPORT_GAP_SECONDS
         self._ended: IdeogramError | None = None
@@ -56,10 +55,10 @@ class ShardActor:
         """Poll these ids, too."""
         queue = self._queues.get(just_submitted)
         if queue is None:
-            queue = self._queues[just_submitted] = IdQueue()
+            queue = self._queues[just_submitted] = asyncio.Queue()
             task = asyncio.create_task(self._poll(queue, just_submitted=just_submitted))
             self._polling.add(task)
-        queue.put(ids)
+        queue.put_nowait(ids)
 
     async def answer(self, reply: Reply) -> None:
         """Pass the run's reply to the limiter."""
@@ -79,9 +78,12 @@ class ShardActor:
             await self._wait_until_due()
             yield self._next_report()
 
-    async def _poll(self, queue: IdQueue, *, just_submitted: bool) -> None:
+    async def _poll(self, queue: asyncio.Queue[list[str]], *, just_submitted: bool) -> None:
         run = self._client.as_completed(
-            queue, return_exceptions=True, just_submitted=just_submitted, max_pending=sys.maxsize
+            _each_id(queue),
+            return_exceptions=True,
+            just_submitted=just_submitted,
+            max_pending=sys.maxsize,
         )
         try:
             async with run:
@@ -89,17 +91,14 @@ class ShardActor:
                     while len(self._results) >= RESULTS_AHEAD:
                         self._has_room.clear()
                         await self._has_room.wait()
-                    self._put(result)
+                    self._results.append(result)
+                    self._report_is_due.set()
+                    if len(self._results) >= RESULTS_PER_REPORT:
+                        self._report_is_full.set()
         except IdeogramError as error:
             error.pending = ()  # the caller's process knows better
             self._ended = error
             self._report_is_due.set()
-
-    def _put(self, result: Result) -> None:
-        self._results.append(result)
-        self._report_is_due.set()
-        if len(self._results) >= RESULTS_PER_REPORT:
-            self._report_is_full.set()
 
     async def _wait_until_due(self) -> None:
         """Wait for results, the limiter's report or the heartbeat, and keep reports apart."""
@@ -127,3 +126,10 @@ class ShardActor:
             samples,
             None if self._results else self._ended,
         )
+
+
+async def _each_id(queue: asyncio.Queue[list[str]]) -> AsyncIterator[str]:
+    """Iterate over the ids of a queue, without an end."""
+    while True:
+        for request_id in await queue.get():
+            yield request_id

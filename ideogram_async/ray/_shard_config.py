@@ -1,4 +1,7 @@
-"""The settings and keys from which a shard makes its client; no `repr` shows them."""
+"""The options of a run, and the settings and keys from which a shard makes its client.
+
+No `repr` shows keys.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from ssl import SSLContext
-from typing import Any
+from typing import Any, NamedTuple
 
 from ideogram_async import Credential, IdeogramClient, Schedule
 from ideogram_async._config import SharedOptions
@@ -59,12 +62,6 @@ class ClusterConfig:
         self._keys: list[Key] = []
         settings = {"base_url": base_url, "credentials": (), **options}
         try:
-            self._check(settings)
-        finally:  # reports of errors may show a frame's locals
-            del options, settings
-
-    def _check(self, settings: dict[str, Any]) -> None:
-        try:
             if isinstance(settings.get("ssl"), SSLContext):
                 raise TypeError("ssl is an SSLContext, which cannot travel: expected a bool")
             settings["credentials"] = tuple(settings["credentials"])
@@ -75,8 +72,8 @@ class ClusterConfig:
             self.max_rate: float | None = settings.pop("max_rate", None)
             settings.pop("schedule", None)
             self._settings = settings
-        finally:
-            del settings
+        finally:  # reports of errors may show a frame's locals
+            del options, settings
 
     def __repr__(self) -> str:
         return f"<ClusterConfig: {self.keys} keys>"
@@ -92,3 +89,15 @@ class ClusterConfig:
         settings = {**self._settings, "max_in_flight": share.max_in_flight, "max_rate": rate}
         keys = [self._keys[key] for key in share.keys]
         return ShardConfig(settings, keys, is_shared=share.is_shared)
+
+
+class RunOptions(NamedTuple):
+    """How the shards of a run are started, and what they are told; all of it is checked."""
+
+    config: ClusterConfig
+    schedule: Schedule[Any]
+    shards: int
+    address: str | None
+    actor_options: Mapping[str, Any]
+    restarts: int
+    just_submitted: bool

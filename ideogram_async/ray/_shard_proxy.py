@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import anyio
 
-from ideogram_async import Statistics
+from ideogram_async import CompletionSample, Statistics
+from ideogram_async._fleet.messages import Announcement, Reply
 from ideogram_async.ray import _cluster
+from ideogram_async.ray._budget import Share
 from ideogram_async.ray._completion_samples import SAMPLES_KEPT, copied
+from ideogram_async.ray._shard_config import RunOptions
 from ideogram_async.ray._shard_report import ShardReport
-
-if TYPE_CHECKING:
-    from ideogram_async import CompletionSample, IdeogramError
-    from ideogram_async._fleet.messages import Announcement, Reply
-    from ideogram_async.ray._budget import Share
-    from ideogram_async.ray._run_options import RunOptions
 
 IDS_PER_CALL = 1_000
 START_SECONDS = 60.0
@@ -41,7 +38,7 @@ class ShardProxy:
     proxy calls nothing of the run: that one starts the actors, and reads one event after another.
     """
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, options: RunOptions) -> None:
         self.share: Share = share
         self.open: dict[str, None] = {}
         """Its open ids, in the order in which they were added."""
@@ -49,13 +46,13 @@ class ShardProxy:
         """How many of its ids have ended."""
         self.statistics: list[Statistics] = []
         """The last figures of each actor."""
+        self._options = options
         self._unsent: deque[str] = deque()
         self._unsent_again: deque[str] = deque()
         self._samples: deque[CompletionSample] = deque(maxlen=SAMPLES_KEPT)
         self._has_unsent = asyncio.Event()
         self._actor: Any = None
         self._references: Any = None
-        self._client_end: IdeogramError | None = None
         self._ready = False
 
     # Ids
@@ -78,7 +75,7 @@ class ShardProxy:
         self.delivered += 1
         return True
 
-    async def send_ids(self, *, just_submitted: bool) -> None:
+    async def send_ids(self) -> None:
         """Send ids to the actor as they are added, a batch at a time, until it is lost."""
         while True:
             again = bool(self._unsent_again)
@@ -88,8 +85,9 @@ class ShardProxy:
                 self._has_unsent.clear()
                 await self._has_unsent.wait()
                 continue
+            just_submitted = self._options.just_submitted and not again
             try:
-                await self._actor.add.remote(batch, just_submitted=just_submitted and not again)
+                await self._actor.add.remote(batch, just_submitted=just_submitted)
             except _cluster.RayError:
                 self.kill()  # then the next event tells that it is lost
                 return
@@ -118,12 +116,12 @@ class ShardProxy:
 
     # Its actor
 
-    async def start(self, options: RunOptions) -> ActorEnd | None:
+    async def start(self) -> ActorEnd | None:
         """Start an actor, which gets all open ids; return how it ended, if it did."""
         unsent = set(self._unsent)
         self._unsent_again = deque(one for one in self.open if one not in unsent)
         self._samples.clear()
-        self._client_end = None
+        options = self._options
         self.statistics.append(Statistics())
         try:
             self._actor = _cluster.start_actor(options.actor_options)
@@ -139,9 +137,7 @@ class ShardProxy:
         return None
 
     async def next_event(self) -> ShardReport | ActorEnd:
-        """Wait for the actor's next report, or for its end: what ended its client, or its loss."""
-        if self._client_end is not None:
-            return self._client_end
+        """Wait for the actor's next report, or for its end. A report says what ended its client."""
         try:
             report: ShardReport = await (await anext(self._references))
         except _cluster.RayError as error:
@@ -149,7 +145,6 @@ class ShardProxy:
         except StopAsyncIteration:
             return ActorLost("its reports ended")
         self.statistics[-1] = report.statistics
-        self._client_end = report.ended
         return report
 
     def use(self, share: Share) -> None:

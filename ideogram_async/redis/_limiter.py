@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from redis.asyncio import Redis
 
 from ideogram_async._fleet.member import FleetMember
 from ideogram_async.redis._link import RedisLink
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 
 class RedisLimiter(FleetMember):

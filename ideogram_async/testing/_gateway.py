@@ -6,13 +6,15 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
+from types import TracebackType
+from typing import Any, Self, TypeAlias, Unpack
 
 import anyio
 import msgspec
 from aiohttp import web
 
 from ._access import Access, bearer
+from ._limits import Limit
 from ._listener import Listener, RawResponse, abort
 from ._pictures import ASSETS, ImageQuery, Pictures
 from ._queries import Query
@@ -29,14 +31,7 @@ from ._replies import (
 )
 from ._requests import RequestOptions, Requests
 from ._script import Script
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from ._limits import Limit
-    from ._submissions import Submission
-
-__all__ = ["PATH", "Gateway"]
+from ._submissions import Submission
 
 PATH = "/api/ideogram/task-request"
 
@@ -73,10 +68,11 @@ class Gateway:
     - `keep_headers`: whether each `Query` keeps its headers.
     - `image_delay`: seconds for which a request's images answer 404 after its end.
 
-    Attributes: `queries` are all queries in order, `submissions` all requests by id,
-    `in_flight` and `peak_in_flight` count the queries that are being answered, `refused`
-    those that the limit refused. `unknown` is the answer for an id that was never
-    submitted. `on_query` is a function that may return a fault for each query.
+    Attributes: `queries` are all queries in order, `image_queries` all for images, which `queries`
+    does not hold, and `submissions` all requests by id. `in_flight` and `peak_in_flight` count the
+    queries that are being answered, `refused` those that the limit refused. `unknown` is the answer
+    for an id that was never submitted. `on_query` is a function that may return a fault for each
+    query.
     """
 
     def __init__(
@@ -99,6 +95,7 @@ class Gateway:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._requests = Requests(epoch=epoch, clock_offset=clock_offset, seed=seed)
+        self.submissions: dict[str, Submission] = self._requests.submissions
         self._access = Access(tokens, access_tokens)
         self.latency = latency
         self.refusal_latency = refusal_latency
@@ -116,8 +113,9 @@ class Gateway:
         self._listener = Listener(self._handle, host=host, port=port, keepalive=keepalive)
         self._script = Script()
         self._pictures = Pictures(self.submissions, self._loop.time, self._prefix)
+        self.image_queries: list[ImageQuery] = self._pictures.queries
         self.image_delay = image_delay
-        self._routes: dict[str, Route] = {self._prefix + ASSETS: self._pictures.serve}
+        self._routes: dict[str, Route] = {self._prefix + ASSETS: self._serve_image}
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -144,30 +142,11 @@ class Gateway:
         return self.url + ASSETS
 
     @property
-    def image_delay(self) -> float:
-        """Seconds for which a request's images answer 404 after its end."""
-        return self._pictures.delay
-
-    @image_delay.setter
-    def image_delay(self, seconds: float) -> None:
-        self._pictures.delay = seconds
-
-    @property
-    def image_queries(self) -> list[ImageQuery]:
-        """All queries for images, in order; `queries` does not hold them."""
-        return self._pictures.queries
-
-    @property
     def connections(self) -> int:
         """The number of connections that were opened so far."""
         return self._listener.opened
 
     # Requests
-
-    @property
-    def submissions(self) -> dict[str, Submission]:
-        """All requests, by id."""
-        return self._requests.submissions
 
     @property
     def clock_offset(self) -> float:
@@ -287,6 +266,9 @@ class Gateway:
         finally:
             self.in_flight -= 1
 
+    async def _serve_image(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._pictures.serve(request, self.image_delay)
+
     def _arrived(self, request: web.BaseRequest) -> Query:
         headers = request.headers
         query = Query(
@@ -364,13 +346,10 @@ class Gateway:
         if fault is TransportFault.HANG:
             await self._loop.create_future()
         if fault is TransportFault.TRUNCATE:
-            return self._truncated(query)
+            query.status, wire = self._wire(None, query)
+            return RawResponse(wire[:-9], keep_alive=False)
         abort(request.transport, reset=fault is TransportFault.RESET)
         return RawResponse(b"", keep_alive=False)
-
-    def _truncated(self, query: Query) -> web.StreamResponse:
-        query.status, wire = self._wire(None, query)
-        return RawResponse(wire[:-9], keep_alive=False)
 
 
 def _request_id(body: bytes) -> str | None:

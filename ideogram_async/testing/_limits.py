@@ -13,8 +13,6 @@ import msgspec
 
 from ._replies import Reply, html_reply, relay_error
 
-__all__ = ["AtRandom", "LeakyBucket", "Limit", "RateLimit", "SlidingWindow", "TokenBucket"]
-
 _ROUNDING = 1e-9
 """Tokens. Without it, rounding could cost a token that was refilled in many steps."""
 
@@ -129,6 +127,8 @@ class SlidingWindow(RateLimit):
 class TokenBucket(RateLimit):
     """`rate` tokens per second, at most `burst` of them. A query takes one."""
 
+    _beyond_burst = 0
+
     def __init__(self, rate: float, burst: float, **style: Unpack[RefusalStyle]) -> None:
         super().__init__(style)
         self.rate = rate
@@ -142,41 +142,24 @@ class TokenBucket(RateLimit):
         return admitted
 
     def _left(self, now: float, key: str | None) -> float:
-        tokens, then = self._tokens.get(key, (self.burst, now))
-        return min(self.burst, tokens + (now - then) * self.rate)
+        most = self.burst + self._beyond_burst
+        tokens, then = self._tokens.get(key, (most, now))
+        return min(most, tokens + (now - then) * self.rate)
 
     def _wait(self, now: float, key: str | None) -> float:
         return max(0.0, 1 - self._left(now, key)) / self.rate
 
 
-class LeakyBucket(RateLimit):
+class LeakyBucket(TokenBucket):
     """
     Like nginx's `limit_req` with `burst` and `nodelay`: 503 as HTML, without Retry-After.
 
-    The first query and `burst` more pass at once. The bucket leaks `rate` queries per second.
+    The first query and `burst` more pass at once. The bucket leaks `rate` queries per second. So it
+    admits what a `TokenBucket` with one token more does.
     """
 
     _style = _Style(status=503, body="html")
-
-    def __init__(self, rate: float, burst: float, **style: Unpack[RefusalStyle]) -> None:
-        super().__init__(style)
-        self.rate = rate
-        self.burst = burst
-        self._level: dict[str | None, tuple[float, float]] = {}
-
-    def _admit(self, now: float, key: str | None) -> bool:
-        excess = self._excess(now, key)
-        if excess > self.burst + _ROUNDING:
-            return False
-        self._level[key] = (excess, now)
-        return True
-
-    def _excess(self, now: float, key: str | None) -> float:
-        level, then = self._level.get(key, (-1.0, now))
-        return max(0.0, level - (now - then) * self.rate + 1)
-
-    def _wait(self, now: float, key: str | None) -> float:
-        return max(0.0, self._excess(now, key) - self.burst) / self.rate
+    _beyond_burst = 1
 
 
 class AtRandom(RateLimit):

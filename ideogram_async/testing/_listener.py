@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-__all__ = ["Listener"]
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _TURNS_TO_CLOSE = 100
@@ -117,21 +113,14 @@ class Listener:
         if self._site is None or self._socket is None:
             return
         site, self._site = self._site, None
-        await self._stop_accepting(self._socket)
+        # No more is accepted, and accepted sockets become connections: asyncio would leak them.
+        asyncio.get_running_loop().remove_reader(self._socket)
+        for _ in range(_TURNS_TO_CONNECT):
+            await asyncio.sleep(0)
         await site.stop()
         for connection in self._server.connections:
             abort(connection.transport, reset=reset)
         await self._emptied()
-
-    @staticmethod
-    async def _stop_accepting(sock: socket.socket) -> None:
-        """Accept no more, and wait until accepted sockets are connections.
-
-        Without the wait asyncio would leak them.
-        """
-        asyncio.get_running_loop().remove_reader(sock)
-        for _ in range(_TURNS_TO_CONNECT):
-            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Close the port and all connections for good."""

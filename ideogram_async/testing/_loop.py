@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 from ._threads import worker_is_busy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-
-__all__ = ["VirtualTimeLoop", "run_in_virtual_time"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -37,14 +33,10 @@ class _Selector(selectors.DefaultSelector):
             # Checked before the poll: a thread that ends after the check wakes the loop.
             standing = self.loop.is_standing()
             events = self._poll()
-            if events:
+            if not events and not standing and self.loop.jump():
                 return events
-            if standing:
-                events = super().select(_THREAD_POLL_SECONDS)
-            elif not self.loop.jump():
-                events = super().select(None)
-            else:
-                return events
+            if not events:
+                events = super().select(_THREAD_POLL_SECONDS if standing else None)
             if events:
                 return events
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from ._submissions import Submission
-
-__all__ = ["ASSETS", "ImageQuery", "Pictures", "picture"]
+from ._submissions import Submission
 
 ASSETS = "/assets"
 _PATHS = (
@@ -53,12 +48,11 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 class Pictures:
-    """Serves the images of requests, from `delay` seconds after each request's end."""
+    """Serves the images of requests."""
 
     def __init__(
         self, submissions: Mapping[str, Submission], clock: Callable[[], float], prefix: str
     ) -> None:
-        self.delay: float = 0.0
         self.queries: list[ImageQuery] = []
         self._submissions = submissions
         self._clock = clock
@@ -66,20 +60,20 @@ class Pictures:
         self._indexed = 0
         self._index: dict[str, Submission] = {}
 
-    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one query."""
+    async def serve(self, request: web.BaseRequest, delay: float) -> web.StreamResponse:
+        """Answer one query; an image exists from `delay` seconds after its request's end."""
         path = request.raw_path.removeprefix(self._prefix)
         response_id = next((path.removeprefix(one) for one in _PATHS if path.startswith(one)), "")
-        exists = request.method == "GET" and self._exists(response_id)
+        exists = request.method == "GET" and self._exists(response_id, delay)
         status = HTTPStatus.OK if exists else HTTPStatus.NOT_FOUND
         self.queries.append(ImageQuery(self._clock(), path, status, request.headers))
         if exists:
             return web.Response(body=picture(response_id), content_type="image/png")
         return web.Response(status=status, text="not found")
 
-    def _exists(self, response_id: str) -> bool:
+    def _exists(self, response_id: str, delay: float) -> bool:
         submission = self._find(response_id)
-        return submission is not None and self._clock() >= submission.completes_at + self.delay
+        return submission is not None and self._clock() >= submission.completes_at + delay
 
     def _find(self, response_id: str) -> Submission | None:
         for submission in list(self._submissions.values())[self._indexed :]:

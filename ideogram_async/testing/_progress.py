@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Progress", "ProgressFunction", "ProgressKind"]
+from typing import Literal, NamedTuple, TypeAlias
 
 ProgressKind: TypeAlias = Literal[
     "text",
@@ -52,22 +47,21 @@ _STUCK_RAMP = 0.3
 """Share of the work after which an upscale shows 99 % (seen)."""
 
 
-def _share(elapsed: float, queue: float, duration: float) -> float:
-    return (elapsed - queue) / duration if duration else 1.0
-
-
 def _running(percentage: float) -> Progress:
     return Progress(max(0, min(99, int(percentage))))
 
 
-def _along(curve: Callable[[float], Progress], end: Progress = _DONE) -> ProgressFunction:
+def _along(
+    curve: Callable[[float], Progress], *, queued: Progress = _QUEUED, end: Progress = _DONE
+) -> ProgressFunction:
     """Return a progress function from a curve, which takes the share of the work that is done."""
 
     def progress(elapsed: float, queue: float, duration: float) -> Progress:
+        if elapsed < queue:
+            return queued
         if elapsed >= queue + duration:
             return end
-        share = _share(elapsed, queue, duration)
-        return curve(share) if share >= 0 else _QUEUED
+        return curve((elapsed - queue) / duration)
 
     return progress
 
@@ -84,19 +78,8 @@ def _text(elapsed: float, queue: float, duration: float) -> Progress:
     return _running(max(_TEXT_FIRST, 100 * share))
 
 
-def _absent(elapsed: float, queue: float, duration: float) -> Progress:
-    if elapsed >= queue + duration:
-        return _DONE
-    return Progress(None, has_started=elapsed >= queue)
-
-
 def _lying(share: float) -> Progress:
     return Progress(int(share * 7919) * 37 % 100)
-
-
-def _never(elapsed: float, queue: float, duration: float) -> Progress:
-    share = _share(elapsed, queue, duration)
-    return _running(100 * share) if share >= 0 else _QUEUED
 
 
 _linear = _along(lambda share: _running(100 * share))
@@ -105,12 +88,12 @@ KINDS: Mapping[str, ProgressFunction] = MappingProxyType(
     {
         "text": _text,
         "linear": _linear,
-        "absent": _absent,
+        "absent": _along(lambda _: Progress(None), queued=Progress(None, has_started=False)),
         "steps": _along(lambda share: Progress(25 * int(4 * share))),
         "stuck": _along(lambda share: _running(100 * share / _STUCK_RAMP)),
         "lying": _along(_lying),
-        "errored": _along(lambda share: _running(57 * share), Progress(57, is_errored=True)),
-        "never": _never,
+        "errored": _along(lambda share: _running(57 * share), end=Progress(57, is_errored=True)),
+        "never": _along(lambda share: _running(100 * share), end=Progress(99)),
         "moderated": _linear,
     }
 )

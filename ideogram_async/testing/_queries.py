@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-__all__ = ["Query"]
-
 
 class Query(msgspec.Struct, gc=False):
     """

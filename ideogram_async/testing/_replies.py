@@ -9,18 +9,6 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-__all__ = [
-    "DROP",
-    "HANG",
-    "RESET",
-    "TRUNCATE",
-    "UNAUTHORIZED",
-    "Altered",
-    "Fault",
-    "Reply",
-    "TransportFault",
-]
-
 Headers: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 JSON = "application/json"
 

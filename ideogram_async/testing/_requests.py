@@ -6,15 +6,10 @@ import asyncio
 import math
 import random
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
-from ._progress import KINDS
+from ._progress import KINDS, ProgressFunction, ProgressKind
 from ._submissions import ASSETS_URL, Submission, make_id
-
-if TYPE_CHECKING:
-    from ._progress import ProgressFunction, ProgressKind
-
-__all__ = ["RequestOptions", "Requests"]
 
 _TYPICAL_SECONDS = {2: (3.0, 8.0), 0: (8.0, 15.0), -2: (11.0, 25.0)}
 """Seconds from submission to completion by sampling speed (seen)."""

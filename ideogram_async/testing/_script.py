@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
-if TYPE_CHECKING:
-    from ._queries import Query
-    from ._replies import Fault
-
-__all__ = ["Script"]
+from ._queries import Query
+from ._replies import Fault
 
 
 class _ScriptedFault(msgspec.Struct):

@@ -5,16 +5,11 @@ from __future__ import annotations
 import base64
 import math
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from ._progress import KINDS, Progress
-
-if TYPE_CHECKING:
-    from ._progress import ProgressFunction, ProgressKind
-
-__all__ = ["Submission"]
+from ._progress import KINDS, Progress, ProgressFunction, ProgressKind
 
 ASSETS_URL = "https://ideogram.ai/assets"
 _BALANCED = "/progressive-image/balanced/response/"
@@ -119,27 +114,19 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "user_prompt": self.prompt,
         }
 
-    def _ended(self) -> dict[str, Any]:
-        ended: dict[str, Any] = {"height": 1024, "resolution": 1024, "width": 1024}
-        ended["responses"] = self._responses()
-        if ended["responses"]:
-            ended["cover_response_id"] = ended["responses"][0]["response_id"]
-        return ended
-
     def response_ids(self) -> list[str]:
         """Return the ids of the images that the request ends with."""
         if self.errored or self.progress in {"errored", "moderated", "never"}:
             return []
         return [_derived_id(self.request_id, index) for index in range(self.images)]
 
-    def _responses(self) -> list[dict[str, Any]]:
-        if self.errored or self.progress == "moderated":
-            return []
-        return [self._response(index) for index in range(self.images)]
+    def _ended(self) -> dict[str, Any]:
+        ids = self.response_ids()
+        responses = [self._response(one, cover=one == ids[0]) for one in ids]
+        ended = {"height": 1024, "resolution": 1024, "width": 1024, "responses": responses}
+        return ended | {"cover_response_id": ids[0]} if ids else ended
 
-    def _response(self, index: int) -> dict[str, Any]:
-        response_id = _derived_id(self.request_id, index)
-        cover = index == 0
+    def _response(self, response_id: str, *, cover: bool) -> dict[str, Any]:
         response = {
             "cover": cover,
             "descriptions": [],
@@ -151,8 +138,6 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "response_id": response_id,
             "self_like": False,
         }
-        return (
-            response | {"image_url": self.assets_url + _BALANCED + response_id}
-            if cover
-            else response
-        )
+        if cover:
+            response["image_url"] = self.assets_url + _BALANCED + response_id
+        return response

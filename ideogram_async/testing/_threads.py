@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import asyncio
-
-__all__ = ["worker_is_busy"]
+from typing import Any
 
 _WORKER = "AnyIO worker thread"
 

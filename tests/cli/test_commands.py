@@ -342,7 +342,7 @@ async def test_ids_of_a_pipe_are_read_as_they_are_asked_for() -> None:
     """A pipe is read on only for the next id, and parts of a line are put together."""
     source, sink = os.pipe()
     with open(source, "rb", buffering=0) as file:  # noqa: ASYNC230, PTH123 - a pipe
-        ids = IdStream(["given", "one"], file)
+        ids = aiter(IdStream(["given", "one"], file))
         os.write(sink, b"one\r\n\n tw")
         assert await anext(ids) == "given"
         assert await anext(ids) == "one"

@@ -10,19 +10,20 @@ import pytest
 
 from ideogram_async import Credential, IdeogramClient
 from ideogram_async._limiter import LimitSource
-from ideogram_async._limits.told_rate import ToldRate
 from ideogram_async.testing import Gateway
 
 pytestmark = pytest.mark.anyio
 
 
-class Refilled(ToldRate):
+class Refilled:
     """A limiter that has no permits until it is given some, as one that others share."""
 
+    rate = 1000.0
     source: LimitSource = "found"
+    held_until = -math.inf
+    is_probing = False
 
     def __init__(self) -> None:
-        super().__init__(1000.0)
         self.permits = 0
         self._changed: Callable[[], None] = lambda: None
 
@@ -30,10 +31,22 @@ class Refilled(ToldRate):
         """Return that it is open while there are permits."""
         return now if self.permits else math.inf
 
-    def sent(self, now: float, *, paced: bool = True) -> None:
+    def sent(self, now: float, *, paced: bool = True) -> None:  # noqa: ARG002 - the protocol's
         """Use a permit."""
         self.permits -= 1
-        super().sent(now, paced=paced)
+
+    def wait(self, pending: float) -> None:
+        """Do nothing."""
+
+    def accepted(self, asked: float, now: float) -> None:
+        """Do nothing."""
+
+    def hold(self, until: float, now: float) -> None:
+        """Do nothing."""
+
+    def refused(self, asked: float, retry_after: float | None, now: float) -> bool:  # noqa: ARG002
+        """Hold nothing."""
+        return False
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Keep the function to call on a change."""

@@ -219,7 +219,7 @@ def test_a_key_is_refused_where_two_ids_are(session: KeySession) -> None:
     """What was sent before it went out of use tells nothing; a later query tries it in vain."""
     session.sent(0.0, immediate=False)
     assert not session.refused_key("one", REFUSED, 1.0, 1.1, alone=False)
-    assert not session.is_refused
+    assert session.refusal is None
     assert opens_at(session, 2.0) == math.inf, "what is under way checks it"
     session.returned()
     session.update(1.2)
@@ -229,7 +229,7 @@ def test_a_key_is_refused_where_two_ids_are(session: KeySession) -> None:
     assert not session.refused_key("three", REFUSED, 1.5, 3.0, alone=False)
     assert session.suspicion is None
     session.answered(1.4, 3.0)
-    assert session.is_refused
+    assert session.refusal is not None
     assert session.refused_key("one", REFUSED, 62.0, 63.0, alone=False)
     assert opens_at(session, 63.0) == 63.0 + REFUSED_SECONDS
     session.retry(70.0)

@@ -524,7 +524,7 @@ def test_a_refusal_that_comes_after_another_key_took_over() -> None:
     polled.enter(polled.caller(), "one", "two", "late")
     for name in ("one", "two"):
         polled.ask(name, "stray verdict", 1.0)
-    assert polled.pool.sessions[0].is_refused
+    assert polled.pool.sessions[0].refusal is not None
     assert polled.ask("late", "stray verdict", 2.0, asked=0.5).history().refusals is None
 
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from benchmarks.schedule.simulation import Curve, poll_blindly, simulate
 from benchmarks.schedule.workloads import workload
 from ideogram_async._models import SamplingRequest
-from ideogram_async._schedules.adaptive import SHORTEST, AdaptiveSchedule
+from ideogram_async._schedules.adaptive import SHORTEST_DELAY_SECONDS, AdaptiveSchedule
 from ideogram_async._schedules.base import Observation, Schedule
 from ideogram_async._schedules.learned import (
     EDGES,
     MAX_POOLS,
-    STRAY_BELIEVED,
+    STRAY_BELIEVED_VARIANCES,
     Band,
     CompletionSample,
     Learned,
@@ -29,7 +29,7 @@ from ideogram_async._schedules.learned import (
     Pools,
     band_of,
 )
-from ideogram_async._schedules.rent_or_buy import LONGEST, interval
+from ideogram_async._schedules.rent_or_buy import LONGEST_DELAY_SECONDS, interval
 from ideogram_async._schedules.request_state import JobState
 
 TRIP = 0.2
@@ -71,7 +71,7 @@ def test_interval_is_worth_its_price(mu: float, sg: float) -> None:
     for price, share in product((0.02, 0.05, 0.2, 1.0), (0.0, 0.5, 1.0, 1.3)):
         w = share * math.exp(mu)
         d = interval(mu, sg, w, price)
-        if d < LONGEST:
+        if d < LONGEST_DELAY_SECONDS:
             assert lag_by_integration(mu, sg, w, d) == pytest.approx(price, rel=0.02)
         else:
             assert lag_by_integration(mu, sg, w, d) <= price
@@ -95,7 +95,7 @@ def test_interval_is_finite_for_all_that_can_be_learned(
     mu: float, sg: float, w: float, price: float
 ) -> None:
     """No parameters that the bounds allow break the formula."""
-    assert interval(mu, sg, w, price) <= LONGEST + 1e-6
+    assert interval(mu, sg, w, price) <= LONGEST_DELAY_SECONDS + 1e-6
 
 
 @pytest.mark.parametrize("mu", [22.467087695901412, 22.5])
@@ -145,14 +145,14 @@ def test_a_band_learns_mean_and_spread() -> None:
     for i in range(1000):
         band = band.taught(3.0 + (0.5 if i % 2 else -0.5))
     assert band.mean == pytest.approx(3.0, abs=0.02)
-    assert band.sg == pytest.approx(0.5, abs=0.02)
+    assert band.deviation == pytest.approx(0.5, abs=0.02)
 
 
 def test_sg_is_wide_while_little_is_known_and_bounded() -> None:
     """The predictive deviation adds the mean's own error, within 0.05 and 1.5."""
-    assert Band(2, 0.0, 0.5).sg == pytest.approx(math.sqrt(0.75))
-    assert Band(64, 0.0, 0.0).sg == 0.05
-    assert Band(2, 0.0, 100.0).sg == 1.5
+    assert Band(2, 0.0, 0.5).deviation == pytest.approx(math.sqrt(0.75))
+    assert Band(64, 0.0, 0.0).deviation == 0.05
+    assert Band(2, 0.0, 100.0).deviation == 1.5
 
 
 def test_completion_is_between_the_last_two_queries() -> None:
@@ -324,7 +324,7 @@ def test_lines_that_fail_are_soon_mistrusted() -> None:
         for asked, percentage in ((5.0, 30), (7.0, 80), (29.9, 81)):
             schedule.next_delay(state, see(asked, completion_percentage=percentage))
         schedule.completed(state, see(30.0, completion_percentage=100))
-    assert schedule.save().stray.mean > STRAY_BELIEVED
+    assert schedule.save().stray.mean > STRAY_BELIEVED_VARIANCES
 
 
 def test_straight_requests_earn_trust() -> None:
@@ -332,7 +332,7 @@ def test_straight_requests_earn_trust() -> None:
     schedule = AdaptiveSchedule()
     simulate(schedule, workload("B", 5, 60), "linear")
     learned = schedule.save()
-    assert learned.stray.mean <= STRAY_BELIEVED
+    assert learned.stray.mean <= STRAY_BELIEVED_VARIANCES
     assert 0.02 < learned.begun.mean < 0.3
 
 
@@ -469,9 +469,9 @@ def test_age_counts_by_the_server_and_is_bounded() -> None:
         return schedule.next_delay(begin(schedule, fresh=False), seen)
 
     band = schedule.save().bands[0]
-    expected = interval(band.mean, band.sg, 9.5, 0.05) - TRIP
+    expected = interval(band.mean, band.deviation, 9.5, 0.05) - TRIP
     assert second(9.0) == pytest.approx(expected)
-    assert second(1e12) == second(math.exp(band.mean + band.sg) + 1)
+    assert second(1e12) == second(math.exp(band.mean + band.deviation) + 1)
     assert second(-1e12) == second(-5.0)
 
 
@@ -544,9 +544,9 @@ def test_any_answers_give_delays_within_bounds(
     schedule = AdaptiveSchedule(price, learned=straight().save() if believes else None)
     for answers in jobs:
         state, first = schedule.start(0.0, just_submitted=fresh)
-        assert (SHORTEST if fresh else 0) <= first <= LONGEST
+        assert (SHORTEST_DELAY_SECONDS if fresh else 0) <= first <= LONGEST_DELAY_SECONDS
         for seen in answers[:-1]:
-            assert SHORTEST <= schedule.next_delay(state, seen) <= 1e5
+            assert SHORTEST_DELAY_SECONDS <= schedule.next_delay(state, seen) <= 1e5
             end = schedule.expected_end(state)
             assert end is None or math.isfinite(end)
             assert not (schedule.is_sure(state) and end is None)
@@ -564,7 +564,7 @@ def test_delays_are_bounded_by_age(percentages: list[float | None], fresh: bool)
     for p in percentages:
         seen = see(now, completion_percentage=p)
         delay = schedule.next_delay(state, seen)
-        assert SHORTEST <= delay <= max(LONGEST, 0.1 * now)
+        assert SHORTEST_DELAY_SECONDS <= delay <= max(LONGEST_DELAY_SECONDS, 0.1 * now)
         now = seen.answered + delay
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ideogram_async._schedules.progress_line import (
+    MOST_STRAY_VARIANCES,
     NOISE_PERCENT,
     NOISE_VARIANCE,
-    STRAY_MOST,
     LinePrior,
     ProgressLine,
 )
@@ -84,7 +84,7 @@ def test_a_point_off_the_line_gives_it_up() -> None:
     assert not line.is_given_up
     line.observe(40.0, 51.0)
     assert line.is_given_up
-    assert line.stray(40.0, 1.0) == STRAY_MOST
+    assert line.stray(40.0, 1.0) == MOST_STRAY_VARIANCES
 
 
 def test_straight_lines_stray_by_one() -> None:
@@ -119,4 +119,4 @@ def test_any_points_leave_a_finite_line(
     end, variance = line.end()
     assert math.isfinite(end)
     assert 0 < variance < math.inf
-    assert 0 <= line.stray(end + 1, 1.0) <= STRAY_MOST
+    assert 0 <= line.stray(end + 1, 1.0) <= MOST_STRAY_VARIANCES

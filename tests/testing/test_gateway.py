@@ -240,6 +240,13 @@ async def test_absent_tells_nothing(gateway: Gateway) -> None:
     assert course[-1] == (100, True, True, False)
 
 
+@pytest.mark.parametrize("progress", ["linear", "absent", "never"])
+async def test_without_work_it_waits_in_the_queue(gateway: Gateway, progress: ProgressKind) -> None:
+    """A request of no work has not started while it is in the queue."""
+    record = gateway.record(gateway.submit(duration=0, queue=5, progress=progress))
+    assert (record.get("completion_percentage", 0), record["has_started"]) == (0, False)
+
+
 async def test_steps_are_quarters(gateway: Gateway) -> None:
     """A stepwise request tells quarters."""
     told = _percentages(await _course(gateway, "steps"))
