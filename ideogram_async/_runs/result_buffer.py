@@ -152,8 +152,8 @@ class ResultBuffer(Generic[T]):
 
     def _is_last(self, result: Any) -> bool:
         """Return whether a result ends its id: after a mere change the id is open, or failed."""
-        is_change = self._wants_changes and not isinstance(result, RequestError)
-        return not is_change or bool(result.is_complete)
+        is_end = not self._wants_changes or isinstance(result, RequestError)
+        return is_end or bool(result.is_complete)
 
     def _is_over(self, request_id: object, result: Any) -> bool:
         """Return whether nothing more can come of an id whose result was taken just now."""
