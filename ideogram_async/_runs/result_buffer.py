@@ -152,8 +152,9 @@ class ResultBuffer(Generic[T]):
 
     def _is_last(self, result: Any) -> bool:
         """Return whether a result ends its id: after a mere change the id is open, or failed."""
-        is_end = not self._wants_changes or isinstance(result, RequestError)
-        return is_end or bool(result.is_complete)
+        if isinstance(result, RequestError):
+            return True
+        return not self._wants_changes or bool(result.is_complete)
 
     def _is_over(self, request_id: object, result: Any) -> bool:
         """Return whether nothing more can come of an id whose result was taken just now."""
