@@ -211,15 +211,17 @@ class JobRegistry:
     def close(self, job: Job) -> None:
         """Remove a job: its id has ended, or nobody awaits it any more."""
         if job.owner is not None:
-            self._singles.pop(job.owner, None)
+            if job.owner.urgent:
+                self._singles.pop(job.owner, None)
             if id(job) not in self._flying:
                 self.queue.mark_removed(job)
         if self._jobs.get(job.request_id) is job:
             del self._jobs[job.request_id]
         job.owner = None
-        for one in job.shared_with or ():
-            one.shared_ids.discard(job.request_id)
-        job.shared_with = None
+        if job.shared_with:
+            for one in job.shared_with:
+                one.shared_ids.discard(job.request_id)
+            job.shared_with = None
         self.pending -= 1
         if job.stage == NEW:
             self.unasked -= 1
