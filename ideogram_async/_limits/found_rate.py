@@ -13,13 +13,13 @@ from ideogram_async._limits.chance import Chance
 START_RATE, START_SECONDS = 18.0, 10.0
 """It starts at 18 queries per second, or at all pending ids in 10 s, if that is more: 18 was the
 best for one client of the peers' test, and still good for two."""
-FLOOR, CEILING = 1 / 60, 1e6
+LOWEST_RATE, HIGHEST_RATE = 1 / 60, 1e6
 """Queries per second that remain after any cut, and the most that a cut of no rate leaves."""
 MADE_UP_SECONDS = 0.05
 """Lateness that is made up while due queries wait."""
-KEPT = 0.98
+RATE_KEPT_AFTER_CUT = 0.98
 """The part of the accepted rate that is kept at a cut."""
-CUT = 0.7
+CUT_FACTOR = 0.7
 """The most that one refused query cuts, and the cut where the pace had not been used."""
 IDLE_SHARE = 0.1
 """The part of the time in which the pace may be unused, and still tell the limit."""
@@ -35,11 +35,11 @@ STEADY_SECONDS = 30.0
 once: an outage looks like that, and a window closes again."""
 MEASURED_QUERIES = 12
 """Accepted queries from which their rate is known to be safe."""
-TRIAL_RATE, TRIAL_SECONDS = 0.85, 8.0
+TRIAL_SHARE, TRIAL_SECONDS = 0.85, 8.0
 FEWEST_TRIAL_QUERIES, MOST_TRIAL_QUERIES = 25, 120
 """A trial: for so many seconds, and so many queries, this part of the accepted rate goes out. A
 limit of this client's own refuses none of them; chance does, and a limit that others use, too."""
-UNEXPLAINED, UNEXPLAINED_AT_LIMIT, PASSED_TRIAL = 2.0, 6.0, 0.3
+UNEXPLAINED_REFUSALS, UNEXPLAINED_REFUSALS_AT_LIMIT, PASSED_TRIAL_REFUSALS = 2.0, 6.0, 0.3
 """Refusals at rates that had been accepted, which no limit of this client's own explains, that tell
 of chance. Where a limit has shown others may use it, which must not be taken for chance. A trial
 that passes counts against 0.3 of them; a refusal in a cluster, which is a limit's, against 1."""
@@ -49,21 +49,21 @@ CHANGED_SHARE, LONG_GROWTH_SECONDS = 0.15, 30.0
 """A rate that differs by so much from the last one accepted is tried: before a window of 180 s a
 wrong measurement cut it to a quarter, and there it stayed. Where it had grown for so long, what was
 accepted meanwhile is far below the limit, and is not what is tried."""
-GIVEN_BACK, GIVEN_BACK_AT_LIMIT = 1 / (CUT * TRIAL_RATE), 1 / TRIAL_RATE
+GIVEN_BACK_FACTOR, GIVEN_BACK_FACTOR_AT_LIMIT = 1 / (CUT_FACTOR * TRIAL_SHARE), 1 / TRIAL_SHARE
 """The rate, by the safe one, up to which a cut is taken back: by what one cut and the trial have
 taken; by what the trial has, where a limit has shown."""
 CHANCE_SECONDS = 5.0
 """Seconds after which a refusal by chance begins a new measurement: the rate may have grown."""
-GROWTH, GROWTH_SECONDS, GROWTH_STEP_SECONDS = 0.006, 13.0, 0.05
+GROWTH_PER_SECOND, GROWTH_SECONDS, GROWTH_STEP_SECONDS = 0.006, 13.0, 0.05
 """While a due query waits the rate grows by 0.006 · (1 + (g / 13 s)²) per second, g: such seconds
 since the last cut; in steps of no less than 0.05 s, for a step costs time."""
-SLOWED, FASTER_PER_QUERY, SLOWEST = 1.5, 0.008, 0.1
+CLOCK_SLOWED_FACTOR, FASTER_PER_QUERY, SLOWEST_CLOCK = 1.5, 0.008, 0.1
 """The clock of g runs 1.5 times as slowly after each cut, and 0.8 % faster after each query: a slow
 limit refuses 1 query in 50 at most. It is never faster than time, nor slower than a tenth of it."""
-FREE_GROWTH, MOST_GROWTH_SECONDS = 0.02, 0.33
+FREE_GROWTH_PER_SECOND, MOST_GROWTH_SECONDS = 0.02, 0.33
 """Per second, in place of 0.006, while no limit has shown, or refusals are by chance; and the most
 seconds of growth that one query brings."""
-FAST_RATE, FASTEST_GROWTH = 100.0, 1.0
+FAST_RATE, FASTEST_GROWTH_PER_SECOND = 100.0, 1.0
 """While no limit has shown it is (rate / 100)² if that is more, at most 1: 500 per second after
 14 s."""
 
@@ -154,7 +154,7 @@ class FoundRate:
     @property
     def pace(self) -> float:
         """Queries per second that go out now: fewer than `rate` in a trial."""
-        return min(TRIAL_RATE * self._rate if self._trial else self._rate, self._bound)
+        return min(TRIAL_SHARE * self._rate if self._trial else self._rate, self._bound)
 
     def wait(self, pending: float) -> None:
         """Record that a due query waits for the rate: it may grow."""
@@ -169,7 +169,7 @@ class FoundRate:
             self._count_idle(now)
         rate = self._rate
         if self._trial:
-            rate *= TRIAL_RATE
+            rate *= TRIAL_SHARE
         elif waited and paced and not self.is_probing and rate < self._bound:
             self._ungrown = ungrown = self._ungrown + seconds
             if ungrown >= GROWTH_STEP_SECONDS:
@@ -213,7 +213,7 @@ class FoundRate:
                 self.is_certain = True
                 self._limit_shown = False  # it does not bind at this rate
                 self._rate_before = 0.0
-                self._unexplained = max(self._unexplained - PASSED_TRIAL, 0.0)
+                self._unexplained = max(self._unexplained - PASSED_TRIAL_REFUSALS, 0.0)
                 self.chance.pass_trial()
 
     def refused(self, asked: float, retry_after: float | None, now: float) -> bool:
@@ -244,8 +244,8 @@ class FoundRate:
         """Take cuts back that chance has caused."""
         if self._trial or (self.chance.is_known and self._is_safe):
             self._source, self._trial = self._source_before, 0
-            most = (GIVEN_BACK_AT_LIMIT if self._limit_shown else GIVEN_BACK) * self._safe
-            self._rate = max(self._rate, min(self._rate_before, most))
+            factor = GIVEN_BACK_FACTOR_AT_LIMIT if self._limit_shown else GIVEN_BACK_FACTOR
+            self._rate = max(self._rate, min(self._rate_before, factor * self._safe))
             self._rate_before = 0.0
         if now - self._since > CHANCE_SECONDS:
             self._measure(now)
@@ -307,7 +307,8 @@ class FoundRate:
         queries = self._cut_refused + self._cut_accepted
         if self._cut_refused > LIMIT_SHARE * max(queries, MEASURED_QUERIES):
             self._limit_shown = True
-        if self._unexplained < (UNEXPLAINED_AT_LIMIT if self._limit_shown else UNEXPLAINED):
+        most = UNEXPLAINED_REFUSALS_AT_LIMIT if self._limit_shown else UNEXPLAINED_REFUSALS
+        if self._unexplained < most:
             return False
         self._unexplained = 0.0
         return True
@@ -333,11 +334,11 @@ class FoundRate:
         self.is_probing = False
         self._untried += max(asked - self._pause_until, 0.0)
         seconds = self._open_until - self._since
-        is_used = self._source == "none" or self._accepted >= CUT * self._rate * seconds
+        is_used = self._source == "none" or self._accepted >= CUT_FACTOR * self._rate * seconds
         is_outage = self._closed > 1 and seconds >= STEADY_SECONDS and is_used
         if is_outage and not self._is_forgiven:  # a
             self._is_forgiven = True
-            self._rate *= KEPT
+            self._rate *= RATE_KEPT_AFTER_CUT
             self._grown = 0.0
         else:
             self._is_forgiven = False
@@ -348,7 +349,7 @@ class FoundRate:
     def _cut(self, now: float, until: float) -> None:
         """Cut the rate, by what was accepted from the last such moment until then."""
         before = self._rate
-        self._clock = max(self._clock / SLOWED, SLOWEST)
+        self._clock = max(self._clock / CLOCK_SLOWED_FACTOR, SLOWEST_CLOCK)
         if self._closed >= LIMIT_REFUSALS and (
             not self.chance.is_known or self.chance.is_refuted()
         ):
@@ -358,15 +359,15 @@ class FoundRate:
             self._cut_accepted = self._cut_refused = 0
         until = self._open_until if self.chance.is_known else until - self._untried
         elapsed = max(until - self._since, 1e-3)
-        rate = CUT ** max(self._closed, 1) * min(before, CEILING)
+        rate = CUT_FACTOR ** max(self._closed, 1) * min(before, HIGHEST_RATE)
         is_idle = self._idle > IDLE_SHARE * elapsed
         is_measured = self._accepted >= MEASURED_QUERIES
         if not is_idle:  # b, else c
             self._source = "found"
-            rate = min(max(KEPT * self._accepted / elapsed, rate), before)
+            rate = min(max(RATE_KEPT_AFTER_CUT * self._accepted / elapsed, rate), before)
             if is_measured:
                 rate = self._begin_trial(rate, self._accepted / elapsed)
-        self._rate = max(rate, FLOOR)
+        self._rate = max(rate, LOWEST_RATE)
         if is_measured or is_idle:
             self._measure(now)
         self._grown = 0.0
@@ -403,16 +404,16 @@ class FoundRate:
         2. Refusals by chance are known: as at the beginning.
         3. A limit was found: slowly. In 1 and 3 the time is that of a clock which cuts slow down.
         """
-        growth, self._ungrown = FREE_GROWTH, 0.0
+        growth, self._ungrown = FREE_GROWTH_PER_SECOND, 0.0
         seconds = min(seconds, MOST_GROWTH_SECONDS)
         is_first = self._source == "none"
         if not self.chance.is_known:
             faster = 1 + FASTER_PER_QUERY * seconds * self._rate
             self._clock = min(self._clock * faster, 1.0)
             seconds *= self._clock
-            growth = FREE_GROWTH if is_first else GROWTH
+            growth = FREE_GROWTH_PER_SECOND if is_first else GROWTH_PER_SECOND
         growth *= 1 + (self._grown / GROWTH_SECONDS) ** 2
         if is_first:
-            growth = max(growth, min((self._rate / FAST_RATE) ** 2, FASTEST_GROWTH))
+            growth = max(growth, min((self._rate / FAST_RATE) ** 2, FASTEST_GROWTH_PER_SECOND))
         self._grown += seconds
-        self._rate = min(self._rate * (1 + growth * seconds), CEILING)
+        self._rate = min(self._rate * (1 + growth * seconds), HIGHEST_RATE)

@@ -10,7 +10,7 @@ refuse each of them every 20 s, 6 % are together by chance; within 1 s it would 
 COMMON_SCORE = 3
 """The score from which the limit is taken for a common one: 2 for each refusal together, less 1 for
 each alone. One coincidence must not be enough."""
-ALONE = 6
+REFUSALS_ALONE = 6
 """Refusals in a row of one session alone, after which it is taken for its own."""
 
 
@@ -32,7 +32,7 @@ class SharedLimitDetector:
         self._row = 1 if other else self._row + 1
         self._last_index, self._last_at = index, now
         if self.shared:
-            self.shared = self._row < ALONE
+            self.shared = self._row < REFUSALS_ALONE
             self._score = 0
         elif not together:  # alone, until another one is refused, too
             self._score = max(self._score - 1, -COMMON_SCORE)

@@ -9,7 +9,7 @@ from ideogram_async._limiter import LimitSource
 MADE_UP_SECONDS = 0.05
 """Lateness of a timer, or of the loop, that is made up while due queries wait: so many seconds'
 worth of queries may go out in excess of an even pace."""
-MADE_UP_AT = 1.25
+MADE_UP_RATE_FACTOR = 1.25
 """Times the rate at which lateness is made up: a gateway sees no burst."""
 TIMER_SECONDS = 0.005
 """Lateness that is made up at once: the loop rounds its timers to milliseconds."""
@@ -37,7 +37,7 @@ class ToldRate:
         if self._waited:
             self._waited = False
             self._next = max(self._next, now - MADE_UP_SECONDS) + self._interval
-            soonest = max(self._soonest, now - TIMER_SECONDS) + self._interval / MADE_UP_AT
+            soonest = max(self._soonest, now - TIMER_SECONDS) + self._interval / MADE_UP_RATE_FACTOR
             self._soonest = soonest
             self.opens_at = max(self._next, soonest)
         else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-LONGEST = 300
+MOST_CHARACTERS = 300
 """Characters of a gateway's message that are kept."""
-_READ = 20 * LONGEST
+_MOST_CHARACTERS_READ = 20 * MOST_CHARACTERS
 
 
 def printable(text: str) -> str:
@@ -18,11 +18,11 @@ def printable(text: str) -> str:
 def clean(text: str, secrets: Iterable[str] = ()) -> str:
     """Make a message of it: printable, without secrets, of a sane length."""
     secrets = [secret for secret in secrets if secret]
-    cut = len(text) > _READ
-    text = printable(text[:_READ])
+    cut = len(text) > _MOST_CHARACTERS_READ
+    text = printable(text[:_MOST_CHARACTERS_READ])
     if cut and secrets:  # a secret that the cut parted would not be recognised
         text = text[: max(len(text) - 2 * max(map(len, secrets)), 0)]
     for secret in secrets:
         if secret in text.replace(" ", ""):  # blanks may stand where control characters did
             text = re.sub(" ?".join(map(re.escape, secret)), "***", text)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"

@@ -17,13 +17,13 @@ from rich.text import Text
 from ideogram_async import SamplingRequest
 from ideogram_async.cli._console import shortened
 
-FEW = 50
+MOST_BARS = 50
 """Requests that may have a bar each; beyond, their changes are not even asked for."""
-WIDEST = 79
+MOST_COLUMNS = 79
 """Columns: a terminal that is made narrower then seldom breaks a line that stands there."""
-NARROW = 60
+NARROW_COLUMNS = 60
 """Columns that are too few for whole ids and for prompts."""
-LOW = 6
+FEW_LINES = 6
 """Lines that are too few for a heading."""
 SPARE_LINES = 2
 """Lines of a terminal that are left free: the prompt that was typed, and the cursor's."""
@@ -58,7 +58,7 @@ class RequestBars:
         """Return what fits into so many lines: a heading, bars, and the number of the others."""
         if not self._open or room < 1:
             return []
-        heading = room > LOW
+        heading = room > FEW_LINES
         rows, room = [*self._open.items()], room - heading
         if len(rows) > room:  # those that have an answer are shown, and one line counts the others
             asked_first = sorted(range(len(rows)), key=lambda place: rows[place][1] is None)
@@ -70,7 +70,7 @@ class RequestBars:
     def _table(
         self, rows: list[tuple[str, SamplingRequest | None]], width: int, *, heading: bool
     ) -> Table:
-        narrow = width < NARROW
+        narrow = width < NARROW_COLUMNS
         table = _grid(4, last_takes_rest=not narrow)
         if heading:
             names = ("request", "progress", "state", "" if narrow else "prompt")
@@ -111,7 +111,7 @@ class Frame:
         self.texts: Sequence[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = min(options.max_width, WIDEST)
+        width = min(options.max_width, MOST_COLUMNS)
         below = [total.line(width) for total in self.totals] + [*map(one_line, self.texts)]
         room = max(console.height - len(below) - SPARE_LINES, 1)
         yield Constrain(Group(*self.bars.lines(room, width), *below), width)

@@ -29,14 +29,14 @@ from ideogram_async.cli._exit_codes import Code, CommandError
 NAME = "index.html"
 PAUSE_SECONDS = 1.0
 """Between two versions, at least; a long page is written more rarely."""
-SHARE = 0.02
+TIME_SHARE = 0.02
 """The part of the time that may be spent on it."""
-LONGEST_PROMPT = 5000
+PROMPT_CHARACTERS = 5000
 """Characters of a prompt that are on the page."""
-CLAMPED_PROMPT = 200
+CLAMPED_PROMPT_CHARACTERS = 200
 """Characters of it that are shown; the rest is there after a click."""
-LONGEST_ALT = 300
-LONGEST_ID = 80
+ALT_CHARACTERS = 300
+ID_CHARACTERS = 80
 JOINERS = "\u200c\u200d"
 """Kept though they are invisible: without them Persian and Hindi are misspelt, and emoji split."""
 BALANCED = ".balanced"
@@ -109,7 +109,7 @@ class ContactSheet:
         self, request: SamplingRequest | None, request_id: str, paths: Iterable[Path], reason: str
     ) -> None:
         """Show a request: its images, or why there are none. A request is shown once."""
-        request_id = _plain(request_id, LONGEST_ID)
+        request_id = _plain(request_id, ID_CHARACTERS)
         entry = _entry(request, request_id, [*paths], reason)
         if self._entries.get(request_id) != entry:
             self._entries[request_id] = entry
@@ -126,7 +126,7 @@ class ContactSheet:
                 await to_thread.run_sync(self._write, *self._version())
             except OSError:
                 self._changed.set()  # tried again, and told at the end if it lasts
-            await asyncio.sleep(max(PAUSE_SECONDS, (time.perf_counter() - began) / SHARE))
+            await asyncio.sleep(max(PAUSE_SECONDS, (time.perf_counter() - began) / TIME_SHARE))
 
     def finish(self) -> None:
         """Write what is not written yet."""
@@ -192,13 +192,15 @@ class ContactSheet:
 
 def _entry(request: SamplingRequest | None, request_id: str, paths: list[Path], reason: str) -> str:
     """Return the line of a request."""
-    prompt = "" if request is None else _plain(request.user_prompt or "", LONGEST_PROMPT)
+    prompt = "" if request is None else _plain(request.user_prompt or "", PROMPT_CHARACTERS)
     images = "".join(
         _image(path, _alt(prompt, place, len(paths))) for place, path in enumerate(paths, 1)
     )
     parts = [f'<div class="images">{images}</div>' if images else "", _prompt(prompt)]
     if reason:
-        parts.append(f'<p class="reason">{_safe(_plain(reason, CLAMPED_PROMPT * 2))}</p>')
+        parts.append(
+            f'<p class="reason">{_safe(_plain(reason, CLAMPED_PROMPT_CHARACTERS * 2))}</p>'
+        )
     parts.append(f"<small>{_safe(' · '.join(_facts(request, request_id)))}</small>")
     return f'<section id="{_safe(request_id)}">{"".join(parts)}</section>'
 
@@ -220,15 +222,15 @@ def _existing(path: Path, stem: str) -> str | None:
 
 
 def _alt(prompt: str, place: int, count: int) -> str:
-    name = _cut(prompt, LONGEST_ALT) or "no prompt"
+    name = _cut(prompt, ALT_CHARACTERS) or "no prompt"
     return name if count == 1 else f"{name} (image {place} of {count})"
 
 
 def _prompt(prompt: str) -> str:
     """Return a prompt, in its own direction; a long one is shown whole after a click."""
-    if len(prompt) <= CLAMPED_PROMPT:
+    if len(prompt) <= CLAMPED_PROMPT_CHARACTERS:
         return f'<p dir="auto">{_safe(prompt)}</p>'
-    start = _cut(prompt, CLAMPED_PROMPT)
+    start = _cut(prompt, CLAMPED_PROMPT_CHARACTERS)
     return (
         f'<details><summary dir="auto"><span>{_safe(start)}</span></summary>'
         f'<p dir="auto">{_safe(prompt)}</p></details>'

@@ -5,7 +5,7 @@ import random
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.live import Live
@@ -24,10 +24,7 @@ from ideogram_async.cli._naive_loop import poll_naively
 from ideogram_async.cli._progress_display import FRAME_SECONDS
 from ideogram_async.cli._samples import Samples
 
-if TYPE_CHECKING:
-    from ideogram_async.testing import Gateway
-
-LATENCY = (0.02, 0.1)
+LATENCY_SECONDS = (0.02, 0.1)
 QUERIES_PER_SECOND = 6
 """What each of the two gateways allows; neither the loop nor the library is told."""
 LONGEST_SECONDS = 14.0
@@ -82,34 +79,33 @@ async def run_demo(
 
     random.seed(seed)
     async with AsyncExitStack() as stack:
-        gateways: list[Gateway] = []
-        for _ in ("loop", "library"):
+        sides: list[Side] = []
+        for name in ("gather, sleep(2)", "this library"):
             limit = TokenBucket(QUERIES_PER_SECOND, QUERIES_PER_SECOND)
-            gateway = Gateway(tokens=KEYS[:1], latency=LATENCY, limit=limit, seed=seed)
-            gateways.append(await stack.enter_async_context(gateway))
-        ids, _ = (Samples(seed).submit(one, count, failing=1) for one in gateways)  # the same ids
-        return await _Demo(console, gateways[0], gateways[1], ids).run(longest)
+            gateway = Gateway(tokens=KEYS[:1], latency=LATENCY_SECONDS, limit=limit, seed=seed)
+            sides.append(Side(name, await stack.enter_async_context(gateway)))
+        # They are of one seed, and so have the same ids.
+        ids, _ = (Samples(seed).submit(side.gateway, count, failing=1) for side in sides)
+        return await _Demo(console, *sides, ids=ids).run(longest)
 
 
 class _Demo:
     """Both ways at once, and what is shown of them."""
 
-    def __init__(
-        self, console: Console, loops: "Gateway", librarys: "Gateway", ids: list[str]
-    ) -> None:
+    def __init__(self, console: Console, loop: Side, library: Side, *, ids: list[str]) -> None:
         self._console = console
         self._ids = ids
         self._clock = asyncio.get_running_loop()
         self._began = self._clock.time()
         self._bars = RequestBars(ids)
-        self._loop = Side("gather, sleep(2)", loops)
-        self._library = Side("this library", librarys)
+        self._loop = loop
+        self._library = library
         heading = (
             f"{len(ids)} requests at a gateway that allows {QUERIES_PER_SECOND} queries per second"
         )
-        self._frame = DemoFrame(heading, (self._loop, self._library), len(ids), self._bars)
+        self._frame = DemoFrame(heading, (loop, library), len(ids), self._bars)
         self._client = IdeogramClient(
-            librarys.url,
+            library.gateway.url,
             credentials=[Credential(token=key) for key in KEYS],
             hooks=[self._on_event],
         )

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from ideogram_async.cli._bars import SPARE_LINES, WIDEST, RequestBars, one_line
+from ideogram_async.cli._bars import MOST_COLUMNS, SPARE_LINES, RequestBars, one_line
 
 if TYPE_CHECKING:
     from ideogram_async.testing import Gateway
@@ -87,7 +87,7 @@ class DemoFrame:
         return table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = min(options.max_width, WIDEST)
+        width = min(options.max_width, MOST_COLUMNS)
         lines: list[RenderableType] = [
             Text(self.heading, "bold", no_wrap=True, overflow="ellipsis"),
             "",
@@ -112,7 +112,7 @@ def svg_of(frame: DemoFrame) -> str:
         file=io.StringIO(),
         record=True,
         force_terminal=True,
-        width=WIDEST,
+        width=MOST_COLUMNS,
         height=PICTURE_LINES,
         markup=False,
         highlight=False,

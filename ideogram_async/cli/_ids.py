@@ -16,7 +16,7 @@ from pathlib import Path
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._streams import read_some
 
-LONGEST = 1 << 16
+LONGEST_LINE_BYTES = 1 << 16
 """Bytes of a line, at most: a source without line ends would fill the memory."""
 
 _SEPARATOR = re.compile(r"""[\s,;"]""")
@@ -42,13 +42,14 @@ def opened(origin: str | None) -> AbstractContextManager[FileIO | None]:
 def gather(arguments: Iterable[str], file: FileIO | None) -> list[str] | IdStream:
     """Return the ids of the arguments and of a file; those of a pipe as they come."""
     given = [argument.strip() for argument in arguments]
-    for name in given if file is None else ():
-        if Path(name).suffix and os.path.isfile(name):  # noqa: PTH113 - it takes any text
-            raise CommandError(f"{name} is a file of ids? Give it by --from {name}", Code.USAGE)
-    if file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return IdStream(given, file)
-    if file is not None:
+    if file is None:
+        for name in given:
+            if Path(name).suffix and os.path.isfile(name):  # noqa: PTH113 - it takes any text
+                raise CommandError(f"{name} is a file of ids? Give it by --from {name}", Code.USAGE)
+    elif stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         given += _whole(file)
+    else:
+        return IdStream(given, file)
     if not given:
         raise no_ids()
     return given
@@ -91,7 +92,7 @@ class IdStream:
         lines, rest = _Lines(self._file), b""
         while chunk := await self._read():
             *whole, rest = (rest + chunk).split(b"\n")
-            if len(rest) > LONGEST:
+            if len(rest) > LONGEST_LINE_BYTES:
                 raise lines.wrong("is too long for an id")
             for request_id in self._unseen(lines.ids(whole)):
                 yield request_id

@@ -6,10 +6,10 @@ from collections import deque
 
 from ideogram_async.cli._console import counted
 
-WINDOW = 60.0
+WINDOW_SECONDS = 60.0
 """Seconds that an estimate looks back."""
-ENOUGH_TIME = 3.0
-ENOUGH_ENDS = 5
+FEWEST_SECONDS = 3.0
+FEWEST_ENDS = 5
 """Seconds, and ends, that an estimate needs at least."""
 _UNITS = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
 
@@ -25,10 +25,10 @@ class RateEstimate:
         looks = self._looks
         if not looks or now - looks[-1][0] >= 1.0:
             looks.append((now, ended))
-        while len(looks) > 1 and now - looks[1][0] >= WINDOW:
+        while len(looks) > 1 and now - looks[1][0] >= WINDOW_SECONDS:
             looks.popleft()
         seconds, ends = now - looks[0][0], ended - looks[0][1]
-        if seconds < ENOUGH_TIME or ends < ENOUGH_ENDS:
+        if seconds < FEWEST_SECONDS or ends < FEWEST_ENDS:
             return None
         return ends / seconds
 

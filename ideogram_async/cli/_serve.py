@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,10 +12,7 @@ from ideogram_async.cli._console import Console
 from ideogram_async.cli._exit_codes import Code, CommandError
 from ideogram_async.cli._samples import Samples
 
-if TYPE_CHECKING:
-    from ideogram_async.testing import Gateway
-
-LATENCY = (0.02, 0.1)
+LATENCY_SECONDS = (0.02, 0.1)
 SECONDS_BETWEEN_REQUESTS = 1.0
 
 
@@ -64,11 +61,17 @@ async def _serve(port: int, samples: Samples, count: int, fail: int, limit: floa
     gateway = Gateway(
         tokens=_key("IDEOGRAM_TOKEN"),
         access_tokens=_key("IDEOGRAM_ACCESS_TOKEN"),
-        latency=LATENCY,
+        latency=LATENCY_SECONDS,
         limit=None if limit is None else TokenBucket(limit, max(limit, 1.0)),
         port=port,
     )
-    await _start(gateway, port)
+    try:
+        await gateway.start()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        message = f"port {port} is in use; --port 0 takes one that is free"
+        raise CommandError(message, Code.ENDED) from None
     async with gateway:
         Console(stderr=True).say((f"export IDEOGRAM_BASE_URL={gateway.url}", "bold"))
         output = Console()
@@ -77,16 +80,6 @@ async def _serve(port: int, samples: Samples, count: int, fail: int, limit: floa
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_REQUESTS)
             output.say(*samples.submit(gateway, 1))
-
-
-async def _start(gateway: "Gateway", port: int) -> None:
-    try:
-        await gateway.start()
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        message = f"port {port} is in use; --port 0 takes one that is free"
-        raise CommandError(message, Code.ENDED) from None
 
 
 def _key(variable: str) -> list[str]:

@@ -12,7 +12,7 @@ import select
 from collections.abc import Callable
 from typing import Any
 
-CHUNK = 1 << 16
+CHUNK_BYTES = 1 << 16
 PIPE_BUF: int = getattr(select, "PIPE_BUF", 512)
 """Bytes that a pipe which is ready takes without blocking."""
 
@@ -21,7 +21,7 @@ async def read_some(fd: int) -> bytes:
     """Wait until there is something to read, and return it; b"" at the end."""
     loop = asyncio.get_running_loop()
     await _ready(fd, loop.add_reader, loop.remove_reader)
-    return os.read(fd, CHUNK)
+    return os.read(fd, CHUNK_BYTES)
 
 
 async def write_all(fd: int, data: bytes) -> None:

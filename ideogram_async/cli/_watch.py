@@ -2,18 +2,19 @@
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext, redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from ideogram_async import Downloads, IdeogramClient, RequestError, Run, SamplingRequest
-from ideogram_async.cli._bars import FEW
+from ideogram_async.cli._bars import MOST_BARS
 from ideogram_async.cli._console import Console
 from ideogram_async.cli._delivery import deliver, explained
-from ideogram_async.cli._exit_codes import Code, usage_errors
+from ideogram_async.cli._exit_codes import Code, CommandError, usage_errors
 from ideogram_async.cli._ids import IdStream, gather, no_ids, number_of, opened, without
 from ideogram_async.cli._image_saver import ImageSaver, check_directory
 from ideogram_async.cli._options import (
@@ -35,7 +36,9 @@ from ideogram_async.cli._options import (
 from ideogram_async.cli._progress_display import ProgressDisplay
 from ideogram_async.cli._request_states import RequestStates
 from ideogram_async.cli._results import Results, results_to
-from ideogram_async.cli._shards import Shards
+
+Polling: TypeAlias = Callable[..., Run[Any]]
+"""`IdeogramClient.as_completed`, or what polls instead of it."""
 
 
 def watch(
@@ -114,7 +117,7 @@ def watch(
             if assets_url is not None:
                 downloads = Downloads(assets_url=assets_url, allow_loopback=allow_loopback)
             client = IdeogramClient(**settings, downloads=downloads, hooks=[states])
-        sharded = None if ray is None else Shards(ray, shards, settings)
+        sharded = None if ray is None else _polling_by_shards(ray, shards, settings)
         watching = run_watch(
             client,
             source,
@@ -129,6 +132,14 @@ def watch(
             asyncio.run(watching)
 
 
+def _polling_by_shards(address: str, shards: int, settings: dict[str, Any]) -> Polling:
+    try:
+        from ideogram_async.ray import ray_as_completed  # noqa: PLC0415 - an extra's
+    except ImportError as error:
+        raise CommandError(f"--ray {error}", Code.USAGE) from None
+    return partial(ray_as_completed, shards=shards, address=address, **settings)
+
+
 async def run_watch(
     client: IdeogramClient,
     ids: list[str] | IdStream,
@@ -137,7 +148,7 @@ async def run_watch(
     timeout: float | None = None,
     directory: Path | None = None,
     quality: QualityName = "lossless",
-    sharded: Shards | None = None,
+    sharded: Polling | None = None,
     states: RequestStates | None = None,
 ) -> None:
     """Poll the ids that the results do not hold, and save images if there is a directory."""
@@ -147,7 +158,10 @@ async def run_watch(
     async with client:
         saver = _saver(client, directory, quality, console, results, order=order)
         bars = _bars(console, ids)
-        run = _run(sharded or client, ids, timeout, each=bool(bars))
+        with usage_errors():
+            # Changes are asked for where they are shown, and where shards would report them.
+            polling = sharded or (client.watch if bars else client.as_completed)
+            run = polling(ids, timeout=timeout, return_exceptions=True)
         async with run:
             statistics = getattr(run, "client_statistics", client.statistics)  # of shards, with Ray
             display = ProgressDisplay(
@@ -169,24 +183,9 @@ async def run_watch(
 
 def _bars(console: Console, ids: list[str] | IdStream) -> list[str]:
     """Return the ids that have a bar each: all of them, while they are few."""
-    if console.is_interactive and isinstance(ids, list) and len(ids) <= FEW:
+    if console.is_interactive and isinstance(ids, list) and len(ids) <= MOST_BARS:
         return ids
     return []
-
-
-def _run(
-    client: IdeogramClient | Shards,
-    ids: list[str] | IdStream,
-    timeout: float | None,
-    *,
-    each: bool,
-) -> Run[SamplingRequest | RequestError]:
-    """Poll; changes are asked for where they are shown, and where shards would tell them."""
-    with usage_errors():
-        if isinstance(client, Shards):
-            return client.as_completed(ids, timeout)
-        poll = client.watch if each else client.as_completed
-        return poll(ids, timeout=timeout, return_exceptions=True)
 
 
 def _saver(

@@ -211,10 +211,9 @@ class ClusterRun:
         fellows = [other for other in self._shards if other.share.keys == keys]
         coordinator = self._coordinators.get(keys)
         if coordinator is None:
-            told = self._options.config.max_rate
-            if told is not None:
-                told = sum(fellow.share.max_rate or 0.0 for fellow in fellows)
-            coordinator = self._coordinators[keys] = Coordinator(told, now)
+            told = [one.share.max_rate for one in fellows if one.share.max_rate is not None]
+            coordinator = Coordinator(sum(told) if told else None, now)
+            self._coordinators[keys] = coordinator
         reply, news = coordinator.report(activity, now)
         shard.answer(reply)
         for fellow in fellows if news else ():

@@ -72,11 +72,8 @@ class Pictures:
         return web.Response(status=status, text="not found")
 
     def _exists(self, response_id: str, delay: float) -> bool:
-        submission = self._find(response_id)
-        return submission is not None and self._clock() >= submission.completes_at + delay
-
-    def _find(self, response_id: str) -> Submission | None:
         for submission in list(self._submissions.values())[self._indexed :]:
             self._index |= dict.fromkeys(submission.response_ids(), submission)
         self._indexed = len(self._submissions)
-        return self._index.get(response_id)
+        found = self._index.get(response_id)
+        return found is not None and self._clock() >= found.completes_at + delay

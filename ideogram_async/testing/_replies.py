@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from http import HTTPStatus
+from http.client import responses
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -42,7 +42,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     def wire(self, date: str) -> bytes:
         """Return the answer's bytes."""
-        lines = [f"HTTP/1.1 {self.status} {_reason(self.status)}"]
+        lines = [f"HTTP/1.1 {self.status} {responses.get(self.status, 'Unknown')}"]
         lines += [f"{name}: {value}" for name, value in self._all_headers(date)]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
 
@@ -101,7 +101,7 @@ def json_reply(document: object, status: int = 200, headers: Headers = ()) -> Re
 
 def html_reply(status: int) -> Reply:
     """Return a web page, as a server in front of the relay answers (seen)."""
-    title = f"{status} {_reason(status)}"
+    title = f"{status} {responses.get(status, 'Unknown')}"
     page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
     return Reply(status, {"Content-Type": "text/html"}, page.encode())
 
@@ -113,10 +113,3 @@ UNAUTHORIZED: Final = relay_error(401, "无效的令牌", code="")
 def invalid_url(method: str, path: str) -> Reply:
     """Return the relay's answer on a path that it does not know (seen)."""
     return relay_error(404, f"Invalid URL ({method} {path})", kind="invalid_request_error")
-
-
-def _reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"

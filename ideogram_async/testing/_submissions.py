@@ -20,10 +20,6 @@ def make_id(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def _derived_id(request_id: str, what: object) -> str:
-    return make_id(blake2b(f"{request_id} {what}".encode(), digest_size=16).digest())
-
-
 class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     A request at its submission.
@@ -118,7 +114,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Return the ids of the images that the request ends with."""
         if self.errored or self.progress in {"errored", "moderated", "never"}:
             return []
-        return [_derived_id(self.request_id, index) for index in range(self.images)]
+        names = [f"{self.request_id} {index}".encode() for index in range(self.images)]
+        return [make_id(blake2b(name, digest_size=16).digest()) for name in names]
 
     def _ended(self) -> dict[str, Any]:
         ids = self.response_ids()

@@ -17,7 +17,7 @@ from benchmarks.limits.__main__ import measure
 from benchmarks.limits.gateway import Gateway as GatewayWithoutHttp
 from benchmarks.schedule import pacing
 from ideogram_async import FixedInterval, IdeogramClient, RateLimitError
-from ideogram_async._limits.found_rate import FLOOR, FoundRate
+from ideogram_async._limits.found_rate import LOWEST_RATE, FoundRate
 from ideogram_async._limits.pool import SessionPool
 from ideogram_async.testing import (
     AtRandom,
@@ -242,10 +242,10 @@ def test_no_answers_ever_stop_a_throttle(
             throttle.accepted(asked[-1], now)
         else:
             throttle.refused(asked[-1], retry_after, now)
-        assert throttle.rate >= FLOOR
+        assert throttle.rate >= LOWEST_RATE
         assert throttle.held_until <= now + 330
         assert (
-            throttle.opens_at(now) <= max(now, throttle.held_until) + 1 / FLOOR + 1e-6
+            throttle.opens_at(now) <= max(now, throttle.held_until) + 1 / LOWEST_RATE + 1e-6
             or throttle.rate < 1
         )
 

@@ -27,7 +27,7 @@ from ideogram_async._limits.circuit_breaker import (
     CircuitBreaker,
 )
 from ideogram_async._limits.session import FIRST_ROOM
-from ideogram_async._limits.shared_limit import ALONE, SharedLimitDetector
+from ideogram_async._limits.shared_limit import REFUSALS_ALONE, SharedLimitDetector
 from ideogram_async.testing import Gateway, Query, Reply, TokenBucket
 
 pytestmark = pytest.mark.anyio
@@ -413,7 +413,7 @@ def test_sharing_is_learned_and_unlearned() -> None:
         sharing.refused(0, 10.0 * event)
         sharing.refused(1, 10.0 * event + 0.2)
     assert sharing.shared
-    for event in range(ALONE):
+    for event in range(REFUSALS_ALONE):
         sharing.refused(1, 100.0 + 10 * event)
     assert not sharing.shared
     for events, apart in ((2, 0.2), (50, 0.5)):

@@ -14,7 +14,7 @@ from ideogram_async._protocol.answers import read_answer, record_of
 from ideogram_async._protocol.headers import http_date
 from ideogram_async._protocol.outcome import Answer, Fault, FaultKind
 from ideogram_async._protocol.query import encode_query
-from ideogram_async._protocol.sanitize import LONGEST
+from ideogram_async._protocol.sanitize import MOST_CHARACTERS
 from tests.support.answers import DOCUMENTED, ID, OTHER_ID, RUNNING, body_of, encoded
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -200,7 +200,7 @@ def test_no_answer_raises_or_credits_another_id(
     assert isinstance(error, RequestError | BaseURLError)
     assert (error.request_id, error.status) == (ID, status)
     assert str(error).isprintable()
-    assert len(str(error)) <= LONGEST + 200
+    assert len(str(error)) <= MOST_CHARACTERS + 200
     assert error.retry_after is None or 0 <= error.retry_after <= 300
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ideogram_async import IdeogramError
 from ideogram_async._protocol.answers import read_answer
 from ideogram_async._protocol.outcome import Fault
-from ideogram_async._protocol.sanitize import LONGEST, clean, printable
+from ideogram_async._protocol.sanitize import MOST_CHARACTERS, clean, printable
 
 CANARY = "sk-CANARY0123456789abcdef"
 ACCESS_CANARY = "12345678-CANARY.+*?$"
@@ -61,8 +61,8 @@ AROUND = {
     "twice": "{0}{0}",
     "coloured": "\x1b[31m{}\x1b[0m",
     "quoted": '"{}"',
-    "at the cut": "x" * (LONGEST - 10) + "{}",
-    "after the cut": "x" * (LONGEST + 10) + "{}",
+    "at the cut": "x" * (MOST_CHARACTERS - 10) + "{}",
+    "after the cut": "x" * (MOST_CHARACTERS + 10) + "{}",
 }
 STATUSES = [200, 301, 400, 401, 403, 404, 422, 429, 500, 503, 522]
 
@@ -91,7 +91,7 @@ def test_no_part_of_a_key_stands_at_the_cut(filler: str) -> None:
         text = clean(filler * blanks + f"{CANARY}{ACCESS_CANARY}" + " y" * 4000, SECRETS)
         assert "sk-" not in text
         assert "1234" not in text
-        assert len(text) <= LONGEST + 1
+        assert len(text) <= MOST_CHARACTERS + 1
         spaced = clean(filler * blanks + " ".join(CANARY) + " y" * 4000, SECRETS)
         assert "s k" not in spaced
 
@@ -121,7 +121,7 @@ def test_a_long_message_is_cut(status: int) -> None:
     """However long the gateway's words are, the error stays short enough for a log's line."""
     for text in ("word " * 5_000, "x" * 20_000, "\u202e" * 20_000):
         message = told(status, {"error": {"message": text}})[1]
-        assert len(message) < LONGEST + 120
+        assert len(message) < MOST_CHARACTERS + 120
 
 
 def test_control_and_bidi_characters_are_gone() -> None:
@@ -145,7 +145,7 @@ def test_messages_are_printable(text: str) -> None:
     assert all(unicodedata.category(character)[0] != "C" for character in cleaned)
     assert cleaned == cleaned.strip()
     assert cleaned.encode() is not None
-    assert len(cleaned) <= LONGEST + 1
+    assert len(cleaned) <= MOST_CHARACTERS + 1
 
 
 @given(st.text())
