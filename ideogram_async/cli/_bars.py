@@ -106,15 +106,19 @@ class Frame:
     """What is shown at one time: bars of requests, bars of totals, and lines of text."""
 
     def __init__(self, bars: RequestBars) -> None:
-        self.bars = bars
-        self.totals: Sequence[Total] = ()
-        self.texts: Sequence[str] = ()
+        self._bars = bars
+        self._totals: Sequence[Total] = ()
+        self._texts: Sequence[str] = ()
+
+    def show(self, totals: Sequence[Total], texts: Sequence[str]) -> None:
+        """Show these below the bars of requests from now on."""
+        self._totals, self._texts = totals, texts
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = min(options.max_width, MOST_COLUMNS)
-        below = [total.line(width) for total in self.totals] + [*map(one_line, self.texts)]
+        below = [total.line(width) for total in self._totals] + [*map(one_line, self._texts)]
         room = max(console.height - len(below) - SPARE_LINES, 1)
-        yield Constrain(Group(*self.bars.lines(room, width), *below), width)
+        yield Constrain(Group(*self._bars.lines(room, width), *below), width)
 
 
 def _bar(completed: float, total: float, width: int) -> ProgressBar:

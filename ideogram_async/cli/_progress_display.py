@@ -131,11 +131,11 @@ class ProgressDisplay:
     def _draw(self, live: Live) -> None:
         figures, saver = self._run.statistics(), self._saver
         ended, total = figures.completed + figures.failed, self._total()
-        self._frame.totals = [Total(ended, total, f"{ended:,} of {total:,}{self._in_file()}")]
+        totals = [Total(ended, total, f"{ended:,} of {total:,}{self._in_file()}")]
         if saver is not None and saver.expected:
             words = f"{saver.saved:,} of {counted(saver.expected, 'image', 'images')}"
-            self._frame.totals.append(Total(saver.saved, saver.expected, words))
-        self._frame.texts = self._texts()
+            totals.append(Total(saver.saved, saver.expected, words))
+        self._frame.show(totals, self._texts())
         live.start()
         live.refresh()
 
