@@ -26,7 +26,7 @@ from ideogram_async._runtime import Runtime, until_done
 from ideogram_async._schedules.adaptive import AdaptiveSchedule
 from ideogram_async._schedules.base import Schedule
 from ideogram_async._statistics import Statistics
-from ideogram_async._validation import check_count, check_seconds
+from ideogram_async._validation import check_count, check_limit, check_seconds
 
 
 class IdeogramClient:
@@ -375,14 +375,14 @@ class IdeogramClient:
 
         Raises:
             ValueError: The seconds are not > 0 and finite, or there is no such session.
+            TypeError: The seconds are no number.
             ClientClosed: The client was closed.
 
         """
-        checked = check_seconds("seconds", seconds)
+        seconds = check_limit("seconds", seconds, "a hold")
         if session not in range(len(self._settings.credentials)):
             raise ValueError(f"session is {session!r}: expected the index of a key")
-        if checked is not None:
-            self._started().hold(checked, session)
+        self._started().hold(seconds, session)
 
     async def close(self) -> None:
         """End all calls with `ClientClosed`, and close all connections, within 5 seconds.

@@ -179,11 +179,6 @@ class Settings:
         return tuple(sorted(keys, key=len, reverse=True))
 
     @property
-    def has_key(self) -> bool:
-        """Whether there is a key."""
-        return bool(self.secrets)
-
-    @property
     def budget(self) -> str:
         """A name of all keys together, from which none of them can be found: a keyed hash."""
         keys = "\0".join(sorted(self.secrets)).encode()

@@ -37,21 +37,8 @@ from ideogram_async._models import SamplingRequest
 class IdeogramError(Exception):
     """The base class. Attributes that do not apply are None or empty."""
 
-    request_id: str | None
-    """The id that the error is about."""
-    request: SamplingRequest | None
-    """The last record that was received for the id."""
-    status: int | None
-    """The HTTP status of the answer."""
     retryable: bool = False
     """Whether the same call can succeed later without a change."""
-    retry_after: float | None
-    """Seconds that the gateway asked to wait."""
-    pending: tuple[str, ...]
-    """The ids that were taken in and still open when a call ended early, to be handed in again.
-
-    Those that a run had not yet taken out of a long iterable are in its `rest`.
-    """
 
     def __init__(
         self,
@@ -64,11 +51,19 @@ class IdeogramError(Exception):
         pending: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
-        self.request_id = request_id
-        self.request = request
-        self.status = status
-        self.retry_after = retry_after
-        self.pending = pending
+        self.request_id: str | None = request_id
+        """The id that the error is about."""
+        self.request: SamplingRequest | None = request
+        """The last record that was received for the id."""
+        self.status: int | None = status
+        """The HTTP status of the answer."""
+        self.retry_after: float | None = retry_after
+        """Seconds that the gateway asked to wait."""
+        self.pending: tuple[str, ...] = pending
+        """The ids that were taken in and still open when a call ended early, to be handed in again.
+
+        Those that a run had not yet taken out of a long iterable are in its `rest`.
+        """
 
 
 class RequestError(IdeogramError):

@@ -169,23 +169,22 @@ class Hooks:
         self, session: int, outcome: Answer | Fault, request_id: str, asked: float, now: float
     ) -> None:
         """Send `QueryAnswered`."""
-        record, error, status = None, None, None
         if isinstance(outcome, Fault):
-            error = outcome.error
-            status = error.status
+            record, error, status = None, outcome.error, outcome.error.status
         else:
-            record, status = outcome.record, outcome.status
-        event = QueryAnswered(
-            url=self._url,
-            session=session,
-            request_id=request_id,
-            asked=asked,
-            answered=now,
-            status=status,
-            record=record,
-            error=error,
+            record, error, status = outcome.record, None, outcome.status
+        self._send(
+            QueryAnswered(
+                url=self._url,
+                session=session,
+                request_id=request_id,
+                asked=asked,
+                answered=now,
+                status=status,
+                record=record,
+                error=error,
+            )
         )
-        self._send(event)
 
     def completed(self, request_id: str, answer: Answer) -> None:
         """Send `RequestEnded` for a complete request."""

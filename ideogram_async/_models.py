@@ -28,8 +28,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as `to_json` does, as a dict of plain values."""
-        document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
-        return document
+        return msgspec.json.decode(msgspec.json.encode(self), type=dict[str, Any])
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]

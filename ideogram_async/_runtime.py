@@ -144,7 +144,6 @@ class Runtime:
 
     def hold(self, seconds: float, session: int) -> None:
         """Pause a session, because another process with its key was refused."""
-        self.check_place(asyncio.get_running_loop())
         self._pool.hold(session, seconds, self.loop.time())
 
     def start_closing(self) -> asyncio.Task[None]:

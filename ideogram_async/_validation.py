@@ -29,20 +29,21 @@ def check_type(name: str, value: object, kind: type | UnionType, expected: str) 
 
 def check_seconds(name: str, value: float | None) -> float | None:
     """Check a time span: seconds > 0, finite, or None for no limit."""
-    if value is None:
-        return None
-    check_type(name, value, int | float, "a number")
-    if not 0 < value <= sys.float_info.max:
-        raise ValueError(f"{name} is {value!r}: expected seconds > 0 and finite, or None")
-    return float(value)
+    return None if value is None else _seconds(name, value, "seconds > 0 and finite, or None")
 
 
 def check_limit(name: str, value: float | None, what: str) -> float:
     """Check the seconds that something may take: there must be a limit."""
-    seconds = check_seconds(name, value)
-    if seconds is None:
+    if value is None:
         raise TypeError(f"{name} is None: {what} without a limit could hang forever")
-    return seconds
+    return _seconds(name, value, "seconds > 0 and finite")
+
+
+def _seconds(name: str, value: float, expected: str) -> float:
+    check_type(name, value, int | float, "a number")
+    if not 0 < value <= sys.float_info.max:
+        raise ValueError(f"{name} is {value!r}: expected {expected}")
+    return float(value)
 
 
 def check_count(name: str, value: int, *, least: int = 1) -> int:

@@ -63,7 +63,12 @@ class Downloader:
 
         """
         if not (request.is_complete or request.responses):
-            raise _without_images(request)
+            state = "has failed" if request.is_errored else "is not complete: wait for it first"
+            raise DownloadError(
+                f"the request has no images, for it {state}",
+                request_id=request.request_id or None,
+                request=request,
+            )
         ends: list[Path | DownloadError | ClientClosed] = [Path()] * len(request.responses)
 
         async def save(index: int, response: SamplingResponse) -> None:
@@ -151,15 +156,6 @@ class Downloader:
             return await to_thread.run_sync(function, *args, limiter=self._threads)
         except OSError as error:
             raise FetchError(f"it could not be saved: {error.strerror}") from None
-
-
-def _without_images(request: SamplingRequest) -> DownloadError:
-    state = "has failed" if request.is_errored else "is not complete: wait for it first"
-    return DownloadError(
-        f"the request has no images, for it {state}",
-        request_id=request.request_id or None,
-        request=request,
-    )
 
 
 def _error(response: SamplingResponse, fault: FetchError) -> DownloadError:

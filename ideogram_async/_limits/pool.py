@@ -203,7 +203,7 @@ class SessionPool:
     def _refusal(self, last: RequestError) -> IdeogramError:
         keys = len(self.sessions)
         who = "the key was refused" if keys == 1 else f"all {keys} keys were refused, the last"
-        if not self._settings.has_key:
+        if not self._settings.secrets:
             variables = " or ".join(style.variable for style in STYLES.values())
             who = f"no key was given (set {variables}), and the gateway wants one"
         refusal = copy.copy(last)

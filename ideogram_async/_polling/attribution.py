@@ -96,22 +96,6 @@ class FaultHistory(msgspec.Struct, gc=False):
 class KeyEvidence:
     """What the queries with one key have shown: a limit, or a failure, may be that key's alone."""
 
-    __slots__ = (
-        "_accusers",
-        "_certain_until",
-        "_known_in_a_row",
-        "_new_answered",
-        "_new_refused",
-        "_sick",
-        "counted",
-        "disputes",
-        "doubt",
-        "forgivable",
-        "good",
-        "last_good_asked",
-        "newcomers_in_a_row",
-    )
-
     def __init__(self) -> None:
         self.forgivable: int = REFUSALS_FORGIVEN
         """First refusals of new ids that will be taken for their own; negative: none."""
@@ -224,16 +208,6 @@ class KeyEvidence:
 class Evidence:
     """What all queries of a client have shown, as far as a later fault is judged by it."""
 
-    __slots__ = (
-        "_keys",
-        "doubts",
-        "is_address_checked",
-        "last_good_at",
-        "misled_id",
-        "name_failures",
-        "silent_since",
-    )
-
     def __init__(self, keys: int = 1) -> None:
         self.last_good_at: float = -math.inf
         self.silent_since: float = math.inf
@@ -282,15 +256,12 @@ class Evidence:
             self.is_address_checked = self.misled_id != request_id
 
 
-class Series:
+class Series(msgspec.Struct):
     """How many events there were, and over which time."""
 
-    __slots__ = ("count", "first", "last")
-
-    def __init__(self) -> None:
-        self.count: int = 0
-        self.first: float = math.inf
-        self.last: float = -math.inf
+    count: int = 0
+    first: float = math.inf
+    last: float = -math.inf
 
     def add(self, now: float) -> None:
         """Record one."""

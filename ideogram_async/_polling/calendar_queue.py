@@ -27,8 +27,6 @@ class CalendarQueue:
     costs several times as much: each of its steps looks at jobs that lie anywhere in memory.
     """
 
-    __slots__ = ("_bucket_numbers", "_buckets", "_current", "_current_number", "first")
-
     def __init__(self) -> None:
         self.first: float = math.inf
         """The `release` of the first, inf where there is none."""

@@ -14,7 +14,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from itertools import islice
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -146,13 +146,12 @@ class Dispatcher:
             # No task group of anyio: workers are started from timers, too, where it sees no task.
             async with TaskGroup() as self._tasks:
                 self._spawn_early(self._tasks)
-                self.wake()
                 try:
+                    self.wake()
                     await anyio.sleep_forever()
                 finally:
                     self.stopped = True
         finally:
-            self.stopped = True
             self._expiry_timer.cancel()
             for timer in (self._alarm, self._slow_timer):
                 if timer is not None:
@@ -160,6 +159,7 @@ class Dispatcher:
             self._tracker.end_all(ClientClosed("the client's tasks have stopped"))
 
     def _spawn_early(self, tasks: TaskGroup) -> None:
+        """Start them, in a frame of its own: the supervisor's would hold the last run for good."""
         for function, name, context in self._early:
             tasks.create_task(function(), name=name, context=context)
         self._early.clear()
@@ -219,9 +219,7 @@ class Dispatcher:
     async def _work(self) -> None:
         pool, tracker, time = self._pool, self._tracker, self._loop.time
         asked_at = self._asked_at
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a worker is a task")
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         while True:
             async with self._slots:
                 now = time()
@@ -292,7 +290,7 @@ class Dispatcher:
             when = queue.next_time(now)
             if when <= now:
                 self._wake_worker()  # one wakes the next, so that none wakes in vain
-            elif when < self._alarm_at:
+            else:
                 self._set_alarm(when)  # the worker of the only due job may be away for long
         return job, session
 

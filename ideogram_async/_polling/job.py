@@ -124,8 +124,9 @@ class Job(msgspec.Struct, order=True, gc=False):
 
     def start_clock(self, now: float) -> None:
         """Start the id's time for each subscriber that has set one, at its first query."""
-        if self.owner is not None:
-            self.expires = expiry_from(self.owner, now)
+        owner = self.owner
+        if owner is not None and owner.deadline is not None:
+            self.expires = now + owner.deadline
         if self.shared_with:
             self.shared_with = {one: expiry_from(one, now) for one in self.shared_with}
 

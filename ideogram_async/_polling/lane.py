@@ -32,23 +32,6 @@ class Lane:
     allows others. So do those whose end is sure: once it has passed, they go before all others.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_last",
-        "_rebuild_at",
-        "_removed",
-        "alarm",
-        "asleep",
-        "expected",
-        "immediate",
-        "in_immediate_turn",
-        "in_turn",
-        "is_ready",
-        "queues",
-        "ready",
-        "soonest",
-    )
-
     def __init__(self) -> None:
         self.alarm: float = math.inf
         self.in_turn: bool = False

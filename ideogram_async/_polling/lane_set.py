@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from itertools import count, islice
 
@@ -30,7 +30,7 @@ class LaneSet:
 
     def __init__(self) -> None:
         self.urgent: Lane = Lane()
-        self._lanes: dict[Subscriber, Lane] = {}
+        self._lanes: defaultdict[Subscriber, Lane] = defaultdict(Lane)
         self._turns: deque[Lane] = deque()
         self._immediate_turns: deque[Lane] = deque()
         self._alarms: list[tuple[float, int, Lane]] = []
@@ -44,12 +44,7 @@ class LaneSet:
 
     def lane_of(self, subscriber: Subscriber) -> Lane:
         """Return the lane of a subscriber."""
-        if subscriber.urgent:
-            return self.urgent
-        lane = self._lanes.get(subscriber)
-        if lane is None:
-            lane = self._lanes[subscriber] = Lane()
-        return lane
+        return self.urgent if subscriber.urgent else self._lanes[subscriber]
 
     def jobs_of(self, subscriber: Subscriber) -> list[Job]:
         """Return the jobs in the lane of a run."""

@@ -23,8 +23,6 @@ class ReadyQueue:
     others stand in a heap beside it.
     """
 
-    __slots__ = ("_heap", "_queue", "first")
-
     def __init__(self) -> None:
         self.first: float = math.inf
         """The `order` of the first, inf where there is none."""

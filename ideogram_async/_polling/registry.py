@@ -285,8 +285,7 @@ class JobRegistry:
             else:
                 subscriber.changed(job.request_id, record)
         expires = math.inf if job.stage == NEW else expiry_from(subscriber, now)
-        if job.shared_with is None:
-            job.shared_with = {}
+        job.shared_with = job.shared_with or {}
         if subscriber.urgent and not owner.urgent:
             job.shared_with[owner] = job.expires
             owner.shared_ids.add(job.request_id)

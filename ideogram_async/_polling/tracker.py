@@ -150,8 +150,11 @@ class JobTracker:
                 session.answered(asked, now)
                 if job.fault_history is not None:
                     self._clear_faults(job, job.fault_history, session)
-                if self.registry.keys_in_question:
-                    self._answer_question(session, now)
+                if session.index in self.registry.keys_in_question:
+                    # An id left that this key was charged with, and this one is answered.
+                    # Each refusal came after a longer hold than the one before.
+                    self.registry.keys_in_question.remove(session.index)
+                    session.acquitted(now)
                 if job.owner is not None:
                     self._answered(job, job.owner, outcome, asked, now)
         except _FOREIGN as error:
@@ -249,15 +252,6 @@ class JobTracker:
         # The other keys that have refused it are not tried again.
         job.fault_history = FaultHistory(refusals=others) if others else None
 
-    def _answer_question(self, session: KeySession, now: float) -> None:
-        """Acquit a key that was charged with an id's refusals: that id left, this one is answered.
-
-        Each of those refusals came after a longer hold than the one before.
-        """
-        if session.index in self.registry.keys_in_question:
-            self.registry.keys_in_question.remove(session.index)
-            session.acquitted(now)
-
     # A fault
 
     def _faulted(
@@ -279,7 +273,16 @@ class JobTracker:
         history.since = min(history.since, now)
         failure = _Failure(job, session, fault, history, job.stage == ANSWERED, asked, now)
         self.evidence.failed(fault.kind, job.request_id, now)
-        scope = self._scope(failure)
+        scope = attribute(
+            fault,
+            history,
+            self.evidence,
+            session.index,
+            asked,
+            is_known=failure.is_known,
+            is_alone=self.registry.pending <= 1,
+            has_known=self.registry.known > 0,
+        )
         logger.debug("%s: %s, %s", job.request_id, scope.value, fault.error)
         if scope is Scope.LOCAL or scope is Scope.ADDRESS:
             session.neutral(asked, now)
@@ -294,18 +297,6 @@ class JobTracker:
                 self._go_on(scope, failure)
         elif job.owner is not None:
             self._fail(job, fault.error)
-
-    def _scope(self, failure: _Failure) -> Scope:
-        return attribute(
-            failure.fault,
-            failure.history,
-            self.evidence,
-            failure.session.index,
-            failure.asked,
-            is_known=failure.is_known,
-            is_alone=self.registry.pending <= 1,
-            has_known=self.registry.known > 0,
-        )
 
     def _charge(self, scope: Scope, failure: _Failure) -> None:
         """Let the session know of a fault."""
@@ -452,7 +443,11 @@ class JobTracker:
             history.refused_at = now
         usable = [one.index for one in self._pool.sessions if one.refusal is None]
         if all(refusals.get(one, 0) >= REFUSALS_OF_AN_ID for one in usable):
-            self._fail(job, _own_refusal(failure.fault.error))
+            # Every key refuses this id, while others are answered.
+            words = (
+                f"every key is refused for this id alone, the last: {failure.fault.error.args[0]}"
+            )
+            self._fail(job, PermissionDeniedError(words, status=failure.fault.error.status))
         elif self._give_up(job, failure.asked, now):
             delay = FIRST_REFUSAL_SECONDS if is_first else REFUSALS_APART_SECONDS
             if any(one not in refusals for one in usable):
@@ -614,9 +609,3 @@ def _held(wait: float, subscriber: Subscriber) -> RateLimitError:
         request_id=subscriber.request_id or None,
         retry_after=wait,
     )
-
-
-def _own_refusal(error: RequestError) -> PermissionDeniedError:
-    """Return the error of an id that every key refuses, while others are answered."""
-    message = f"every key is refused for this id alone, the last: {error.args[0]}"
-    return PermissionDeniedError(message, status=error.status)

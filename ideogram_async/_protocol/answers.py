@@ -190,23 +190,23 @@ class _Failure(msgspec.Struct):
         return self.status == HTTPStatus.NOT_FOUND and message.startswith("Invalid URL")
 
     def _quota_kind(self) -> FaultKind:
-        return FaultKind.REFUSED if self._wait() is None else FaultKind.THROTTLED
+        return FaultKind.REFUSED if retry_after(self.headers) is None else FaultKind.THROTTLED
 
     def _error(self, kind: FaultKind, told: str) -> RequestError:
         return _ERRORS.get(kind, _error_class(self.status))(
             f"{self.status}: {told}" if told else f"{self.status}, with no message",
             request_id=self.request_id,
             status=self.status,
-            retry_after=self._wait(),
+            retry_after=retry_after(self.headers),
         )
 
     def _invalid(self, told: str) -> InvalidResponseError:
         return InvalidResponseError(
-            told, request_id=self.request_id, status=self.status, retry_after=self._wait()
+            told,
+            request_id=self.request_id,
+            status=self.status,
+            retry_after=retry_after(self.headers),
         )
-
-    def _wait(self) -> float | None:
-        return retry_after(self.headers)
 
     def _redirect(self) -> str:
         target = clean(self.headers.get("Location", ""), self.secrets)

@@ -80,9 +80,10 @@ def _request(item: dict[str, Any]) -> SamplingRequest:
     told = _fields(SamplingRequest, item)
     images = item.get("responses")
     if isinstance(images, list):
-        kept = (image for image in images if isinstance(image, dict))
         told["responses"] = tuple(
-            SamplingResponse(**_fields(SamplingResponse, image)) for image in kept
+            SamplingResponse(**_fields(SamplingResponse, image))
+            for image in images
+            if isinstance(image, dict)
         )
     user = item.get("user")
     if isinstance(user, dict):

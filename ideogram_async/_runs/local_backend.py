@@ -61,9 +61,13 @@ class LocalBackend:
         self.context: Context = copy_context()
         self._dispatcher = dispatcher
         self._tracker = tracker
+        # As a `RunBackend`, what the parts of the client do
         self.poll: Callable[[str, float], None] = partial(
             tracker.subscribe, self, just_submitted=just_submitted
         )
+        self.wake: Callable[[], None] = dispatcher.wake
+        self.open_ids: Callable[[], list[str]] = partial(tracker.open_ids, self)
+        self.last_fault: Callable[[], RequestError | None] = partial(tracker.last_fault, self)
 
     # As a `RunBackend`
 
@@ -76,23 +80,11 @@ class LocalBackend:
         self.times_out_at = run.times_out_at
         self._tracker.enter(self, self._loop.time())
 
-    def wake(self) -> None:
-        """Let the client's workers ask for what is due."""
-        self._dispatcher.wake()
-
     def start(self, take_in: TakeIn | None) -> None:
         """Start polling, and beside the workers the intake of the other ids."""
         if take_in is not None:
             self._dispatcher.spawn(take_in, "ideogram_async intake")
         self._dispatcher.wake()
-
-    def open_ids(self) -> list[str]:
-        """Return the ids that are being polled."""
-        return self._tracker.open_ids(self)
-
-    def last_fault(self) -> RequestError | None:
-        """Return what the open ids wait for, if that is known."""
-        return self._tracker.last_fault(self)
 
     def leave(self) -> list[str]:
         """Unsubscribe from all ids; return those that were open."""

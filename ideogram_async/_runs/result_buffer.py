@@ -152,10 +152,9 @@ class ResultBuffer(Generic[T]):
 
     def _is_last(self, result: Any) -> bool:
         """Return whether a result ends its id: after a mere change the id is open, or failed."""
-        if not self._wants_changes or isinstance(result, RequestError):
+        if isinstance(result, RequestError):
             return True
-        is_complete: bool = result.is_complete
-        return is_complete
+        return not self._wants_changes or bool(result.is_complete)
 
     def _is_over(self, request_id: object, result: Any) -> bool:
         """Return whether nothing more can come of an id whose result was taken just now."""

@@ -193,8 +193,12 @@ class _Wait(Coroutine[Any, Any, T]):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
-        return self.send(None)
+    def __next__(self) -> Any:  # as `send`, without its call: twice for each result
+        try:
+            return self._coroutine.send(None)
+        except BaseException:
+            self._holder = None
+            raise
 
 
 def _stop(state: RunState[Any]) -> None:

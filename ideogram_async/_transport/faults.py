@@ -62,6 +62,7 @@ class FaultReader:
         self._gateway = urlsplit(settings.base_url).netloc
         proxy = urlsplit(settings.proxy or "")
         self._proxy = (proxy.hostname, proxy.port or (443 if proxy.scheme == "https" else 80))
+        self._proxy_name = "the proxy {}:{}".format(*self._proxy)
 
     def fault(self, request_id: str, error: Exception) -> Fault:
         """Return the fault that an error means.
@@ -69,7 +70,7 @@ class FaultReader:
         1. An untrusted certificate: the address is wrong, or the setting `ssl`.
         2. No error of the network, so one of our own: the id fails.
         3. This process, or its machine, has run out of something: nobody else's fault.
-        4. No connection was made: the proxy's or the gateway's fault, see `_connection_kind`.
+        4. No connection was made: the proxy's or the gateway's fault, see `_kind`.
         5. No whole answer came in time.
         6. The gateway breaks off, or answers no HTTP.
         """
@@ -81,19 +82,16 @@ class FaultReader:
         if isinstance(cause, OSError) and cause.errno in _RUN_OUT and not _is_lookup(cause):
             what = f"no query was sent: {_RUN_OUT[cause.errno]}"
             return Fault(FaultKind.EXHAUSTED, APIConnectionError(what, request_id=request_id))
-        words, kind = self._words(error, cause), _connection_kind(error, cause)
-        what = f"no answer from {self._party(error)}: {words}"
-        if kind is None and isinstance(error, TimeoutError):
-            kind = FaultKind.TIMEOUT
+        what = f"no answer from {self._party(error)}: {self._words(error, cause)}"
         told = APITimeoutError if isinstance(error, TimeoutError) else APIConnectionError
-        return Fault(kind or FaultKind.TRANSIENT, told(what, request_id=request_id))
+        return Fault(_kind(error, cause), told(what, request_id=request_id))
 
     def refused_by_proxy(self, request_id: str, status: int) -> Fault:
         """Return the fault of a proxy that answers in the gateway's place.
 
         The connection is closed: a proxy often closes it, too, after the next query has begun.
         """
-        what = f"no answer from {self._name(of_proxy=True)}: {_refusal(status)}"
+        what = f"no answer from {self._proxy_name}: {_refusal(status)}"
         error = APIConnectionError(what, request_id=request_id)
         return Fault(FaultKind.CONNECTION, error, foreign=True)
 
@@ -102,7 +100,7 @@ class FaultReader:
     ) -> Fault:
         proxied = self._is_the_proxys(error)
         told = APIConnectionError(
-            f"{self._name(of_proxy=proxied)}: its certificate is not trusted,"
+            f"{self._proxy_name if proxied else self._gateway}: its certificate is not trusted,"
             f" {cause.verify_message!r}; the setting ssl takes a context of your own",
             request_id=request_id,
         )
@@ -128,16 +126,11 @@ class FaultReader:
 
     def _party(self, error: Exception) -> str:
         """Return the name of who caused an error: of both where either may have."""
-        proxied = self._is_the_proxys(error)
-        if proxied or self._settings.proxy is None:
-            return self._name(of_proxy=proxied)
-        return f"{self._gateway} through {self._name(of_proxy=True)}"
-
-    def _name(self, *, of_proxy: bool) -> str:
-        if not of_proxy:
+        if self._settings.proxy is None:
             return self._gateway
-        host, port = self._proxy
-        return f"the proxy {host}:{port}"
+        if self._is_the_proxys(error):
+            return self._proxy_name
+        return f"{self._gateway} through {self._proxy_name}"
 
     def _words(self, error: Exception, cause: Exception) -> str:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -161,13 +154,13 @@ class FaultReader:
         return words[:1].lower() + words[1:]
 
 
-def _connection_kind(error: Exception, cause: Exception) -> FaultKind | None:
-    """Return the kind of a fault where no connection was made, else None."""
+def _kind(error: Exception, cause: Exception) -> FaultKind:
+    """Return the kind of a fault of the network, which is nobody's own error."""
     if _is_lookup(cause) and getattr(cause, "errno", None) in _NO_SUCH_NAME:
         return FaultKind.UNKNOWN_HOST
     if isinstance(error, _UNCONNECTED):
         return FaultKind.CONNECTION
-    return None
+    return FaultKind.TIMEOUT if isinstance(error, TimeoutError) else FaultKind.TRANSIENT
 
 
 def _is_lookup(cause: Exception) -> bool:

@@ -98,17 +98,16 @@ class PlainLane:
 
     async def _rest(self, response: aiohttp.ClientResponse) -> bytes:
         """Read a body that comes by pieces until it is more than `max_body` allows."""
-        chunks, size = [], 0
+        body = bytearray()
         try:
             async for chunk in response.content.iter_any():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > self._max_body:
+                body += chunk
+                if len(body) > self._max_body:
                     response.close()
                     break
         finally:
             response.release()
-        return b"".join(chunks)
+        return bytes(body)
 
 
 class _StaleConnectionError(aiohttp.ServerDisconnectedError):

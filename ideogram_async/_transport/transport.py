@@ -37,6 +37,9 @@ class Transport:
     `replayed` is called with the index of the key for each query that is sent a second time.
     """
 
+    lane: tuple[TransportLane, str]
+    """The lane that queries take, and why."""
+
     def __init__(self, settings: Settings, replayed: Callable[[int], None]) -> None:
         self._settings = settings
         self._replayed = replayed
@@ -56,13 +59,7 @@ class Transport:
             for credential in settings.credentials
         ]
         self._lanes: list[Lane] = []
-        self._name: TransportLane
         self._choose(why_plain(self._sessions, forced=settings.fast_lane))
-
-    @property
-    def lane(self) -> tuple[TransportLane, str]:
-        """The lane that queries take, and why."""
-        return self._name, self._reason
 
     async def query(self, index: int, request_id: str, context: Context | None = None) -> Outcome:
         """Ask for one id with the key of that index; raise nothing but cancellation.
@@ -113,7 +110,8 @@ class Transport:
                 replayed = True
                 self._replayed(index)
             except LaneError as error:
-                self._fall_back(str(error))
+                if self.lane[0] == "fast":  # else another query has found out before
+                    self._choose(str(error))
             except Exception as error:  # noqa: BLE001 - as in `query`
                 return self._faults.fault(request_id, error)
 
@@ -125,14 +123,10 @@ class Transport:
             await session.close()
         await self._connector.close()
 
-    def _fall_back(self, reason: str) -> None:
-        if self._name == "fast":  # else another query has found out before
-            self._choose(reason)
-
     def _choose(self, why_plain: str | None) -> None:
         forced, max_body = self._settings.fast_lane, self._settings.max_body
         if why_plain is None:
-            self._name, self._reason = "fast", "aiohttp is known, and nobody watches it"
+            self.lane = "fast", "aiohttp is known, and nobody watches it"
             lane: Lane = Wires(
                 self._connector,
                 self._posts,
@@ -143,7 +137,7 @@ class Transport:
                 watcher=lambda: None if forced else watcher(self._sessions),
             )
         else:
-            self._name, self._reason = "plain", why_plain
+            self.lane = "plain", why_plain
             lane = PlainLane(
                 self._posts,
                 self._read,
@@ -153,7 +147,7 @@ class Transport:
         self._lane = lane
         self._lanes.append(lane)
         level = logging.WARNING if forced and why_plain else logging.DEBUG
-        _log.log(level, "queries take the %s lane: %s", self._name, self._reason)
+        _log.log(level, "queries take the %s lane: %s", *self.lane)
 
     def _post(self, headers: dict[str, str]) -> Post:
         """Make the session of one key, and return how to post with it."""

@@ -71,6 +71,8 @@ def test_an_attempt_always_has_a_limit(name: str) -> None:
     """None would let one query hang for ever."""
     with pytest.raises(TypeError, match=rf"^{name} is None"):
         settled(**{name: None})
+    with pytest.raises(ValueError, match=r"expected seconds > 0 and finite$"):
+        settled(**{name: 0})
 
 
 def test_good_numbers_are_kept() -> None:

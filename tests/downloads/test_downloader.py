@@ -644,6 +644,7 @@ async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
         ({"assets_url": "http://127.0.0.1:1"}, "needs allow_loopback"),
         ({"assets_url": "https://localhost"}, "needs allow_loopback"),
         ({"assets_url": 7}, "assets_url is a int"),
+        ({"assets_url": "https://images.example/base_url/a b"}, "images.example/base_url/a b'"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], said: str) -> None:

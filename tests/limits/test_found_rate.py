@@ -71,6 +71,8 @@ async def test_a_refusal_of_another_process() -> None:
         for seconds, which in ((0.0, 0), (math.nan, 0), (math.inf, 0), (1.0, 1)):
             with pytest.raises(ValueError, match=r"seconds|session"):
                 client.hold(seconds, session=which)
+        with pytest.raises(TypeError, match="seconds is None: a hold without a limit"):
+            client.hold(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("rate", [3.0, 50.0])

@@ -249,7 +249,7 @@ def test_which_variables_are_read(environ: dict[str, str], headers: dict[str, st
     """The two variables alone are read; the vendor's own IDEOGRAM_API_KEY goes to no gateway."""
     settings = settled(environ=environ)
     assert presented(settings) == [headers]
-    assert settings.has_key is bool(headers)
+    assert bool(settings.secrets) is bool(headers)
 
 
 def test_no_variable_but_its_own_is_looked_up() -> None:
