@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -42,18 +43,23 @@ http {{
 
 
 @asynccontextmanager
-async def _polled(rate: int) -> AsyncIterator[tuple[Gateway, Proxy, IdeogramClient]]:
+async def _polled(
+    rate: int, max_rate: float | None = None
+) -> AsyncIterator[tuple[Gateway, Proxy, IdeogramClient]]:
     async with Gateway(latency=0.005, tokens=[CANARY]) as gateway:
         arguments, files = "-p {place} -c {place}/nginx.conf", {"nginx.conf": _CONFIGURATION}
-        async with running("nginx", arguments, files, upstream=gateway.url, rate=rate) as server:
-            schedule = FixedInterval(0.1)
-            async with IdeogramClient(server.url, token=CANARY, schedule=schedule) as client:
-                yield gateway, server, client
+        async with (
+            running("nginx", arguments, files, upstream=gateway.url, rate=rate) as server,
+            IdeogramClient(
+                server.url, token=CANARY, schedule=FixedInterval(0.1), max_rate=max_rate
+            ) as client,
+        ):
+            yield gateway, server, client
 
 
 async def _limited() -> None:
     async with _polled(200) as (gateway, server, client):
-        ids = [gateway.submit(duration=0.2) for _ in range(40)]
+        ids = [gateway.submit(duration=0.2) for _ in range(20)]
         done = [request.request_id async for request in client.as_completed(ids)]
         assert sorted(map(str, done)) == sorted(ids)
         statuses = Counter(line.split('"')[2].split()[0] for line in server.log())
@@ -62,7 +68,7 @@ async def _limited() -> None:
 
 
 async def _reloaded() -> None:
-    async with _polled(5000) as (gateway, server, client):
+    async with _polled(5000, math.inf) as (gateway, server, client):
         ids = [gateway.submit(duration=0.6) for _ in range(30)]
 
         async def storm() -> None:

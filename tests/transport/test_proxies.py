@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections import Counter
 from typing import Any
@@ -51,7 +52,7 @@ http {{
     uwsgi_temp_path {place};
     scgi_temp_path {place};
     keepalive_requests 7;
-    keepalive_timeout 1s;
+    keepalive_timeout 200ms;
     gzip on;
     gzip_types application/json;
     gzip_min_length 1;
@@ -113,13 +114,13 @@ def assert_asked_once(server: RawServer, done: Counter[str], replays: int) -> No
 
 
 async def test_nginx_that_ends_connections() -> None:
-    """Connections that end after 7 queries, or 1 s, under way or idle, cost nothing."""
+    """Connections that end after 7 queries, or 0.2 s, under way or idle, cost nothing."""
     arguments, files = "-p {place} -c {place}/nginx.conf", {"nginx.conf": _NGINX}
     async with (
         RawServer() as server,
         running("nginx", arguments, files, upstream=server.url) as nginx,
     ):
-        done, replays = await asked(nginx.url, pause=0.999)
+        done, replays = await asked(nginx.url, pause=0.199)
         assert_asked_once(server, done, replays)
         assert len(nginx.log(len(server.queries))) == len(server.queries)
         assert replays < 40
@@ -145,10 +146,11 @@ async def test_squid_that_wants_a_password(lane: str, *, secure: bool) -> None:
         RawServer(ssl=serving(authority) if secure else None) as server,
         running("squid", arguments, files) as squid,
     ):
-        settings: dict[str, Any] = {"ssl": trust, "schedule": FixedInterval(0.1), "token": "key-1"}
+        settings: dict[str, Any] = {"ssl": trust, "token": "key-1"}
+        settings |= {"schedule": FixedInterval(0.1), "max_rate": math.inf}  # no gentle start
         proxy = f"http://user:pass%20word@{squid.address}"
         ids = [f"id-{number}" for number in range(20)]
-        end = asyncio.get_running_loop().time() + 0.5
+        end = asyncio.get_running_loop().time() + 0.2
         server.ends.update(dict.fromkeys(ids, end))
         async with IdeogramClient(server.url, proxy=proxy, **settings) as client:
             await drain(client, ids)
