@@ -91,8 +91,8 @@ def _import_tests(worker: Mapping[str, Any]) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one more than there are cores: the one that has Ray's tests mostly waits."""
-    return (os.cpu_count() or 1) + 1
+    """Return two more than there are cores: those with other processes' tests mostly wait."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:

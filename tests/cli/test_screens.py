@@ -112,9 +112,7 @@ async def watched(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("rows", "columns", "shown"), [(24, 80, 14), (40, 120, 14), (12, 50, 5)], ids=str
-)
+@pytest.mark.parametrize(("rows", "columns", "shown"), [(24, 80, 14), (12, 50, 5)], ids=str)
 async def test_bars_at_each_size(
     rows: int, columns: int, shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,7 +310,7 @@ def test_a_resize_leaves_no_stale_lines(served: Served, tmp_path: Path) -> None:
     for size in ((24, 80), (40, 120), (12, 50), (24, 120)):
         terminal.resize(*size)
         begin = len(terminal.text)
-        terminal.read_until(lambda text, begin=begin: text[begin:].count("0 of 6") > 3)  # type: ignore[misc]
+        terminal.read_until(lambda text, begin=begin: text[begin:].count("0 of 6") > 2)  # type: ignore[misc]
         frame = frames(terminal.text[begin:], *size)[-1]
         assert max(map(len, frame)) < size[1]
         assert sum(bool(re.search(r"━ +50 %", line)) for line in frame) == 6

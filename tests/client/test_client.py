@@ -176,7 +176,7 @@ async def test_a_quarter_of_all_answers_sick() -> None:
     ):
         loop = asyncio.get_running_loop()
         gateway.on_query = sicken
-        ids = [gateway.submit(duration=1 + n % 60) for n in range(400)]
+        ids = [gateway.submit(duration=1 + n % 30) for n in range(250)]
         ends: Counter[str | None] = Counter()
         async for result in client.as_completed(ids, return_exceptions=True):
             ends[result.request_id] += 1

@@ -46,10 +46,10 @@ def test_each_slot_has_one_owner(weights: list[int]) -> None:
     """Members together keep one even pace, and each has its share of it."""
     shares = [weight / sum(weights) for weight in weights]
     fleet = [slots(*both) for both in zip(shares, accumulate([0.0, *shares]), strict=False)]
-    times = [used(one, 100.0) for one in fleet]
+    times = [used(one, 20.0) for one in fleet]
     apart = [after - before for before, after in pairwise(sorted(chain(*times)))]
     assert apart == pytest.approx([1 / RATE] * len(apart), rel=1e-3)
-    assert [len(own) for own in times] == pytest.approx([2000 * one for one in shares], abs=3)
+    assert [len(own) for own in times] == pytest.approx([400 * one for one in shares], abs=3)
 
 
 def test_a_members_slots_are_spread_evenly() -> None:
