@@ -42,6 +42,10 @@ class FleetRate:
         self._bound = math.inf
         self._bound_at = self._bound_until = -math.inf
 
+    def allow_more(self, max_rate: float) -> None:
+        """Allow more: a member has joined that brings its part of the told rate along."""
+        self.told += TOLD_SHARE * max_rate
+
     @property
     def heard(self) -> int:
         """The number of the last event that was heard of."""

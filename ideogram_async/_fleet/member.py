@@ -133,7 +133,7 @@ class FleetMember:
         """Record that a due query waits for the rate."""
         self._pending = pending
         self._waits = True
-        self._pace.waited = True
+        self._pace.wait()
         could_probe = not self._may_probe and self._sought != self.held_until
         if could_probe if self.is_probing else self._is_idle:
             self._report_soon(is_urgent=False)

@@ -47,18 +47,21 @@ class Slots:
         self._share = SlotShare(rate, (0.0, 0.0), 0.0, 1.0)
         self._behind = 0.0
         self._after = -math.inf  # the last slot that is used, or lost
-        self.waited: bool = False
-        """Whether a due query has waited: only then lateness is made up."""
+        self._waited = False
 
     @property
     def rate(self) -> float:
         """Queries per second of this member."""
         return self._share.rate * self._share.share
 
+    def wait(self) -> None:
+        """Record that a due query waits: only then lateness is made up."""
+        self._waited = True
+
     def sent(self, now: float) -> None:
         """Record that a query goes out."""
-        if self.waited:
-            self.waited = False
+        if self._waited:
+            self._waited = False
             now -= MADE_UP_SECONDS
         self.skip(now if now > self.opens_at else self.opens_at)  # noqa: FURB136 - no `max`
 

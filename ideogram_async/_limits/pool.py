@@ -125,7 +125,10 @@ class SessionPool:
     @property
     def is_probing(self) -> bool:
         """Whether a session sends probes alone."""
-        return any(session.probing for session in self.sessions)
+        for session in self.sessions:  # noqa: SIM110 - looked at for each query: no generator
+            if session.probing:
+                return True
+        return False
 
     def next_probe_at(self, now: float) -> float:
         """Return when a session may send a probe; inf for never."""

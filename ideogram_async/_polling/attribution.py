@@ -130,6 +130,10 @@ class KeyEvidence:
         else:
             self._new_answered += 1
 
+    def count_fault(self) -> None:
+        """Record an id's first fault in a row that is charged to the key or the gateway."""
+        self.counted += 1
+
     def disputed(self) -> None:
         """Record that a known id's refusal holds the key, which may be the id's own fault."""
         self.disputes += 1

@@ -180,6 +180,14 @@ class JobRegistry:
         if self.troubled_in_flight:
             self.troubled_in_flight.discard(id(job))
 
+    def mark_failing(self) -> None:
+        """Record that an id has its first fault in a row."""
+        self.failing += 1
+
+    def mark_sound(self) -> None:
+        """Record that an id that had faults in a row is answered."""
+        self.failing -= 1
+
     def is_flying(self, job: Job) -> bool:
         """Return whether a query for a job is in flight."""
         return id(job) in self._flying

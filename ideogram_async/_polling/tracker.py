@@ -246,7 +246,7 @@ class JobTracker:
             self._pool.sessions[history.key].confirmed()
             self.evidence.of(history.key).confirmed()
         if job.is_troubled and job.owner is not None:
-            self.registry.failing -= 1
+            self.registry.mark_sound()
         refused = history.refusals or {}
         others = {key: times for key, times in refused.items() if key != session.index}
         # The other keys that have refused it are not tried again.
@@ -302,7 +302,7 @@ class JobTracker:
         """Let the session know of a fault."""
         session, fault, asked, now = failure.session, failure.fault, failure.asked, failure.now
         if scope in {Scope.LIMIT, Scope.GATEWAY} and not failure.history.faults:
-            self.evidence.of(session.index).counted += 1
+            self.evidence.of(session.index).count_fault()
         if scope is Scope.LIMIT:
             if not failure.history.is_charged:
                 failure.history.is_charged = True
@@ -356,7 +356,8 @@ class JobTracker:
             history.unknown += 1
             history.unknown_at = now
         if failure.job.owner is not None:
-            self.registry.failing += history.faults == 1
+            if history.faults == 1:
+                self.registry.mark_failing()
             if history.faults == FAILING_AT and self._pool.hooks is not None:
                 error = _about(failure.job, failure.fault.error)
                 self._pool.hooks.failing(failure.job.request_id, history.faults, error)
@@ -379,7 +380,7 @@ class JobTracker:
         """
         owner, fault, history = failure.job.owner, failure.fault, failure.history
         if owner is not None and owner.is_one_shot:
-            says_so = fault.kind in _UNREAD and not fault.foreign
+            says_so = fault.kind in _UNREAD and not fault.is_misplaced
             is_spent = history.tries >= ONE_SHOT_TRIES and fault.kind is not FaultKind.EXHAUSTED
             return says_so or is_spent
         if self._max_faults is not None and history.faults >= self._max_faults:

@@ -112,7 +112,7 @@ def _no_record(request_id: str, status: int, *, empty: bool) -> Fault:
     error = InvalidResponseError(
         "the answer holds no record of this id", request_id=request_id, status=status
     )
-    return Fault(FaultKind.MALFORMED, error, foreign=True)
+    return Fault(FaultKind.MALFORMED, error, is_misplaced=True)
 
 
 class _Failure(msgspec.Struct):

@@ -67,7 +67,7 @@ class Fault(msgspec.Struct, frozen=True):
 
     kind: FaultKind
     error: RequestError
-    foreign: bool = False
+    is_misplaced: bool = False
     """It speaks of other ids, or is the proxy's own: the connection must be closed."""
     allowance: Allowance | None = None
     """What the gateway says of its limit."""

@@ -53,6 +53,10 @@ class Wire(asyncio.Protocol):
         """Return whether it may carry another query."""
         return now < self.expires_at and not self._transport.is_closing()
 
+    def keep(self, until: float) -> None:
+        """Record that it is idle, and may carry another query until then."""
+        self.expires_at = min(until, self.renew_at)
+
     @property
     def is_cancelled(self) -> bool:
         """Whether nobody waits for the answer to its query any more."""
@@ -129,8 +133,8 @@ class Wire(asyncio.Protocol):
         """Return what an answer says, and keep the connection if nothing speaks against it."""
         head = reader.head
         outcome = self._read(self._request_id, head.code, head.headers, reader.body)
-        foreign = isinstance(outcome, Fault) and outcome.foreign
-        reusable = reader.reusable and not foreign and len(reader.body) <= self._max_body
+        is_misplaced = isinstance(outcome, Fault) and outcome.is_misplaced
+        reusable = reader.reusable and not is_misplaced and len(reader.body) <= self._max_body
         if reusable:
             self._whole_answers.learn(head.code, head.raw_headers)
         self._end(reusable=reusable)

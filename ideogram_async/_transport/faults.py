@@ -93,7 +93,7 @@ class FaultReader:
         """
         what = f"no answer from {self._proxy_name}: {_refusal(status)}"
         error = APIConnectionError(what, request_id=request_id)
-        return Fault(FaultKind.CONNECTION, error, foreign=True)
+        return Fault(FaultKind.CONNECTION, error, is_misplaced=True)
 
     def _untrusted(
         self, request_id: str, error: Exception, cause: ssl.SSLCertVerificationError

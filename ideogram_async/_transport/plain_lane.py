@@ -70,8 +70,8 @@ class PlainLane:
         finally:
             self._attempts.end(task)
         outcome = self._read(request_id, response.status, response.headers, answer)
-        foreign = isinstance(outcome, Fault) and outcome.foreign
-        is_over = foreign or len(answer) > self._max_body
+        is_misplaced = isinstance(outcome, Fault) and outcome.is_misplaced
+        is_over = is_misplaced or len(answer) > self._max_body
         if is_over and isinstance(response, ReusedResponse):  # else it is a stand-in's
             response.discard_connection()
         return outcome

@@ -127,7 +127,7 @@ class Wires:
         if not reusable:
             wire.close()
             return
-        wire.expires_at = min(self._time() + KEEP_ALIVE_SECONDS, wire.renew_at)
+        wire.keep(self._time() + KEEP_ALIVE_SECONDS)
         self._idle.append(wire)
         if self._timer is None:
             self._close_expired_at(wire.expires_at)

@@ -10,7 +10,7 @@ import math
 
 from msgspec.structs import asdict
 
-from ideogram_async._fleet.fleet_rate import TOLD_SHARE, FleetRate
+from ideogram_async._fleet.fleet_rate import FleetRate
 from ideogram_async._fleet.messages import Announcement, Event, Reply, Report, State
 
 DEAD_SECONDS = 5.0
@@ -84,7 +84,7 @@ class Coordinator:
 
     def add_rate(self, max_rate: float) -> None:
         """Allow more: a shard has joined that brings its part of the told rate along."""
-        self._found.told += TOLD_SHARE * max_rate
+        self._found.allow_more(max_rate)
 
     def report(self, report: Report, now: float) -> tuple[Reply, list[Announcement]]:
         """Record a report; return the reply, and what the others should hear."""

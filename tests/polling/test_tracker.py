@@ -481,7 +481,7 @@ def test_a_known_ids_refusal_is_in_dispute_where_it_holds_the_key() -> None:
     [
         ("malformed", 1),
         ("transient", 3),
-        (Fault(FaultKind.MALFORMED, InvalidResponseError("another id's"), foreign=True), 3),
+        (Fault(FaultKind.MALFORMED, InvalidResponseError("another id's"), is_misplaced=True), 3),
         ("no descriptors", math.inf),
     ],
 )

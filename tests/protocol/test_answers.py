@@ -174,7 +174,7 @@ def test_the_error_table(row: Row) -> None:
     in_200 = 429 if "slow" in row.told else 500
     assert error.status in {row.status, in_200 if row.status == 200 else row.status}
     assert error.request_id == ID
-    assert not found.foreign
+    assert not found.is_misplaced
 
 
 # What each means for us
@@ -261,7 +261,7 @@ def test_an_empty_list_concerns_the_one_id() -> None:
     found = fault(200, body_of(), JSON)
     assert found.kind is FaultKind.UNKNOWN_ID
     assert type(found.error) is RequestNotFound
-    assert not found.foreign
+    assert not found.is_misplaced
 
 
 def test_invalid_url_on_another_status_is_no_wrong_address() -> None:

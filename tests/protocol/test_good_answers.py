@@ -67,7 +67,7 @@ def malformed(body: bytes) -> Fault:
 )
 def test_what_is_no_answer_is_malformed(body: bytes) -> None:
     """A 2xx without a whole JSON object that has a list is malformed, and never complete."""
-    assert not malformed(body).foreign
+    assert not malformed(body).is_misplaced
 
 
 def test_the_words_of_a_malformed_answer_are_told() -> None:
@@ -118,9 +118,9 @@ def test_where_an_errors_words_stand(document: object, words: str) -> None:
         ["x", 1],
     ],
 )
-def test_an_answer_without_the_record_is_foreign(records: list[object]) -> None:
+def test_an_answer_without_the_record_is_misplaced(records: list[object]) -> None:
     """An answer counts through its own `request_id` alone; any other is out of step."""
-    assert malformed(body_of(*records)).foreign
+    assert malformed(body_of(*records)).is_misplaced
 
 
 @pytest.mark.parametrize("odd", [{"seed": 1}, {"seed": "1"}], ids=["fits", "salvaged"])
