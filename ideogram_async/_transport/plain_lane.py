@@ -31,9 +31,12 @@ class PlainLane:
         posts: Sequence[Post],
         read: Read,
         *,
+        attempt_timeout: float,
         max_body: int,
         watcher: Callable[[], str | None],
     ) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._attempt_timeout = attempt_timeout
         self._posts = posts
         self._read = read
         self._max_body = max_body
@@ -42,8 +45,11 @@ class PlainLane:
         self._look_again_at = -math.inf
         self._attempts = SharedTimeout()
 
-    def send(self, index: int, request_id: str, context: Context | None) -> None:
-        """Send nothing at once: whether aiohttp needs a new connection is its own affair."""
+    def send(
+        self, index: int, request_id: str, context: Context | None
+    ) -> Coroutine[Any, Any, Outcome]:
+        """Return what sends a query: to leave that to `post` costs 5 % of the query's CPU time."""
+        return self.post(index, request_id, context, self._time() + self._attempt_timeout)
 
     async def post(
         self, index: int, request_id: str, context: Context | None, until: float

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Hashable, Iterator
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 
@@ -70,7 +70,9 @@ class SharedTimeout:
 
     def begin(self, until: float) -> asyncio.Task[object]:
         """Record that the current task begins an attempt, and return the task."""
-        task = cast("asyncio.Task[object]", asyncio.current_task())
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an attempt is made in a task")
         self._deadlines.add(task, until)
         return task
 

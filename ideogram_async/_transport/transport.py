@@ -64,8 +64,8 @@ class Transport:
     async def query(self, index: int, request_id: str, context: Context | None = None) -> Outcome:
         """Ask for one id with the key of that index; raise nothing but cancellation.
 
-        1. It is sent at once, as a rule.
-        2. aiohttp sends it, or a connection must be opened first: see `_query`.
+        1. It is sent at once, as a rule, or aiohttp sends it.
+        2. A connection must be opened first: see `_query`.
         3. A reused connection died before the answer: the query, a read, is sent again at once.
         4. It is cancelled: its connection is closed.
         5. Anything else: no answer came.
@@ -141,6 +141,7 @@ class Transport:
             lane = PlainLane(
                 self._posts,
                 self._read,
+                attempt_timeout=self._settings.attempt_timeout,
                 max_body=max_body,
                 watcher=lambda: watcher(self._sessions),
             )
