@@ -146,16 +146,15 @@ class Settings:
     limiter: Limiter | None = None
 
     def __post_init__(self) -> None:
+        max_rate, max_faults = self.max_rate, self.max_faults
         checked = {
             "max_in_flight": check_count("max_in_flight", self.max_in_flight),
-            "max_rate": None if self.max_rate is None else check_rate("max_rate", self.max_rate),
+            "max_rate": None if max_rate is None else check_rate("max_rate", max_rate),
             "deadline": check_seconds("deadline", self.deadline),
             "attempt_timeout": check_limit("attempt_timeout", self.attempt_timeout, "a query"),
             "connect_timeout": check_limit("connect_timeout", self.connect_timeout, "a query"),
             "max_body": check_count("max_body", self.max_body),
-            "max_faults": None
-            if self.max_faults is None
-            else check_count("max_faults", self.max_faults),
+            "max_faults": None if max_faults is None else check_count("max_faults", max_faults),
             "schedule": _check_schedule(self.schedule),
             "proxy": _check_proxy(self.proxy),
             "hooks": check_hooks(self.hooks),

@@ -200,13 +200,16 @@ class JobRegistry:
         shared = job.shared_with or {}
         if job.owner is not subscriber:
             shared.pop(subscriber, None)
+            job.shared_with = shared or None  # an empty dict for each of many ids would take memory
             return
         heir = self._heir(shared)
         if heir is None:
             self.close(job)
             job.clear()
         else:
-            self._hand_over(job, heir, shared.pop(heir), now)
+            expires = shared.pop(heir)
+            job.shared_with = shared or None
+            self._hand_over(job, heir, expires, now)
 
     def _heir(self, shared: Iterable[Subscriber]) -> Subscriber | None:
         """Return who is to own a job that its owner leaves: a call for one id, if there is one."""
