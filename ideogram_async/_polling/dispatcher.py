@@ -145,8 +145,8 @@ class Dispatcher:
         try:
             # No task group of anyio: workers are started from timers, too, where it sees no task.
             async with TaskGroup() as self._tasks:
-                self._spawn_early(self._tasks)
                 try:
+                    self._spawn_early(self._tasks)
                     self.wake()
                     await anyio.sleep_forever()
                 finally:
