@@ -11,11 +11,10 @@ from typing import Any, Protocol
 import msgspec
 
 from ideogram_async._errors import IdeogramError
+from ideogram_async._logging import logger
 from ideogram_async._models import SamplingRequest
 from ideogram_async._protocol.outcome import Answer, Fault
 from ideogram_async._statistics import SessionState
-
-_log = logging.getLogger("ideogram_async")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +143,7 @@ def hooks_of(hooks: tuple[Hook, ...], url: str) -> Hooks | None:
 
     At the level DEBUG the log is one of them.
     """
-    if _log.isEnabledFor(logging.DEBUG):
+    if logger.isEnabledFor(logging.DEBUG):
         hooks = (*hooks, _log_event)
     return Hooks(hooks, url) if hooks else None
 
@@ -153,7 +152,7 @@ def _log_event(event: Event) -> None:
     """Log a good answer: faults and changes of state are logged elsewhere."""
     if isinstance(event, QueryAnswered) and event.record is not None:
         percentage, seconds = event.record.completion_percentage, event.answered - event.asked
-        _log.debug("%s: %s %% (%.3f s)", event.request_id, percentage, seconds)
+        logger.debug("%s: %s %% (%.3f s)", event.request_id, percentage, seconds)
 
 
 class Hooks:
@@ -214,4 +213,4 @@ class Hooks:
             except (Exception, CancelledError):  # noqa: BLE001 - a user's code may raise anything
                 if index not in self._logged:
                     self._logged.add(index)
-                    _log.exception("the hook %r raised; this is logged once", hook)
+                    logger.exception("the hook %r raised; this is logged once", hook)

@@ -19,11 +19,10 @@ from ideogram_async._limits.found_rate import FoundRate
 from ideogram_async._limits.session import KeySession
 from ideogram_async._limits.shared_limit import SharedLimitDetector
 from ideogram_async._limits.told_rate import ToldRate
+from ideogram_async._logging import logger
 from ideogram_async._protocol.credentials import STYLES
 from ideogram_async._protocol.outcome import Fault, FaultKind
 from ideogram_async._statistics import SessionState, SessionStatistics
-
-_log = logging.getLogger("ideogram_async")
 
 TOLD_SHARE = 0.995
 """The part of the told rate that is used: at exactly the rate a sliding window refuses 3 %."""
@@ -261,7 +260,7 @@ class SessionPool:
         others = any(one.refusal is None for one in self.sessions)
         is_loud = state == "broken" or (state == "refused" and others)
         level = logging.WARNING if is_loud or former == "broken" else logging.INFO
-        _log.log(level, "session %d: %s", session.index, self._described(session, former, now))
+        logger.log(level, "session %d: %s", session.index, self._described(session, former, now))
         if self.hooks is not None:
             self.hooks.changed(session.index, state, former, reason)
 

@@ -6,7 +6,6 @@ here reads a clock: `now` is passed in, in seconds on the event loop's clock.
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 from collections.abc import Callable
@@ -17,10 +16,9 @@ from ideogram_async._limiter import Limiter
 from ideogram_async._limits.circuit_breaker import CircuitBreaker, NewcomerProbes
 from ideogram_async._limits.found_rate import FoundRate
 from ideogram_async._limits.told_rate import ToldRate
+from ideogram_async._logging import logger
 from ideogram_async._protocol.headers import Allowance
 from ideogram_async._statistics import SessionState, SessionStatistics
-
-_log = logging.getLogger("ideogram_async")
 
 LOG_SECONDS = 5.0
 """Seconds between two lines of the log on first faults."""
@@ -320,7 +318,7 @@ class KeySession:
         """Keep the last fault; log the first one since a good answer, but not often."""
         if self.fault is None and now - self._logged_at >= LOG_SECONDS:
             self._logged_at = now
-            _log.warning("session %d: %s", self.index, error.args[0])
+            logger.warning("session %d: %s", self.index, error.args[0])
         self.fault = error
 
     def _ended(self, asked: float, now: float) -> None:

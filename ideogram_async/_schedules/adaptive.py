@@ -15,6 +15,7 @@ import random
 from math import exp, log, sqrt
 from typing import TYPE_CHECKING
 
+from ideogram_async._logging import logger
 from ideogram_async._schedules.explanation import explained
 from ideogram_async._schedules.learned import (
     EDGES,
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ideogram_async._schedules.base import Observation
-
-_logger = logging.getLogger("ideogram_async")
 
 SHORTEST_DELAY_SECONDS = 0.05
 """Seconds: no delay is shorter."""
@@ -156,8 +155,8 @@ class AdaptiveSchedule:
             job = unpack(state)
             delay = job.delay = self._with_progress(job, pool, seen)
             state.packed = pack(job)
-        if _logger.isEnabledFor(logging.DEBUG):
-            _logger.debug("%s: %s", record.request_id, self.explain(state))
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s: %s", record.request_id, self.explain(state))
         return delay
 
     def explain(self, state: JobState) -> str:

@@ -13,6 +13,7 @@ import aiohttp
 
 from ideogram_async._config import Settings
 from ideogram_async._errors import InvalidResponseError
+from ideogram_async._logging import logger
 from ideogram_async._protocol.answers import read_answer
 from ideogram_async._protocol.outcome import Fault, FaultKind
 from ideogram_async._statistics import TransportLane
@@ -21,8 +22,6 @@ from ideogram_async._transport.faults import FaultReader
 from ideogram_async._transport.lane import DeadConnectionError, Lane, LaneError, Outcome, Post
 from ideogram_async._transport.plain_lane import PlainLane, ReusedResponse, request_class
 from ideogram_async._transport.wires import KEEP_ALIVE_SECONDS, Wires
-
-_log = logging.getLogger("ideogram_async")
 
 _HEADERS = {
     "Accept": "application/json",  # a CDN then answers its own errors as JSON more often (seen)
@@ -148,7 +147,7 @@ class Transport:
         self._lane = lane
         self._lanes.append(lane)
         level = logging.WARNING if forced and why_plain else logging.DEBUG
-        _log.log(level, "queries take the %s lane: %s", *self.lane)
+        logger.log(level, "queries take the %s lane: %s", *self.lane)
 
     def _post(self, headers: dict[str, str]) -> Post:
         """Make the session of one key, and return how to post with it."""

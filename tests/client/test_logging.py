@@ -18,7 +18,7 @@ def logger(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
     """Give the library a logger as it is in a new process, out of reach of pytest's handlers."""
     logger = logging.Logger("ideogram_async")  # noqa: LOG001 - one that nothing else knows
     monkeypatch.setattr(_logging, "logger", logger)
-    monkeypatch.setattr(_hooks, "_log", logger)
+    monkeypatch.setattr(_hooks, "logger", logger)
     return logger
 
 
